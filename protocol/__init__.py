@@ -1,0 +1,88 @@
+"""SMTPStatus version 0 and its dialects: bytes and values, asking and answering. Standard library only.
+
+dialect    the vocabulary, and where each word stands on the wire
+message    requests and responses as values and as bytes
+token      the secret that a request carries
+address    host:port, and the numbers behind it
+errors     everything that is raised, drawn as a tree
+server     respond(), and serve() over UDP
+roundtrip  how long an answer takes, learned from those that came
+inquiry    one target asked some commands: no socket, no clock
+exchange   the sockets under any number of inquiries
+client     connect() to one server, read_all() of ten thousand
+"""
+
+from protocol.address import HostPort, resolve
+from protocol.client import Connection, Peer, Reading, connect, read_all
+from protocol.dialect import Command, Dialect, Field, Operation, Status
+from protocol.dialects import DIALECTS, V0
+from protocol.errors import (
+    BadRequest,
+    BadResponse,
+    Contradicted,
+    DatagramError,
+    DialectError,
+    Disbelieved,
+    Discard,
+    ForeignDatagram,
+    NoAnswer,
+    NoReading,
+    OtherDialect,
+    Reason,
+    Refused,
+    SMTPStatusError,
+    TokenError,
+    UnknownName,
+    Unreachable,
+)
+from protocol.exchange import Event, Trace
+from protocol.inquiry import Cost
+from protocol.message import Request, Response, Value
+from protocol.server import Answer, Endpoint, Ration, respond, serve
+from protocol.token import Token
+
+__all__ = [
+    "DIALECTS",
+    "V0",
+    "Answer",
+    "BadRequest",
+    "BadResponse",
+    "Command",
+    "Connection",
+    "Contradicted",
+    "Cost",
+    "DatagramError",
+    "Dialect",
+    "DialectError",
+    "Disbelieved",
+    "Discard",
+    "Endpoint",
+    "Event",
+    "Field",
+    "ForeignDatagram",
+    "HostPort",
+    "NoAnswer",
+    "NoReading",
+    "Operation",
+    "OtherDialect",
+    "Peer",
+    "Ration",
+    "Reading",
+    "Reason",
+    "Refused",
+    "Request",
+    "Response",
+    "SMTPStatusError",
+    "Status",
+    "Token",
+    "TokenError",
+    "Trace",
+    "UnknownName",
+    "Unreachable",
+    "Value",
+    "connect",
+    "read_all",
+    "resolve",
+    "respond",
+    "serve",
+]

@@ -1,0 +1,243 @@
+"""Asking: one server (`connect`), or ten thousand at once (`read_all`).
+
+Every operation has one deadline, a time of the running loop's clock, and ends by then.
+What comes back is a `Reading`: everything that was asked, or the error for which there is none, and what it cost.
+Cancelled, an operation closes its sockets and leaves nothing behind.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from random import Random, SystemRandom
+
+from protocol.address import Address, HostPort, numeric, resolve
+from protocol.dialect import Command, Dialect
+from protocol.dialects import V0
+from protocol.errors import Contradicted, Discard, NoReading, UnknownName
+from protocol.exchange import Event, Exchange, Trace
+from protocol.inquiry import Cost, Inquiry
+from protocol.message import Value
+from protocol.roundtrip import RoundTrip
+from protocol.token import Token
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one server said: all that was asked, or `error` and no value.
+
+    `seconds` is how long it took, from the start of the operation to its last datagram or its deadline.
+    """
+
+    values: Mapping[Command, Value | None] = field(default_factory=dict)
+    error: NoReading | None = None
+    cost: Cost = field(default_factory=Cost)
+    seconds: float = 0.0
+
+    def __getitem__(self, command: Command) -> Value | None:
+        """The value of `command`; raises the reading's error where it has one."""
+        if self.error:
+            raise self.error
+        return self.values[command]
+
+
+class Peer:
+    """A server to ask, and what has been learned of the way there. Kept for as long as the server is of interest."""
+
+    def __init__(self, where: HostPort, token: Token, dialect: Dialect = V0) -> None:
+        self.where = where
+        self.token = token
+        self.dialect = dialect
+        self.round_trip = RoundTrip()
+        self.numeric = numeric(where)
+        """Its address, where it is written in numbers; a name is looked up for every operation."""
+
+    async def addresses(self, deadline: float) -> tuple[Address, ...]:
+        """Raises `UnknownName`."""
+        return self.numeric or await resolve(self.where, deadline)
+
+
+class Connection:
+    """One server, asked as often as wished over the same socket."""
+
+    def __init__(self, peer: Peer, exchange: Exchange) -> None:
+        self.peer = peer
+        self._exchange = exchange
+        self._random = SystemRandom()
+
+    async def ask(self, *commands: Command, deadline: float, attempts: int = 3) -> Reading:
+        """Send `commands` all at once; each is answered, or the reading has an error."""
+        try:
+            addresses = await self.peer.addresses(deadline)
+        except UnknownName as error:
+            return Reading(error=error)
+        if self.peer.dialect.identifier_echo == "never":
+            return await self._ask_in_turn(addresses, commands, deadline, attempts)
+        inquiry = _inquiry(self.peer, addresses, commands, attempts, self._random)
+        await self._exchange.run([inquiry], deadline)
+        return _reading(inquiry, self._exchange.strays)
+
+    async def read(self, *, deadline: float, attempts: int = 3) -> Reading:
+        """Ask everything that the dialect declares as a read."""
+        return await self.ask(*self.peer.dialect.reads, deadline=deadline, attempts=attempts)
+
+    async def set_transforms(
+        self, enabled: bool, *, deadline: float, attempts: int = 3
+    ) -> Reading:
+        """Switch the transforms, then read them back: what is returned is what was read (protocol.md 6.5).
+
+        The error is `Contradicted` where the server then says otherwise.
+        """
+        switch = Command.ENABLE_TRANSFORMS if enabled else Command.DISABLE_TRANSFORMS
+        written = await self.ask(switch, deadline=deadline, attempts=attempts)
+        if written.error:
+            return written
+        read = await self.ask(Command.TRANSFORMS, deadline=deadline, attempts=attempts)
+        error = read.error
+        if error is None and read[Command.TRANSFORMS] is not enabled:
+            error = Contradicted(enabled)
+        return _joined([written, Reading(read.values, error, read.cost, read.seconds)])
+
+    async def _ask_in_turn(
+        self,
+        addresses: tuple[Address, ...],
+        commands: tuple[Command, ...],
+        deadline: float,
+        attempts: int,
+    ) -> Reading:
+        """For answers without an identifier: one command at a time, each from a port of its own.
+
+        A late answer to an earlier command finds a closed port, and is not taken for the next one's.
+        """
+        readings = []
+        for command in commands:
+            inquiry = _inquiry(self.peer, addresses, (command,), attempts, self._random)
+            self._exchange.close()
+            await self._exchange.run([inquiry], deadline)
+            readings.append(_reading(inquiry, self._exchange.strays))
+            if readings[-1].error:
+                break
+        return _joined(readings)
+
+
+@asynccontextmanager
+async def connect(peer: Peer, trace: Trace | None = None) -> AsyncIterator[Connection]:
+    """A connection to ask over; `trace` is told of every datagram, the token masked."""
+    exchange = Exchange(_masked(trace, peer.token) if trace else None)
+    try:
+        yield Connection(peer, exchange)
+    finally:
+        exchange.close()
+
+
+async def read_all(
+    peers: Sequence[Peer],
+    *,
+    deadline: float,
+    attempts: int = 3,
+    strays: Counter[Discard] | None = None,
+) -> list[Reading]:
+    """Read every peer's counters at once, over few sockets; the readings come in the peers' order.
+
+    A silent peer costs the others nothing. `strays` counts what came from addresses that were not asked.
+    """
+    alone = [peer for peer in peers if peer.dialect.identifier_echo == "never"]
+    together = [peer for peer in peers if peer.dialect.identifier_echo != "never"]
+    exchange = Exchange()
+    try:
+        async with asyncio.TaskGroup() as group:
+            apart = [group.create_task(_read_alone(peer, deadline, attempts)) for peer in alone]
+            joint = group.create_task(_read_together(exchange, together, deadline, attempts))
+    finally:
+        exchange.close()
+    if strays is not None:
+        strays.update(exchange.strays)
+    found = dict(zip(map(id, together), joint.result(), strict=True))
+    found |= {id(peer): task.result() for peer, task in zip(alone, apart, strict=True)}
+    return [found[id(peer)] for peer in peers]
+
+
+async def _read_alone(peer: Peer, deadline: float, attempts: int) -> Reading:
+    async with connect(peer) as connection:
+        return await connection.read(deadline=deadline, attempts=attempts)
+
+
+async def _read_together(
+    exchange: Exchange, peers: Sequence[Peer], deadline: float, attempts: int
+) -> list[Reading]:
+    random = SystemRandom()
+    named = [peer for peer in peers if not peer.numeric]
+    looked_up = await asyncio.gather(
+        *(peer.addresses(deadline) for peer in named), return_exceptions=True
+    )
+    readings: dict[Peer, Reading] = {}
+    addresses: dict[Peer, tuple[Address, ...]] = {}
+    for peer, found in zip(named, looked_up, strict=True):
+        if isinstance(found, UnknownName):
+            readings[peer] = Reading(error=found)
+        elif isinstance(found, BaseException):
+            raise found
+        else:
+            addresses[peer] = found
+    inquiries = {
+        peer: _inquiry(peer, peer.numeric or addresses[peer], peer.dialect.reads, attempts, random)
+        for peer in peers
+        if peer not in readings
+    }
+    await exchange.run(list(inquiries.values()), deadline)
+    readings |= {peer: _reading(inquiry) for peer, inquiry in inquiries.items()}
+    return [readings[peer] for peer in peers]
+
+
+def _inquiry(
+    peer: Peer,
+    addresses: tuple[Address, ...],
+    commands: tuple[Command, ...],
+    attempts: int,
+    random: Random,
+) -> Inquiry:
+    return Inquiry(
+        addresses,
+        peer.token,
+        peer.dialect,
+        commands,
+        round_trip=peer.round_trip,
+        attempts=attempts,
+        random=random,
+    )
+
+
+def _reading(inquiry: Inquiry, strays: Mapping[Discard, int] | None = None) -> Reading:
+    cost = inquiry.cost
+    for reason, count in (strays or {}).items():
+        cost.discarded[reason] = cost.discarded.get(reason, 0) + count
+    values = {} if inquiry.error else inquiry.values
+    return Reading(values, inquiry.error, cost, inquiry.seconds)
+
+
+def _joined(readings: Sequence[Reading]) -> Reading:
+    """Readings that followed each other as one: the last one's error, the costs added up."""
+    discarded: Counter[Discard] = Counter()
+    values: dict[Command, Value | None] = {}
+    for reading in readings:
+        discarded.update(reading.cost.discarded)
+        values |= reading.values
+    error = readings[-1].error
+    cost = Cost(
+        sum(reading.cost.datagrams_sent for reading in readings),
+        sum(reading.cost.retransmissions for reading in readings),
+        tuple(sample for reading in readings for sample in reading.cost.round_trips),
+        dict(discarded),
+    )
+    seconds = sum(reading.seconds for reading in readings)
+    return Reading({} if error else values, error, cost, seconds)
+
+
+def _masked(trace: Trace, token: Token) -> Trace:
+    mask = b"*" * len(token.octets)
+
+    def masked(event: Event) -> None:
+        trace(replace(event, datagram=event.datagram.replace(token.octets, mask)))
+
+    return masked

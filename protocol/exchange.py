@@ -1,0 +1,236 @@
+"""The sockets under inquiries: one for each address family, however many targets are asked.
+
+A few unconnected sockets serve ten thousand targets. Linux reports the ICMP errors of all of them through the
+socket's error queue (ip(7), IP_RECVERR), with the address that each is about, so a closed port is told from
+silence at once, as it would be on a connected socket.
+"""
+
+import asyncio
+import errno
+import math
+import os
+import socket
+import struct
+import sys
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from heapq import heappop, heappush
+from typing import Literal
+
+from protocol.address import Address
+from protocol.errors import Discard
+from protocol.inquiry import Inquiry
+
+_BATCH = 64
+"""Datagrams between two looks at what came in: the answers fit the smallest receive buffer."""
+
+_RECEIVE_BUFFER = 1 << 22
+_LONGEST = 2048
+"""Bytes taken from one datagram: more than any dialect's, so that one too long is seen to be."""
+
+_RECEIVE_ERRORS = {
+    socket.AF_INET: (socket.IPPROTO_IP, 11),  # IP_RECVERR
+    socket.AF_INET6: (socket.IPPROTO_IPV6, 25),  # IPV6_RECVERR
+}
+_EXTENDED_ERROR = struct.Struct("=IBBBBII")
+"""struct sock_extended_err; its first member is the errno."""
+
+
+Kind = Literal["sent", "believed", "ignored", "unreachable"]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One datagram seen, for people who look at an exchange: `at` in seconds of the loop's clock."""
+
+    at: float
+    kind: Kind
+    address: Address
+    datagram: bytes
+    reason: Discard | str | None = None
+
+
+Trace = Callable[[Event], None]
+
+
+class Exchange:
+    """Open sockets, and the one coroutine at a time that uses them. To be closed."""
+
+    def __init__(self, trace: Trace | None = None) -> None:
+        self.strays: Counter[Discard] = Counter()
+        """What came from addresses that were not asked."""
+        self._loop = asyncio.get_running_loop()
+        self._trace = trace
+        self._sockets: dict[socket.AddressFamily, socket.socket] = {}
+        self._readable = asyncio.Event()
+        self._asked: dict[Address, list[Inquiry]] = {}
+        self._identifiers: dict[Address, set[int]] = {}
+        self._timers: list[tuple[float, int, Inquiry]] = []
+        self._under_way = 0
+
+    def close(self) -> None:
+        """Close the sockets; nothing is left behind."""
+        for opened in self._sockets.values():
+            self._loop.remove_reader(opened)
+            opened.close()
+        self._sockets.clear()
+
+    async def run(self, inquiries: Sequence[Inquiry], deadline: float) -> None:
+        """Carry all inquiries to their end, at the latest at `deadline`, a time of the loop's clock."""
+        fresh = deque(inquiries)
+        self._timers = []
+        self._asked = {}
+        self._identifiers = {}
+        for inquiry in inquiries:
+            self._enlist(inquiry)
+        self._under_way = len(inquiries)
+        while self._under_way and (now := self._loop.time()) < deadline:
+            self._readable.clear()
+            moved = 0
+            while moved < _BATCH and (due := self._next_due(fresh, now)):
+                moved += self._transmit(due, now, deadline)
+            for opened in self._sockets.values():
+                moved += self._drain(opened)
+            if moved:
+                await asyncio.sleep(0)
+            else:
+                await self._wait(min(self._timers[0][0] if self._timers else deadline, deadline))
+        for inquiry in inquiries:
+            if not inquiry.done:
+                inquiry.expire(self._loop.time())
+
+    def _enlist(self, inquiry: Inquiry) -> None:
+        """Let an inquiry hear its address, under identifiers that no other inquiry has there."""
+        taken = self._identifiers.setdefault(inquiry.address, set())
+        taken |= inquiry.identify(taken)
+        self._asked.setdefault(inquiry.address, []).append(inquiry)
+
+    def _next_due(self, fresh: deque[Inquiry], now: float) -> Inquiry | None:
+        while self._timers and self._timers[0][0] <= now:
+            inquiry = heappop(self._timers)[2]
+            if not inquiry.done:
+                return inquiry
+        return fresh.popleft() if fresh else None
+
+    def _schedule(self, inquiry: Inquiry) -> None:
+        if inquiry.due < math.inf:
+            heappush(self._timers, (inquiry.due, id(inquiry), inquiry))
+
+    def _transmit(self, inquiry: Inquiry, now: float, deadline: float) -> int:
+        """Send what an inquiry has to send; returns the number of datagrams."""
+        sent = 0
+        if inquiry.turn():
+            self._enlist(inquiry)
+        for datagram in inquiry.transmit(now, deadline):
+            if failure := self._send(datagram, inquiry.address):
+                self._report_unreachable(inquiry, failure, datagram)
+                return sent
+            sent += 1
+            if self._trace:
+                self._trace(Event(now, "sent", inquiry.address, datagram))
+        self._schedule(inquiry)
+        return sent
+
+    def _send(self, datagram: bytes, address: Address) -> OSError | None:
+        """Hand a datagram to the system; returns why it cannot go there, if it cannot."""
+        opened = self._socket(address)
+        for _ in range(3):
+            try:
+                opened.sendto(datagram, address)
+            except BlockingIOError:
+                return None  # the send buffer is full: as good as lost on the way, and sent again like that
+            except OSError as error:
+                # It may be an older error, about another address: then it is in the queue, and this goes again.
+                if not self._drain_errors(opened):
+                    return error
+            else:
+                return None
+        return None
+
+    def _socket(self, address: Address) -> socket.socket:
+        family = socket.AF_INET if len(address) == 2 else socket.AF_INET6
+        if family not in self._sockets:
+            opened = socket.socket(family, socket.SOCK_DGRAM)
+            self._sockets[family] = opened
+            opened.setblocking(False)
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+            if sys.platform == "linux":
+                opened.setsockopt(*_RECEIVE_ERRORS[family], 1)
+            self._loop.add_reader(opened, self._readable.set)
+        return self._sockets[family]
+
+    def _drain(self, opened: socket.socket) -> int:
+        """Take in what has come, up to a few batches; returns the number of datagrams."""
+        for count in range(4 * _BATCH):
+            try:
+                datagram, address = opened.recvfrom(_LONGEST)
+            except (BlockingIOError, InterruptedError):
+                return count
+            except OSError:
+                self._drain_errors(opened)
+            else:
+                self._receive(datagram, address)
+        return 4 * _BATCH
+
+    def _receive(self, datagram: bytes, address: Address) -> None:
+        now = self._loop.time()
+        asking = self._asked.get(address)
+        if asking is None:
+            reason: Discard | None = Discard.SOURCE
+            self.strays[Discard.SOURCE] += 1
+        else:
+            # Mostly there is one. Several have different tokens for one address, and identifiers of their own.
+            inquiry = next((one for one in asking if one.awaits(datagram)), asking[0])
+            was_done = inquiry.done
+            reason = inquiry.receive(datagram, now)
+            if inquiry.done and not was_done:
+                self._under_way -= 1
+                if len(asking) > 1:
+                    asking.remove(inquiry)
+        if self._trace:
+            kind: Kind = "ignored" if reason else "believed"
+            self._trace(Event(now, kind, address, datagram, reason))
+
+    def _drain_errors(self, opened: socket.socket) -> int:
+        """Take in the ICMP errors that the system has queued; returns how many there were."""
+        if sys.platform != "linux":
+            return 0
+        for count in range(4 * _BATCH):
+            try:
+                datagram, ancillary, _, address = opened.recvmsg(
+                    _LONGEST, 512, socket.MSG_ERRQUEUE
+                )
+            except OSError:
+                return count
+            failure = OSError(*_extended_error(ancillary))
+            for inquiry in tuple(self._asked.get(address, ())):
+                if not inquiry.done and inquiry.address == address:
+                    self._report_unreachable(inquiry, failure, datagram)
+        return 4 * _BATCH
+
+    def _report_unreachable(self, inquiry: Inquiry, failure: OSError, datagram: bytes) -> None:
+        now = self._loop.time()
+        if self._trace:
+            text = failure.strerror
+            self._trace(Event(now, "unreachable", inquiry.address, datagram, text))
+        inquiry.unreachable(f"{failure.strerror}", now)
+        if inquiry.done:
+            self._under_way -= 1
+        else:
+            self._enlist(inquiry)
+            self._schedule(inquiry)
+
+    async def _wait(self, until: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(until):
+                await self._readable.wait()
+
+
+def _extended_error(ancillary: Iterable[tuple[int, int, bytes]]) -> tuple[int, str]:
+    for _, _, content in ancillary:
+        if len(content) >= _EXTENDED_ERROR.size:
+            number = _EXTENDED_ERROR.unpack_from(content)[0]
+            return number, os.strerror(number)
+    return errno.EHOSTUNREACH, os.strerror(errno.EHOSTUNREACH)

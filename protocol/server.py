@@ -1,0 +1,165 @@
+"""Answering: `respond` turns a datagram into a reply or silence; `serve` puts it behind a UDP socket.
+
+`respond` is pure and synchronous, so one datagram is one step of the event loop and nothing is half counted.
+"""
+
+import asyncio
+import logging
+import socket
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from protocol.dialect import Command, Dialect, Status
+from protocol.dialects import V0
+from protocol.errors import BadRequest, ForeignDatagram
+from protocol.message import Request, Response, Value, result
+from protocol.token import Token
+
+logger = logging.getLogger(__name__)
+
+Answer = Callable[[Command], Value | None]
+"""The application: does what the command says, and returns what RES shall say."""
+
+_DATAGRAMS_PER_WAKE = 64
+"""One wake of the loop serves up to this many: the system call per wake is shared, and SMTP keeps its turn."""
+
+
+def respond(
+    datagram: bytes, token: Token, answer: Answer, dialect: Dialect = V0
+) -> Response | None:
+    """The response that a datagram calls for, or None for silence (protocol.md 5).
+
+    An exception in the application becomes status 05 and one line in the log.
+    """
+    try:
+        request = Request.decode(datagram, dialect)
+    except ForeignDatagram:
+        return None
+    except BadRequest as error:
+        return Response(error.identifier, error.status)
+    if not token.matches(request.authentication):
+        return Response(request.identifier, Status.AUTHENTICATION_FAILED)
+    command = dialect.codes.get(request.code)
+    if command is None:
+        return Response(request.identifier, Status.INVALID_COMMAND)
+    try:
+        value = answer(command)
+    except Exception:
+        logger.exception("command failed", extra={"command": command.value})
+        return Response(request.identifier, Status.SERVER_FAILURE)
+    return Response(request.identifier, Status.DONE, result(command, value, dialect))
+
+
+class Ration:
+    """How many errors each source address is still told: a small token bucket per address.
+
+    An error answer has the size and the signature of a request, so two servers, or one and itself, could send
+    each other "authentication failed" for ever (protocol.md 6.1). Past `burst` answers, and then more than
+    `per_second`, a source hears nothing, which ends the loop and slows guessing. The table holds the `sources`
+    addresses that were heard last.
+    """
+
+    def __init__(self, burst: float = 40, per_second: float = 1, sources: int = 4096) -> None:
+        self._burst = burst
+        self._per_second = per_second
+        self._sources = sources
+        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._left)
+
+    def allows(self, source: str, now: float) -> bool:
+        """Whether `source` may be told one more error at `now`, a time in seconds of any one clock."""
+        left, since = self._left.pop(source, (self._burst, now))
+        left = min(self._burst, left + (now - since) * self._per_second)
+        allowed = left >= 1
+        self._left[source] = (left - 1 if allowed else left, now)
+        if len(self._left) > self._sources:
+            self._left.popitem(last=False)
+        return allowed
+
+
+class Endpoint:
+    """A UDP socket that answers, drained in batches whenever the loop finds it readable."""
+
+    def __init__(
+        self,
+        listening: socket.socket,
+        token: Token,
+        answer: Answer,
+        dialect: Dialect = V0,
+        ration: Ration | None = None,
+    ) -> None:
+        self._socket = listening
+        self._token = token
+        self._answer = answer
+        self._dialect = dialect
+        self._ration = ration or Ration()
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(listening, self._drain)
+
+    @property
+    def port(self) -> int:
+        port: int = self._socket.getsockname()[1]
+        return port
+
+    def close(self) -> None:
+        """Stop answering; the socket is closed when this returns."""
+        self._loop.remove_reader(self._socket)
+        self._socket.close()
+
+    def _drain(self) -> None:
+        for _ in range(_DATAGRAMS_PER_WAKE):
+            try:
+                # One byte more than any request tells a longer datagram from one that fits.
+                datagram, source = self._socket.recvfrom(self._dialect.request_length + 1)
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError:
+                continue  # an ICMP error for an answer sent earlier; it says nothing about this socket
+            response = respond(datagram, self._token, self._answer, self._dialect)
+            if response is None:
+                continue
+            if response.status is not Status.DONE and (
+                self._dialect.silent_errors
+                or not self._ration.allows(source[0], self._loop.time())
+            ):
+                continue
+            try:
+                self._socket.sendto(response.encode(self._dialect), source)
+            except OSError as error:
+                # UDP may lose an answer; the client asks again.
+                logger.debug("answer not sent", extra={"source": source[0], "error": str(error)})
+
+
+@asynccontextmanager
+async def serve(
+    host: str,
+    port: int,
+    token: Token,
+    answer: Answer,
+    dialect: Dialect = V0,
+    ration: Ration | None = None,
+) -> AsyncIterator[Endpoint]:
+    """Answer on `host` and `port` (0: any free one) in the running event loop, until the context is left.
+
+    Raises `OSError` where the address cannot be bound.
+    """
+    (family, kind, _, _, address), *_ = await asyncio.get_running_loop().getaddrinfo(
+        host, port, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE
+    )
+    listening = socket.socket(family, kind)
+    try:
+        listening.setblocking(False)
+        # Room for a burst from many clients while the loop is busy with a mail; the system caps it.
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+        listening.bind(address)
+    except OSError:
+        listening.close()
+        raise
+    endpoint = Endpoint(listening, token, answer, dialect, ration)
+    try:
+        yield endpoint
+    finally:
+        endpoint.close()

@@ -1,0 +1,16 @@
+import os
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A developer's own settings must not reach the commands under test."""
+    for name in os.environ:
+        if name.startswith("SMTPSTATUS_") and name != "SMTPSTATUS_REQUIRE_REAL":
+            monkeypatch.delenv(name)

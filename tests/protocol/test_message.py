@@ -1,0 +1,138 @@
+"""Every vector of docs/protocol.md runs in both directions in test_vectors.py; here is what must hold for any bytes."""
+
+import contextlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from protocol.dialect import Command, Dialect, Status
+from protocol.dialects import DIALECTS, V0
+from protocol.errors import BadRequest, BadResponse, DatagramError, Discard, ForeignDatagram
+from protocol.message import Request, Response, result
+
+dialects = st.sampled_from(list(DIALECTS.values()))
+
+
+@given(st.binary(max_size=64), dialects)
+def test_whatever_the_bytes_decoding_raises_only_our_own_errors(
+    datagram: bytes, dialect: Dialect
+) -> None:
+    for decode in (Request.decode, Response.decode):
+        with contextlib.suppress(DatagramError):
+            decode(datagram, dialect)
+
+
+@given(st.data(), dialects)
+def test_a_request_is_the_same_after_the_wire(data: st.DataObject, dialect: Dialect) -> None:
+    request = Request(
+        data.draw(st.integers(0, 0xFFFF)),
+        data.draw(st.binary(min_size=dialect.token_length, max_size=dialect.token_length)),
+        data.draw(st.integers(0, 255)),
+    )
+
+    assert Request.decode(request.encode(dialect), dialect) == request
+
+
+@given(st.data(), dialects)
+def test_a_response_is_the_same_after_the_wire(data: st.DataObject, dialect: Dialect) -> None:
+    command = data.draw(st.sampled_from(dialect.reads))
+    operation = dialect.operations[command]
+    assert operation.value is not None
+    value: int = data.draw(
+        st.booleans() if operation.flag else st.integers(0, 2 ** (8 * operation.value.size) - 1)
+    )
+    if command is Command.ACTIVE_CONNECTIONS and operation.signed:
+        value %= 2 ** (8 * operation.value.size - 1)
+    response = Response(0x1234, Status.DONE, result(command, value, dialect))
+
+    decoded = Response.decode(response.encode(dialect), dialect)
+
+    assert decoded == response
+    assert decoded.value(command, dialect) == value
+
+
+@pytest.mark.parametrize("size", [size for size in range(65) if size != 14])
+def test_a_request_of_any_other_size_is_answered_with_its_identifier_where_it_came(
+    size: int,
+) -> None:
+    datagram = (bytes.fromhex("cffe00 1234") + bytes(60))[:size]
+
+    if size < 2:
+        with pytest.raises(ForeignDatagram):
+            Request.decode(datagram)
+        return
+    with pytest.raises(BadRequest) as caught:
+        Request.decode(datagram)
+
+    assert caught.value.status is Status.INVALID_REQUEST
+    assert caught.value.identifier == (0x1234 if size >= 5 else 0)
+
+
+def test_a_wrong_size_is_told_before_a_wrong_version() -> None:
+    with pytest.raises(BadRequest) as caught:
+        Request.decode(bytes.fromhex("cffe07 1234"))
+
+    assert caught.value.status is Status.INVALID_REQUEST
+
+
+@pytest.mark.parametrize(
+    ("datagram", "reason"),
+    [
+        ("cffe00 1234 00 00000000000000", Discard.SIZE),
+        ("cffe00 1234 00 0000000000000000 00", Discard.SIZE),
+        ("cffd00 1234 00 0000000000000000", Discard.SIGNATURE),
+        ("cffe01 1234 00 0000000000000000", Discard.VERSION),
+        ("cffe00 1234 06 0000000000000000", Discard.STATUS),
+    ],
+)
+def test_a_response_is_refused_for_the_first_thing_that_does_not_fit(
+    datagram: str, reason: Discard
+) -> None:
+    with pytest.raises(BadResponse) as caught:
+        Response.decode(bytes.fromhex(datagram))
+
+    assert caught.value.reason is reason
+
+
+@pytest.mark.parametrize(
+    ("octets", "expected"),
+    [("0000000000000000", True), ("0000000000000001", False), ("0100000000000000", False)],
+)
+def test_on_is_zero_and_off_is_one_at_either_end(octets: str, expected: bool) -> None:
+    response = Response(1, Status.DONE, bytes.fromhex(octets))
+
+    assert response.value(Command.TRANSFORMS) is expected
+
+
+@pytest.mark.parametrize("octets", ["0000000000000002", "0100000000000001", "ffffffffffffffff"])
+def test_a_flag_that_is_neither_is_not_believed(octets: str) -> None:
+    with pytest.raises(BadResponse) as caught:
+        Response(1, Status.DONE, bytes.fromhex(octets)).value(Command.TRANSFORMS)
+
+    assert caught.value.reason is Discard.RESULT
+
+
+def test_an_error_never_carries_a_number() -> None:
+    datagram = Response(0x1234, Status.INVALID_COMMAND, b"\xff" * 8).encode()
+
+    assert datagram == bytes.fromhex("cffe00 1234 03 0000000000000000")
+
+
+def test_numbers_are_unsigned_and_in_network_order_to_the_last_bit() -> None:
+    biggest = Response(1, Status.DONE, b"\xff" * 8)
+
+    assert biggest.value(Command.TRANSFERRED_BYTES, V0) == 2**64 - 1
+
+
+def test_a_signed_counter_goes_on_past_its_largest_value() -> None:
+    dialect = DIALECTS["group-6"]
+    response = Response(1, Status.DONE, bytes.fromhex("01000080"))
+
+    assert response.value(Command.TRANSFERRED_BYTES, dialect) == 2**31 + 1
+    with pytest.raises(BadResponse):
+        response.value(Command.ACTIVE_CONNECTIONS, dialect)
+
+
+def test_the_token_is_not_in_a_requests_text_form() -> None:
+    assert "secretpa" not in repr(Request(1, b"secretpa", 0))
