@@ -110,6 +110,7 @@ class Dialect:
     statuses: Mapping[int, Status]
     version: int = 0
     byte_order: Literal["big", "little"] = "big"
+    """Of numbers. An identifier is opaque: it comes back as it was sent."""
     on: int = 0
     off: tuple[int, ...] = (1,)
     """The numbers taken as off; the first is the one that a server writes."""

@@ -186,7 +186,7 @@ class Inquiry:
     def awaits(self, datagram: bytes) -> bool:
         """Whether the identifier in this datagram, if it has one, is that of an unanswered command."""
         place = self._dialect.response_identifier.span
-        found = int.from_bytes(datagram[place], self._dialect.byte_order)
+        found = int.from_bytes(datagram[place])
         return found in self._unanswered and not self.done
 
     def receive(self, datagram: bytes, now: float) -> Discard | None:

@@ -33,7 +33,7 @@ class Request:
         header = dialect.header
         datagram[: len(header)] = header
         place = dialect.request_identifier
-        datagram[place.span] = self.identifier.to_bytes(place.size, dialect.byte_order)
+        datagram[place.span] = self.identifier.to_bytes(place.size)
         datagram[dialect.authentication.span] = self.authentication
         datagram[dialect.command.offset] = self.code
         return bytes(datagram)
@@ -49,7 +49,7 @@ class Request:
         place = dialect.request_identifier
         identifier = 0
         if len(datagram) >= place.end:
-            identifier = int.from_bytes(datagram[place.span], dialect.byte_order)
+            identifier = int.from_bytes(datagram[place.span])
         if len(datagram) != dialect.request_length:
             raise BadRequest(Status.INVALID_REQUEST, identifier)
         if datagram[len(dialect.signature)] != dialect.version:
@@ -83,7 +83,7 @@ class Response:
                 identifier = dialect.fixed_identifier
             elif failed and dialect.identifier_echo == "good":
                 identifier = 0
-            datagram[place.span] = (identifier or 0).to_bytes(place.size, dialect.byte_order)
+            datagram[place.span] = (identifier or 0).to_bytes(place.size)
         datagram[dialect.status.offset] = dialect.status_codes[self.status]
         if not failed:
             datagram[dialect.result.span] = self.result
@@ -110,7 +110,7 @@ class Response:
             raise BadResponse(
                 Discard.STATUS, f"status {datagram[dialect.status.offset]}, which means nothing"
             )
-        identifier: int | None = int.from_bytes(datagram[place.span], dialect.byte_order)
+        identifier: int | None = int.from_bytes(datagram[place.span])
         if dialect.identifier_echo == "never":
             if identifier != dialect.fixed_identifier:
                 raise BadResponse(Discard.IDENTIFIER, f"identifier {identifier}")

@@ -95,7 +95,7 @@ class Endpoint:
         self._token = token
         self._answer = answer
         self._dialect = dialect
-        self._ration = ration or Ration()
+        self._ration = Ration() if ration is None else ration
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(listening, self._drain)
 

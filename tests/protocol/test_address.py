@@ -1,0 +1,74 @@
+import asyncio
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from protocol.address import HostPort, numeric, resolve
+from protocol.errors import UnknownName
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("mail.example:7030", HostPort("mail.example", 7030)),
+        ("127.0.0.1:7030", HostPort("127.0.0.1", 7030)),
+        ("[::1]:7030", HostPort("::1", 7030)),
+        ("[fe80::1%eth0]:1", HostPort("fe80::1%eth0", 1)),
+        (":7030", HostPort("", 7030)),
+        ("mail.example", HostPort("mail.example", 2626)),
+        ("[::1]", HostPort("::1", 2626)),
+    ],
+)
+def test_hosts_and_ports_are_read_as_people_write_them(text: str, expected: HostPort) -> None:
+    assert HostPort.parse(text, default_port=2626) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["a:b", "a:70000", "::1", "::1:7030", "a:", "a b:1", "a\n:1", "a:-1", "a:٣"]
+)
+def test_anything_else_is_refused_in_one_line(text: str) -> None:
+    with pytest.raises(ValueError, match="is no address") as caught:
+        HostPort.parse(text, default_port=7030)
+
+    assert "\n" not in str(caught.value)
+
+
+def test_without_a_default_the_port_must_be_there() -> None:
+    with pytest.raises(ValueError, match="takes host:port"):
+        HostPort.parse("mail.example")
+
+
+@given(st.text())
+def test_whatever_the_text_parsing_raises_only_a_value_error(text: str) -> None:
+    try:
+        where = HostPort.parse(text)
+    except ValueError:
+        return
+
+    assert HostPort.parse(str(where)) == where
+
+
+def test_numbers_are_resolved_without_asking_anybody() -> None:
+    assert numeric(HostPort("127.0.0.1", 7030)) == (("127.0.0.1", 7030),)
+    assert numeric(HostPort("::1", 7030)) == (("::1", 7030, 0, 0),)
+    assert numeric(HostPort("mail.example", 7030)) == ()
+
+
+async def test_a_name_has_all_its_addresses() -> None:
+    deadline = asyncio.get_running_loop().time() + 5
+
+    assert ("127.0.0.1", 7030) in await resolve(HostPort("localhost", 7030), deadline)
+
+
+@pytest.mark.parametrize("name", ["no-such-host.invalid", "a" * 64 + ".example", "a..b", "ü" * 70])
+async def test_a_name_without_an_address_is_named(name: str) -> None:
+    deadline = asyncio.get_running_loop().time() + 5
+
+    with pytest.raises(UnknownName, match=name[:10]):
+        await resolve(HostPort(name, 7030), deadline)
+
+
+async def test_a_name_is_not_waited_for_beyond_the_deadline() -> None:
+    with pytest.raises(UnknownName, match="not resolved in time"):
+        await resolve(HostPort("localhost", 7030), asyncio.get_running_loop().time())

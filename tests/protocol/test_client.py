@@ -1,0 +1,366 @@
+"""Asking over real sockets: real servers, and sockets that lie."""
+
+import asyncio
+import socket
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from protocol.address import HostPort
+from protocol.client import Peer, Reading, connect, read_all
+from protocol.dialect import Command, Dialect, Status
+from protocol.dialects import DIALECTS, V0
+from protocol.errors import (
+    Contradicted,
+    Discard,
+    NoAnswer,
+    Reason,
+    Refused,
+    UnknownName,
+    Unreachable,
+)
+from protocol.exchange import Event
+from protocol.message import Request, Response, Value
+from protocol.server import serve
+from protocol.token import Token
+from tests.udp import lying
+
+TOKEN = Token.parse("secretpa")
+NUMBERS = {
+    Command.CONNECTIONS: 5,
+    Command.ACTIVE_CONNECTIONS: 2,
+    Command.TRANSFERRED_BYTES: 2**63 + 1,
+}
+
+
+class Switch:
+    def __init__(self, *, stuck: bool = False) -> None:
+        self.on = True
+        self.stuck = stuck
+
+    def answer(self, command: Command) -> Value:
+        if command in (Command.ENABLE_TRANSFORMS, Command.DISABLE_TRANSFORMS) and not self.stuck:
+            self.on = command is Command.ENABLE_TRANSFORMS
+        return NUMBERS.get(command, self.on)
+
+
+def peer(port: int, token: Token = TOKEN, dialect: Dialect = V0, host: str = "127.0.0.1") -> Peer:
+    return Peer(HostPort(host, port), token, dialect)
+
+
+def within(seconds: float) -> float:
+    return asyncio.get_running_loop().time() + seconds
+
+
+async def read(asked: Peer, seconds: float = 5, attempts: int = 3) -> Reading:
+    async with connect(asked) as connection:
+        return await connection.read(deadline=within(seconds), attempts=attempts)
+
+
+def honest(request: bytes, number: int = 3) -> bytes:
+    """The true answer: `number`, or on where the state of the transforms is asked."""
+    asked = Request.decode(request)
+    value = 0 if asked.code == 3 else number
+    return Response(asked.identifier, Status.DONE, value.to_bytes(8)).encode()
+
+
+async def test_all_counters_are_read_at_once_and_it_is_told_what_that_cost() -> None:
+    async with serve("127.0.0.1", 0, TOKEN, Switch().answer) as endpoint:
+        reading = await read(peer(endpoint.port))
+
+    assert reading.values == NUMBERS | {Command.TRANSFORMS: True}
+    assert reading.cost.datagrams_sent == 4
+    assert reading.cost.retransmissions == 0
+    assert len(reading.cost.round_trips) == 4
+    assert 0 < max(reading.cost.round_trips) <= reading.seconds < 1
+
+
+async def test_one_command_can_be_asked_alone() -> None:
+    async with serve("127.0.0.1", 0, TOKEN, Switch().answer) as endpoint:
+        async with connect(peer(endpoint.port)) as connection:
+            reading = await connection.ask(Command.CONNECTIONS, deadline=within(5))
+
+    assert reading[Command.CONNECTIONS] == 5
+    assert reading.cost.datagrams_sent == 1
+
+
+async def test_setting_reports_what_was_read_back() -> None:
+    switch = Switch()
+    async with (
+        serve("127.0.0.1", 0, TOKEN, switch.answer) as endpoint,
+        connect(peer(endpoint.port)) as connection,
+    ):
+        off = await connection.set_transforms(False, deadline=within(5))
+        state_between = switch.on
+        on = await connection.set_transforms(True, deadline=within(5))
+
+    assert (off[Command.TRANSFORMS], state_between, on[Command.TRANSFORMS]) == (False, False, True)
+    assert off.cost.datagrams_sent == 2
+
+
+async def test_a_server_that_does_not_keep_the_state_is_contradicted() -> None:
+    async with serve("127.0.0.1", 0, TOKEN, Switch(stuck=True).answer) as endpoint:
+        async with connect(peer(endpoint.port)) as connection:
+            reading = await connection.set_transforms(False, deadline=within(5))
+
+    assert isinstance(reading.error, Contradicted)
+    assert str(reading.error) == "the transforms read back as on after they were set off"
+    assert reading.values == {}
+
+
+async def test_a_refused_setting_is_not_read_back() -> None:
+    async with serve("127.0.0.1", 0, TOKEN, Switch().answer) as endpoint:
+        async with connect(peer(endpoint.port, Token.parse("wrongone"))) as connection:
+            reading = await connection.set_transforms(False, deadline=within(5))
+
+    assert isinstance(reading.error, Refused)
+    assert reading.cost.datagrams_sent == 1
+
+
+async def test_a_wrong_token_is_refused_and_reading_a_value_then_raises_it() -> None:
+    async with serve("127.0.0.1", 0, TOKEN, Switch().answer) as endpoint:
+        reading = await read(peer(endpoint.port, Token.parse("wrongone")))
+
+    with pytest.raises(Refused, match="authentication failed"):
+        reading[Command.CONNECTIONS]
+
+
+async def test_a_closed_port_is_told_from_silence_at_once() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    started = time.monotonic()
+
+    reading = await read(peer(port), seconds=30)
+
+    assert isinstance(reading.error, Unreachable)
+    assert str(reading.error) == "Connection refused"
+    assert time.monotonic() - started < 5
+
+
+async def test_silence_lasts_until_the_deadline_and_no_longer() -> None:
+    async with lying(lambda request: []) as port:
+        started = time.monotonic()
+        reading = await read(peer(port), seconds=0.3)
+        waited = time.monotonic() - started
+
+    assert isinstance(reading.error, NoAnswer)
+    assert reading.cost.datagrams_sent == 12
+    assert reading.cost.retransmissions == 8
+    assert waited == pytest.approx(0.3, abs=0.2)
+
+
+async def test_a_lost_datagram_is_sent_again() -> None:
+    seen: Counter[bytes] = Counter()
+
+    def lose_the_first(request: bytes) -> list[bytes]:
+        seen[request] += 1
+        return [honest(request)] if seen[request] > 1 else []
+
+    async with lying(lose_the_first) as port:
+        reading = await read(peer(port))
+
+    assert reading[Command.CONNECTIONS] == 3
+    assert reading.cost.retransmissions == 4
+    assert reading.cost.round_trips == ()
+
+
+async def test_forged_and_broken_answers_before_the_true_one_are_not_believed() -> None:
+    def lie(request: bytes) -> list[bytes]:
+        true = honest(request)
+        return [
+            true[:-1],
+            true + b"\0",
+            b"\xcf\xff" + true[2:],
+            true[:2] + b"\1" + true[3:],
+            true[:3] + bytes([true[3] ^ 1]) + true[4:],
+            true[:5] + b"\x42" + true[6:],
+            request,
+            true,
+            true,
+        ]
+
+    async with lying(lie) as port, connect(peer(port)) as connection:
+        reading = await connection.ask(Command.CONNECTIONS, deadline=within(5))
+
+    assert reading[Command.CONNECTIONS] == 3
+    assert reading.cost.discarded.keys() >= {
+        Discard.SIZE,
+        Discard.SIGNATURE,
+        Discard.VERSION,
+        Discard.IDENTIFIER,
+        Discard.STATUS,
+    }
+
+
+async def test_a_stranger_that_knows_everything_but_the_address_is_not_believed() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+        stranger.bind(("127.0.0.1", 0))
+        events: list[Event] = []
+
+        async with serve("127.0.0.1", 0, TOKEN, Switch().answer) as endpoint:
+            here = ("127.0.0.1", endpoint.port)
+
+            def forge(event: Event) -> None:
+                events.append(event)
+                if event.kind == "sent":
+                    (client,) = connection._exchange._sockets.values()
+                    forged = event.datagram[:5] + bytes(7) + b"\x63\0"
+                    stranger.sendto(forged, ("127.0.0.1", client.getsockname()[1]))
+
+            async with connect(peer(endpoint.port), forge) as connection:
+                reading = await connection.ask(Command.CONNECTIONS, deadline=within(5))
+                assert reading[Command.CONNECTIONS] == 5
+                again = await connection.ask(Command.CONNECTIONS, deadline=within(5))
+
+    assert again[Command.CONNECTIONS] == 5
+    assert again.cost.discarded[Discard.SOURCE] >= 1
+    assert {event.address for event in events if event.kind == "believed"} == {here}
+
+
+async def test_a_trace_tells_every_datagram_and_no_token() -> None:
+    events: list[Event] = []
+    async with serve("127.0.0.1", 0, TOKEN, Switch().answer) as endpoint:
+        async with connect(peer(endpoint.port), events.append) as connection:
+            await connection.read(deadline=within(5))
+
+    assert Counter(event.kind for event in events) == {"sent": 4, "believed": 4}
+    assert not [event for event in events if TOKEN.octets in event.datagram]
+
+
+async def test_a_name_whose_first_address_is_closed_is_read_at_its_next() -> None:
+    """localhost is ::1 and 127.0.0.1 on most machines; where it is one address alone, that one answers."""
+    async with serve("127.0.0.1", 0, TOKEN, Switch().answer) as endpoint:
+        reading = await read(peer(endpoint.port, host="localhost"))
+
+    assert reading[Command.CONNECTIONS] == 5
+
+
+async def test_a_silent_first_address_gives_way_to_the_next() -> None:
+    async with (
+        lying(lambda request: []) as silent,
+        serve("127.0.0.1", 0, TOKEN, Switch().answer) as endpoint,
+    ):
+        asked = peer(silent)
+        asked.numeric = (("127.0.0.1", silent), ("127.0.0.1", endpoint.port))
+        reading = await read(asked)
+
+    assert reading[Command.CONNECTIONS] == 5
+
+
+async def test_ipv6_is_read_as_ipv4_is() -> None:
+    async with serve("::1", 0, TOKEN, Switch().answer) as endpoint:
+        reading = await read(peer(endpoint.port, host="::1"))
+
+    assert reading[Command.CONNECTIONS] == 5
+
+
+async def test_a_name_without_an_address_is_an_error_of_its_own() -> None:
+    reading = await read(peer(7030, host="no-such-host.invalid"))
+
+    assert isinstance(reading.error, UnknownName)
+    assert reading.error.reason is Reason.NAME
+
+
+async def test_many_are_read_at_once_and_the_dead_delay_nobody() -> None:
+    numbers = iter(range(10**6))
+    async with (
+        lying(lambda request: []) as silent,
+        serve("127.0.0.1", 0, TOKEN, Switch().answer) as endpoint,
+        serve("127.0.0.1", 0, Token.parse("otherone"), lambda _: next(numbers) * 0) as other,
+    ):
+        peers = [
+            peer(endpoint.port),
+            peer(silent),
+            peer(other.port, Token.parse("otherone")),
+            peer(endpoint.port, Token.parse("wrongone")),
+            peer(7030, host="no-such-host.invalid"),
+            peer(endpoint.port, host="localhost"),
+        ]
+        started = time.monotonic()
+        readings = await read_all(peers, deadline=within(0.5))
+        waited = time.monotonic() - started
+
+    assert [reading.error and reading.error.reason for reading in readings] == [
+        None,
+        Reason.TIMEOUT,
+        None,
+        Reason.AUTHENTICATION,
+        Reason.NAME,
+        None,
+    ]
+    assert waited == pytest.approx(0.5, abs=0.3)
+    assert readings[0].seconds < 0.4
+
+
+async def test_hundreds_of_targets_behind_one_address_are_not_mixed_up() -> None:
+    async with serve("127.0.0.1", 0, TOKEN, Switch().answer) as endpoint:
+        readings = await read_all([peer(endpoint.port) for _ in range(500)], deadline=within(10))
+
+    assert all(reading.values == readings[0].values for reading in readings)
+    assert readings[0][Command.CONNECTIONS] == 5
+
+
+async def test_strangers_are_counted_when_many_are_read() -> None:
+    strays: Counter[Discard] = Counter()
+    client: list[int] = []
+
+    def tell(request: bytes) -> list[bytes]:
+        return []
+
+    async with lying(tell) as silent:
+        reading = asyncio.create_task(
+            read_all([peer(silent)], deadline=within(0.3), strays=strays)
+        )
+        while not client:
+            await asyncio.sleep(0)
+            client = udp_ports(besides=silent)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+            stranger.sendto(b"hello", ("127.0.0.1", client[0]))
+        await reading
+
+    assert strays == {Discard.SOURCE: 1}
+
+
+def udp_ports(besides: int) -> list[int]:
+    """The ports of this process' own UDP sockets."""
+    inodes = set()
+    for entry in Path("/proc/self/fd").iterdir():
+        target = str(entry.readlink()) if entry.is_symlink() else ""
+        if target.startswith("socket:["):
+            inodes.add(target[8:-1])
+    rows = [line.split() for line in Path("/proc/self/net/udp").read_text().splitlines()[1:]]
+    ports = [int(row[1].split(":")[1], 16) for row in rows if row[9] in inodes]
+    return [port for port in ports if port not in (besides, 0)]
+
+
+async def test_cancellation_leaves_no_socket_behind() -> None:
+    async with lying(lambda request: []) as silent:
+        before = len(list(Path("/proc/self/fd").iterdir()))
+        task = asyncio.create_task(read(peer(silent), seconds=30))
+        bulk = asyncio.create_task(read_all([peer(silent)], deadline=within(30)))
+        while len(list(Path("/proc/self/fd").iterdir())) < before + 2:
+            await asyncio.sleep(0)
+        task.cancel()
+        bulk.cancel()
+        await asyncio.gather(task, bulk, return_exceptions=True)
+
+        assert len(list(Path("/proc/self/fd").iterdir())) == before
+        assert task.cancelled()
+        assert bulk.cancelled()
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+async def test_every_dialect_is_read_as_it_is_served(name: str) -> None:
+    dialect = DIALECTS[name]
+    token = Token(bytes(range(1, dialect.token_length + 1)))
+
+    def answer(command: Command) -> Value:
+        return dialect.operations[command].flag or len(command)
+
+    async with serve("127.0.0.1", 0, token, answer, dialect) as endpoint:
+        reading = await read(peer(endpoint.port, token, dialect))
+
+    assert reading.values == {command: answer(command) for command in dialect.reads}

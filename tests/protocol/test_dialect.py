@@ -1,0 +1,205 @@
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from protocol.dialect import WRITES, Command, Dialect, Field, Operation, Status
+from protocol.dialects import DIALECTS, V0
+from protocol.errors import DialectError
+from protocol.message import Request, Response
+
+SAMPLES = [
+    (
+        "group-4",
+        b"secretpa",
+        Command.CONNECTIONS,
+        "fffe00 1234 7365637265747061 00",
+        "fffe00 1234 00 00000003 00000000",
+        3,
+    ),
+    (
+        "group-4",
+        b"secretpa",
+        Command.TRANSFERRED_BYTES,
+        "fffe00 1234 7365637265747061 02",
+        "fffe00 1234 00 00000181 00000000",
+        385,
+    ),
+    (
+        "group-4",
+        b"secretpa",
+        Command.TRANSFORMS,
+        "fffe00 1234 7365637265747061 04",
+        "fffe00 1234 00 01 00000000000000",
+        False,
+    ),
+    (
+        "group-4",
+        b"secretpa",
+        Command.DISABLE_TRANSFORMS,
+        "fffe00 1234 7365637265747061 06",
+        "fffe00 1234 00 0000000000000000",
+        None,
+    ),
+    (
+        "group-6",
+        b"o",
+        Command.CONNECTIONS,
+        "feff0000 3412 6f 00",
+        "feff00a4 3412 00 00 02000000",
+        2,
+    ),
+    (
+        "group-6",
+        b"o",
+        Command.TRANSFERRED_BYTES,
+        "feff0000 3412 6f 02",
+        "feff00a4 3412 00 00 fc000000",
+        252,
+    ),
+    (
+        "group-6",
+        b"o",
+        Command.VERBOSE,
+        "feff0000 3412 6f 05",
+        "feff0000 3412 00 00 01000000",
+        True,
+    ),
+    (
+        "group-11",
+        b"password",
+        Command.CONNECTIONS,
+        "feca00 1234 70617373776f7264 00",
+        "feca00 1234 00 0100000000000000",
+        1,
+    ),
+    (
+        "group-11",
+        b"password",
+        Command.RECEIVED_BYTES,
+        "feca00 1234 70617373776f7264 03",
+        "feca00 1234 00 e804000000000000",
+        1256,
+    ),
+]
+REFUSALS = [
+    ("group-4", "fffe00 1234 01 0000000000000000", Status.AUTHENTICATION_FAILED),
+    ("group-4", "fffe00 1234 06 0000000000000000", Status.NO_TRANSFORM_PROGRAM),
+    ("group-6", "feff00a4 3412 01 00 deadbeef", Status.AUTHENTICATION_FAILED),
+    ("group-11", "feca00 1234 01 0000000000000000", Status.AUTHENTICATION_FAILED),
+    ("group-11", "feca00 1234 02 0000000000000000", Status.INVALID_COMMAND),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "token", "command", "asked", "told", "value"), SAMPLES)
+def test_a_sample_of_a_running_server_is_sent_and_read(
+    name: str, token: bytes, command: Command, asked: str, told: str, value: int | None
+) -> None:
+    dialect = DIALECTS[name]
+    identifier = int.from_bytes(bytes.fromhex(asked)[dialect.request_identifier.span])
+    request = Request(identifier, token, dialect.operations[command].code)
+    response = Response.decode(bytes.fromhex(told), dialect)
+
+    assert request.encode(dialect) == bytes.fromhex(asked)
+    assert (response.identifier, response.status) == (identifier, Status.DONE)
+    assert response.value(command, dialect) == value
+
+
+@pytest.mark.parametrize(("name", "told", "status"), REFUSALS)
+def test_a_refusal_of_a_running_server_is_read(name: str, told: str, status: Status) -> None:
+    assert Response.decode(bytes.fromhex(told), DIALECTS[name]).status is status
+
+
+@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
+def test_no_dialect_reads_with_a_command_that_writes(dialect: Dialect) -> None:
+    assert not WRITES & set(dialect.reads)
+
+
+def test_only_dialects_with_all_three_commands_can_switch() -> None:
+    assert [name for name, dialect in DIALECTS.items() if dialect.can_switch] == ["v0", "group-4"]
+
+
+def test_a_fixed_identifier_cannot_be_matched() -> None:
+    dialect = replace_in(V0, identifier_echo="never", fixed_identifier=7)
+    datagram = Response(1, Status.DONE).encode(dialect)
+
+    assert datagram[3:5] == b"\0\7"
+    assert Response.decode(datagram, dialect).identifier is None
+
+
+def test_errors_may_come_without_an_identifier_or_with_a_header_of_zeros() -> None:
+    for change in ({"identifier_echo": "good"}, {"zeroed_errors": True}):
+        dialect = replace_in(V0, **change)
+        datagram = Response(0x1234, Status.INVALID_COMMAND).encode(dialect)
+
+        assert datagram[3:5] == b"\0\0"
+        assert Response.decode(datagram, dialect).identifier is None
+        assert Response.decode(Response(9, Status.DONE).encode(dialect), dialect).identifier == 9
+
+
+def replace_in(dialect: Dialect, **changes: Any) -> Dialect:
+    given = {f.name: getattr(dialect, f.name) for f in fields(dialect) if f.init}
+    return Dialect(**(given | changes))
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"signature": b""}, "signature is '', but what fits is 1 to 8 bytes"),
+        ({"version": 256}, "version is 256, but what fits is a byte"),
+        ({"byte_order": "middle"}, "byte_order is 'middle', but what fits is big or little"),
+        ({"default_port": 0}, "default_port is 0"),
+        ({"authentication": Field(5, 9)}, "authentication.size is 9"),
+        ({"authentication": Field(4, 8)}, "authentication is 'offset 4'.*5 or more"),
+        ({"command": Field(14, 1)}, "command is 'bytes 14 to 14', but what fits is 0 to 13"),
+        ({"command": Field(-1, 1)}, "command is 'bytes -1 to -1'"),
+        ({"status": Field(5, 2)}, "result is 'offset 6'"),
+        ({"request_length": 65}, "request_length is 65"),
+        ({"request_identifier": Field(3, 1)}, "response_identifier.size is 2.*the request's, 1"),
+        ({"off": (0,)}, "off is .*numbers other than on, 0"),
+        ({"off": ()}, "off is"),
+        ({"statuses": {1: Status.AUTHENTICATION_FAILED}}, "statuses is .*one that means done"),
+        ({"statuses": {0: Status.DONE, 300: Status.INVALID_COMMAND}}, "statuses is .*bytes"),
+        (
+            {"operations": {Command.CONNECTIONS: Operation(256, Field(6, 8))}},
+            "commands.connections_total.code is 256",
+        ),
+        (
+            {"operations": {Command.CONNECTIONS: Operation(0, None)}},
+            "commands.connections_total.value is None",
+        ),
+        (
+            {"operations": {Command.CONNECTIONS: Operation(0, Field(7, 8))}},
+            "value is 'bytes 7 to 14', but what fits is up to 8 of bytes 6 to 13",
+        ),
+        (
+            {
+                "operations": {
+                    Command.CONNECTIONS: Operation(0, Field(6, 8)),
+                    Command.MAILS: Operation(0, Field(6, 8)),
+                }
+            },
+            "commands.mails_total.code is 0.*connections_total has this one",
+        ),
+    ],
+)
+def test_a_table_that_makes_no_sense_is_refused_with_what_would_fit(
+    change: dict[str, Any], expected: str
+) -> None:
+    with pytest.raises(DialectError, match=f"dialect v0: .*{expected}"):
+        replace_in(V0, **change)
+
+
+def test_a_dialect_cannot_be_changed() -> None:
+    with pytest.raises(AttributeError):
+        V0.version = 1  # type: ignore[misc]
+    assert replace(Field(1, 2), offset=3) == Field(3, 2)
+
+
+def test_nothing_but_the_tables_tells_dialects_apart() -> None:
+    """The house's rule: no code asks a dialect for its name in order to decide."""
+    for package in ("protocol", "exporter", "reference_server"):
+        for path in (Path(__file__).parents[2] / package).rglob("*.py"):
+            assert "dialect.name ==" not in path.read_text()
+            assert "dialect ==" not in path.read_text()

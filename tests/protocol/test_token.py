@@ -1,0 +1,76 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from protocol.errors import TokenError
+from protocol.token import Token
+
+
+def test_eight_characters_are_eight_bytes() -> None:
+    assert Token.parse("secretpa").octets == b"secretpa"
+
+
+def test_any_eight_bytes_can_be_written_in_hexadecimal() -> None:
+    assert Token.parse("hex:00ff00ff00ff00ff").octets == bytes.fromhex("00ff00ff00ff00ff")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "short", "ninechars", "hex:00", "hex:zzzzzzzzzzzzzzzz", "hex:abcd", "ñandúes!"]
+)
+def test_anything_else_is_refused_with_what_would_fit(text: str) -> None:
+    with pytest.raises(
+        TokenError, match="exactly 8 characters of ASCII text, or hex: and 16"
+    ) as e:
+        Token.parse(text)
+
+    assert not text or text not in str(e.value)
+
+
+def test_a_dialect_may_have_shorter_tokens() -> None:
+    assert Token.parse("o", length=1).octets == b"o"
+
+
+@given(st.text())
+def test_whatever_the_text_parsing_raises_only_a_token_error(text: str) -> None:
+    try:
+        token = Token.parse(text)
+    except TokenError:
+        return
+
+    assert len(token.octets) == 8
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+def test_a_file_holds_a_token_with_or_without_a_line_end(tmp_path: Path, end: str) -> None:
+    path = tmp_path / "token"
+    path.write_bytes(b"secretpa" + end.encode())
+
+    assert Token.read(path) == Token.parse("secretpa")
+
+
+@pytest.mark.parametrize("content", [b"short", b"secretpa\n\n", b"\xff\xfe", None])
+def test_a_file_without_a_token_is_named_and_its_content_is_not(
+    tmp_path: Path, content: bytes | None
+) -> None:
+    path = tmp_path / "token"
+    if content is not None:
+        path.write_bytes(content)
+
+    with pytest.raises(TokenError, match=str(path)) as caught:
+        Token.read(path)
+
+    assert "secretpa" not in str(caught.value)
+
+
+def test_the_text_form_shows_nothing() -> None:
+    assert "secret" not in f"{Token.parse('secretpa')!r} {Token.parse('secretpa')}"
+
+
+def test_only_the_same_bytes_match() -> None:
+    token = Token.parse("secretpa")
+
+    assert token.matches(b"secretpa")
+    assert not token.matches(b"secretpb")
+    assert not token.matches(b"secret")
