@@ -12,34 +12,65 @@ exchange   the sockets under any number of inquiries
 client     connect() to one server, read_all() of ten thousand
 """
 
-from protocol.address import HostPort, resolve
-from protocol.client import Connection, Peer, Reading, connect, read_all
-from protocol.dialect import Command, Dialect, Field, Operation, Status
-from protocol.dialects import DIALECTS, V0
-from protocol.errors import (
-    BadRequest,
-    BadResponse,
-    Contradicted,
-    DatagramError,
-    DialectError,
-    Disbelieved,
-    Discard,
-    ForeignDatagram,
-    NoAnswer,
-    NoReading,
-    OtherDialect,
-    Reason,
-    Refused,
-    SMTPStatusError,
-    TokenError,
-    UnknownName,
-    Unreachable,
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from protocol.address import HostPort, resolve
+    from protocol.client import Connection, Peer, Reading, connect, read_all
+    from protocol.dialect import Command, Dialect, Field, Operation, Status
+    from protocol.dialects import DIALECTS, V0
+    from protocol.errors import (
+        BadRequest,
+        BadResponse,
+        Contradicted,
+        DatagramError,
+        DialectError,
+        Disbelieved,
+        Discard,
+        ForeignDatagram,
+        NoAnswer,
+        NoReading,
+        OtherDialect,
+        Reason,
+        Refused,
+        SMTPStatusError,
+        TokenError,
+        UnknownName,
+        Unreachable,
+    )
+    from protocol.exchange import Event, Trace
+    from protocol.inquiry import Cost
+    from protocol.message import Request, Response, Value
+    from protocol.server import Answer, Endpoint, Ration, respond, serve
+    from protocol.token import Token
+
+else:
+
+    def __getattr__(name: str) -> object:
+        """Import a public name's module when it is first used: a command that asks nobody does without asyncio."""
+        if name in __all__:
+            for module in _MODULES:
+                if hasattr(found := import_module(f"protocol.{module}"), name):
+                    return globals().setdefault(name, getattr(found, name))
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+__version__ = "0.1.0"
+
+_MODULES = (
+    "dialect",
+    "dialects",
+    "errors",
+    "message",
+    "token",
+    "address",
+    "inquiry",
+    "exchange",
+    "client",
+    "server",
 )
-from protocol.exchange import Event, Trace
-from protocol.inquiry import Cost
-from protocol.message import Request, Response, Value
-from protocol.server import Answer, Endpoint, Ration, respond, serve
-from protocol.token import Token
+"""Where the public names are, those that start fastest first."""
 
 __all__ = [
     "DIALECTS",
