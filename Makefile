@@ -11,6 +11,10 @@ test: check
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 
+# Everything on one machine, without Docker; Ctrl-C ends it.
+run: $(SETUP)
+	@$(BIN)/python deploy/demo.py
+
 check: $(SETUP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -21,9 +25,11 @@ fmt: $(SETUP)
 	$(BIN)/ruff format .
 
 # Needs uv. No index address gets into the lock files: any mirror will do.
+LOCK := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url
 lock:
-	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url pyproject.toml -o requirements.lock
-	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url pyproject.toml --group dev -o requirements-dev.lock
+	$(LOCK) pyproject.toml -o requirements.lock
+	$(LOCK) --group build -o requirements-build.lock
+	$(LOCK) pyproject.toml --group dev -o requirements-dev.lock
 
 $(SETUP): requirements-dev.lock pyproject.toml
 	$(PYTHON) -m venv .venv
