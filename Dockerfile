@@ -4,13 +4,14 @@ RUN python3 -m venv /build && python3 -m venv /opt/smtpstatus
 COPY requirements-build.lock requirements.lock /src/
 RUN /build/bin/pip install -q --no-cache-dir --require-hashes -r /src/requirements-build.lock \
  && /opt/smtpstatus/bin/pip install -q --no-cache-dir --no-compile --require-hashes -r /src/requirements.lock
-COPY pyproject.toml README.md LICENSE /src/
-COPY protocol /src/protocol
-COPY exporter /src/exporter
-COPY reference_server /src/reference_server
+WORKDIR /src
+COPY pyproject.toml README.md LICENSE ./
+COPY protocol protocol
+COPY exporter exporter
+COPY reference_server reference_server
 COPY examples /opt/smtpstatus/examples
 # The wheel comes from the locked back-end; pip itself is of no use to a running container.
-RUN /build/bin/python -m hatchling build -t wheel -d /wheels /src \
+RUN /build/bin/python -m hatchling build -t wheel -d /wheels \
  && /opt/smtpstatus/bin/pip install -q --no-cache-dir --no-compile --no-deps /wheels/*.whl \
  && /opt/smtpstatus/bin/python -m compileall -q /opt/smtpstatus/lib \
  && /opt/smtpstatus/bin/pip uninstall -q -y pip
