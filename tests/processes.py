@@ -76,13 +76,13 @@ class Process:
 
         return eventually(look)
 
-    def signal(self, number: signal.Signals) -> None:
+    def send(self, number: signal.Signals) -> None:
         self._popen.send_signal(number)
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Ask it to end and wait; returns the exit status."""
         with suppress(ProcessLookupError):
-            self.signal(number)
+            self.send(number)
         return self.wait()
 
     def wait(self, seconds: float = 10) -> int:
