@@ -49,6 +49,9 @@ class Status(Enum):
 FLAGS = frozenset({Command.TRANSFORMS, Command.VERBOSE})
 """The commands whose value is on or off; every other value is a number."""
 
+COUNTERS = frozenset(command for command in Command if command.endswith("_total"))
+"""The commands whose number only grows, until the server starts again."""
+
 WRITES = frozenset(
     {
         Command.ENABLE_TRANSFORMS,

@@ -1,0 +1,21 @@
+"""Durations as people write them, the way of Prometheus: `700ms`, `2s`, `1m30s`; bare numbers are seconds."""
+
+import re
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_NUMBER = r"\d+(?:\.\d+)?"
+_PART = re.compile(f"({_NUMBER})(ms|s|m|h|d)", re.ASCII)
+_WHOLE = re.compile(f"(?:{_NUMBER}(?:ms|s|m|h|d))+", re.ASCII)
+
+
+def parse_duration(text: str) -> float:
+    """The seconds that `text` means, more than zero. Raises `ValueError`, which says what would fit."""
+    if re.fullmatch(_NUMBER, text, re.ASCII):
+        seconds = float(text)
+    elif _WHOLE.fullmatch(text):
+        seconds = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
+    else:
+        raise ValueError(f"{text!r} is no duration: it takes 700ms, 2s, 1m30s, or seconds")
+    if not 0 < seconds < 1e9:
+        raise ValueError(f"the duration {text!r} is out of range: it takes more than 0")
+    return seconds
