@@ -1,0 +1,254 @@
+"""What becomes of readings as metrics, and the exporter's own: every metric name stands here and nowhere else."""
+
+import platform
+from bisect import bisect_left
+from collections import Counter as Counts
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from itertools import accumulate
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+)
+from prometheus_client.core import HistogramMetricFamily
+
+from exporter.targets import Scrape
+from protocol import Command, Discard, Reason
+
+_WRAP = 1 << 53
+"""A sample is a double, exact below this. Counters wrap here, so that rate() and increase() stay right."""
+
+_ROUND_TRIP_BUCKETS = (
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+)  # fmt: skip
+
+OUTCOMES = ("done", "denied", "unsupported", "failed")
+"""What becomes of a write: the last one is any failure between the exporter and the server."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What one target said, and the labels that its samples get.
+
+    `changed` is when its transforms were last changed from here, in seconds since 1970.
+    `reasons` are those whose failures are shown: on /probe all, on /metrics its own.
+    """
+
+    labels: Mapping[str, str]
+    label_text: str
+    """The labels as they stand in a line: `{site="eu",target="mail-1"}`, or nothing."""
+    scrape: Scrape
+    changed: float | None
+    reasons: Sequence[Reason]
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """A metric: `value` gives its sample as text, or None where the target has none."""
+
+    name: str
+    kind: str
+    documentation: str
+    value: Callable[[Row], str | None]
+
+
+def sample_text(number: float) -> str:
+    """A sample's value as the Go programs write it, with an exponent from a million on."""
+    text = repr(float(number))
+    if (point := text.find(".")) > 6 and number > 0:
+        mantissa = f"{text[0]}.{text[1:point]}{text[point + 1 :]}".rstrip("0.")
+        return f"{mantissa}e+0{point - 1}"
+    return text
+
+
+def _counter(command: Command) -> Callable[[Row], str | None]:
+    def value(row: Row) -> str | None:
+        number = row.scrape.reading.values.get(command)
+        return None if number is None else sample_text(number % _WRAP)
+
+    return value
+
+
+def _gauge(command: Command) -> Callable[[Row], str | None]:
+    def value(row: Row) -> str | None:
+        number = row.scrape.reading.values.get(command)
+        return None if number is None else sample_text(number)
+
+    return value
+
+
+def _quantity(command: Command, documentation: str) -> Family:
+    name = f"smtpstatus_{command.value}"
+    if name.endswith("_total"):
+        return Family(name, "counter", documentation, _counter(command))
+    return Family(name, "gauge", documentation, _gauge(command))
+
+
+def _up(row: Row) -> str:
+    return "0.0" if row.scrape.reading.error else "1.0"
+
+
+def _changed(row: Row) -> str | None:
+    return None if row.changed is None else sample_text(row.changed)
+
+
+FAMILIES = (
+    Family("smtpstatus_up", "gauge", "Whether the target answered everything: 1, else 0.", _up),
+    _quantity(Command.CONNECTIONS, "SMTP connections since the server started (command 00)."),
+    _quantity(Command.ACTIVE_CONNECTIONS, "SMTP connections that are open (command 01)."),
+    _quantity(
+        Command.TRANSFERRED_BYTES, "Bytes transferred since the server started (command 02)."
+    ),
+    _quantity(Command.TRANSFORMS, "Whether mails are transformed: 1 on, 0 off (command 03)."),
+    _quantity(Command.MAILS, "Mails since the server started, in dialects that count them."),
+    _quantity(Command.SENT_BYTES, "Bytes sent since the server started, in dialects that tell."),
+    _quantity(
+        Command.RECEIVED_BYTES, "Bytes received since the server started, in dialects that tell."
+    ),
+    _quantity(Command.VERBOSE, "Whether the server is verbose: 1 on, 0 off, where it can be."),
+    Family(
+        "smtpstatus_scrape_duration_seconds",
+        "gauge",
+        "How long asking the target took.",
+        lambda row: sample_text(row.scrape.reading.seconds),
+    ),
+    Family(
+        "smtpstatus_scrape_datagrams_sent",
+        "gauge",
+        "Datagrams sent to the target in this scrape, retransmissions included.",
+        lambda row: sample_text(row.scrape.reading.cost.datagrams_sent),
+    ),
+    Family(
+        "smtpstatus_scrape_retransmissions",
+        "gauge",
+        "Datagrams sent again in this scrape, for want of an answer.",
+        lambda row: sample_text(row.scrape.reading.cost.retransmissions),
+    ),
+    Family(
+        "smtpstatus_transforms_changed_timestamp_seconds",
+        "gauge",
+        "When the transforms were last changed through this exporter.",
+        _changed,
+    ),
+)
+"""What a target has one sample of."""
+
+SCRAPE_ERROR = "smtpstatus_scrape_error"
+SCRAPE_ERROR_DOCUMENTATION = "Why the target did not answer everything: 1 for the reason."
+
+
+class Own:
+    """The exporter's own metrics, in a registry of their own."""
+
+    def __init__(self) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        GCCollector(registry=registry)
+        build = Gauge(
+            "smtpstatus_exporter_build_info",
+            "The exporter's version and Python's; always 1.",
+            ("version", "python_version"),
+            registry=registry,
+        )
+        build.labels(version("smtpstatus"), platform.python_version()).set(1)
+        self._requests = self._counter("requests", "Readings of targets: one target once.")
+        self._failures = self._counter("failures", "Readings that failed.", "reason", Reason)
+        self._sent = self._counter("datagrams_sent", "Datagrams sent, retransmissions included.")
+        self._retransmitted = self._counter("datagrams_retransmitted", "Datagrams sent again.")
+        self._discarded = self._counter(
+            "datagrams_discarded", "Datagrams received and not believed.", "reason", Discard
+        )
+        self.round_trips = RoundTrips()
+        registry.register(self.round_trips)
+        self.targets = self._gauge("targets", "Targets configured.")
+        self.in_flight = self._gauge(
+            "scrapes_in_flight", "Requests to /metrics and /probe under way."
+        )
+        self.rejected = self._counter(
+            "scrapes_rejected", "Requests to /metrics and /probe turned away with 503."
+        )
+        self.reloads = self._counter("config_reloads", "Times the configuration was read again.")
+        self.reload_failures = self._counter(
+            "config_reload_failures", "Times the configuration read was refused."
+        )
+        self.reload_successful = self._gauge(
+            "config_last_reload_successful",
+            "Whether the configuration read last is in use: 1, else 0.",
+        )
+        self.reload_timestamp = self._gauge(
+            "config_last_reload_success_timestamp_seconds",
+            "When a configuration was last taken into use.",
+        )
+        self.writes = self._counter(
+            "writes", "Requests to switch the transforms.", "outcome", OUTCOMES
+        )
+
+    def observe(self, scrapes: Sequence[Scrape], strays: Mapping[Discard, int]) -> None:
+        """Count what an exchange with servers cost and brought."""
+        self._requests.inc(len(scrapes))
+        sent = retransmitted = 0
+        discarded = Counts[Discard](strays)
+        samples: list[float] = []
+        for scrape in scrapes:
+            cost = scrape.reading.cost
+            sent += cost.datagrams_sent
+            retransmitted += cost.retransmissions
+            samples += cost.round_trips
+            if cost.discarded:
+                discarded.update(cost.discarded)
+            if error := scrape.reading.error:
+                self._failures.labels(error.reason.value).inc()
+        self._sent.inc(sent)
+        self._retransmitted.inc(retransmitted)
+        for reason, count in discarded.items():
+            self._discarded.labels(reason.value).inc(count)
+        self.round_trips.observe(samples)
+
+    def _counter(
+        self, name: str, documentation: str, label: str = "", values: Iterable[str] = ()
+    ) -> Counter:
+        """A counter, at zero for every value of its label."""
+        full = f"smtpstatus_exporter_{name}_total"
+        names = (label,) if label else ()
+        counter = Counter(full, documentation, names, registry=self.registry)
+        for value in values:
+            counter.labels(value)
+        return counter
+
+    def _gauge(self, name: str, documentation: str) -> Gauge:
+        return Gauge(f"smtpstatus_exporter_{name}", documentation, registry=self.registry)
+
+
+class RoundTrips:
+    """A histogram that takes a fleet's samples at once: one by one they would cost more than the sockets."""
+
+    def __init__(self) -> None:
+        self._counts = [0] * (len(_ROUND_TRIP_BUCKETS) + 1)
+        self._sum = 0.0
+
+    def observe(self, seconds: Sequence[float]) -> None:
+        counts = self._counts
+        for sample in seconds:
+            counts[bisect_left(_ROUND_TRIP_BUCKETS, sample)] += 1
+        self._sum += sum(seconds)
+
+    def collect(self) -> Iterator[HistogramMetricFamily]:
+        bounds = (*_ROUND_TRIP_BUCKETS, float("inf"))
+        yield HistogramMetricFamily(
+            "smtpstatus_exporter_round_trip_seconds",
+            "From a datagram sent once to its answer.",
+            buckets=[
+                (sample_text(bound).replace("inf", "+Inf"), float(count))
+                for bound, count in zip(bounds, accumulate(self._counts), strict=True)
+            ],
+            sum_value=self._sum,
+        )

@@ -1,0 +1,110 @@
+"""The exporter without its web server: the configuration in use, and what hangs on it."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from exporter.config import Config
+from exporter.document import ConfigError
+from exporter.exposition import label_text
+from exporter.history import History
+from exporter.metrics import Own, Row
+from exporter.targets import Scrape, Targets
+from protocol import Discard, Reason
+
+logger = logging.getLogger(__name__)
+
+
+class Installed:
+    """One configuration in use. A request keeps it to its end, whatever is loaded meanwhile."""
+
+    def __init__(self, targets: Targets) -> None:
+        self.targets = targets
+        self._labels = {
+            target.name: {**target.labels, "target": target.name}
+            for target in targets.config.targets
+        }
+        self._texts = {name: label_text(labels) for name, labels in self._labels.items()}
+
+    @property
+    def config(self) -> Config:
+        return self.targets.config
+
+    def rows(self, scrapes: Sequence[Scrape]) -> list[Row]:
+        """Targets' samples beside each other: with their labels, and the reason of those that failed."""
+        changed = self.targets.changed
+        return [
+            Row(
+                self._labels[target.name],
+                self._texts[target.name],
+                scrape,
+                changed.get(target.name),
+                (scrape.reading.error.reason,) if scrape.reading.error else (),
+            )
+            for scrape in scrapes
+            if (target := scrape.target)
+        ]
+
+    def row(self, scrape: Scrape) -> Row:
+        """One target's samples alone: without labels, and with every reason."""
+        changed = self.targets.changed.get(scrape.target.name) if scrape.target else None
+        return Row({}, "", scrape, changed, tuple(Reason))
+
+
+class Service:
+    """Targets, metrics and history, while the configuration comes and goes as a whole."""
+
+    def __init__(self, load: Callable[[], Config]) -> None:
+        """Raises `ConfigError` if the configuration cannot be loaded."""
+        self._load = load
+        self._reloading = asyncio.Lock()
+        self._down: set[str] = set()
+        self.own = Own()
+        self.history = History()
+        self.ready = False
+        self.installed = self._install(load(), None)
+
+    async def reload(self) -> None:
+        """Read the configuration again and swap it in whole. Raises `ConfigError`, and the old one stays."""
+        async with self._reloading:
+            self.own.reloads.inc()
+            try:
+                config = await asyncio.to_thread(self._load)
+            except ConfigError as error:
+                self.own.reload_failures.inc()
+                self.own.reload_successful.set(0)
+                logger.error("Configuration refused, the old one stays", extra={"err": error})
+                raise
+            self.installed = self._install(config, self.installed.targets)
+            logger.info("Configuration loaded", extra={"targets": len(config.targets)})
+
+    def _install(self, config: Config, before: Targets | None) -> Installed:
+        targets = Targets(config, self._observe, before)
+        names = {target.name for target in config.targets}
+        self.history.forget(names)
+        self._down &= names
+        self.own.targets.set(len(names))
+        self.own.reload_successful.set(1)
+        self.own.reload_timestamp.set(time.time())
+        return Installed(targets)
+
+    def _observe(self, scrapes: Sequence[Scrape], strays: Mapping[Discard, int]) -> None:
+        self.own.observe(scrapes, strays)
+        self.history.observe(scrapes, strays)
+        for scrape in scrapes:
+            if scrape.target:
+                self._tell_a_change(scrape.target.name, scrape)
+
+    def _tell_a_change(self, name: str, scrape: Scrape) -> None:
+        """One line when a target goes down, and one when it is back."""
+        error = scrape.reading.error
+        fields = {"target": name, "address": scrape.address}
+        if error and name not in self._down:
+            self._down.add(name)
+            logger.warning(
+                "Target is down", extra={**fields, "reason": error.reason, "err": error}
+            )
+        elif not error and name in self._down:
+            self._down.remove(name)
+            logger.info("Target is back", extra=fields)

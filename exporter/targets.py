@@ -1,0 +1,276 @@
+"""Asking the targets: the only module that talks to servers.
+
+Deadlines are times of the running loop's clock. Nothing is kept of what a server said.
+"""
+
+import asyncio
+import logging
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv6Address, ip_address
+
+from exporter.config import Config, Rule, Target, token
+from exporter.document import ConfigError
+from exporter.flight import Flights
+from exporter.secret import Secret
+from protocol import (
+    Command,
+    Dialect,
+    Discard,
+    HostPort,
+    Peer,
+    Reading,
+    Reason,
+    Token,
+    TokenError,
+    Trace,
+    UnknownName,
+    connect,
+    read_all,
+    resolve,
+)
+from protocol.address import Address
+
+logger = logging.getLogger(__name__)
+
+_PROBED = 1024
+"""Round-trip estimates of addresses beyond the targets that are kept: those probed last."""
+
+_FOR_WANT_OF_TIME = frozenset({Reason.TIMEOUT, Reason.RESPONSE, Reason.DIALECT, Reason.NAME})
+
+
+class UnknownTarget(Exception):
+    """No target has this name."""
+
+
+class BadAddress(Exception):
+    """What was given is neither a target's name nor an address."""
+
+
+class Denied(Exception):
+    """An address that is neither a target's nor in a network that may be probed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scrape:
+    """What one asking of one server brought: `target` is None for an address beyond the targets."""
+
+    address: str
+    target: Target | None
+    reading: Reading
+
+
+@dataclass(frozen=True, slots=True)
+class Switched:
+    """A write's outcome: the state before it, and the reading of the state after it."""
+
+    before: bool | None
+    reading: Reading
+
+
+Observe = Callable[[Sequence[Scrape], Mapping[Discard, int]], None]
+"""Told once of every exchange with servers, and of the datagrams from addresses that were not asked."""
+
+
+class Targets:
+    """The configured servers, and what is learned about the way to each."""
+
+    def __init__(self, config: Config, observe: Observe, before: "Targets | None" = None) -> None:
+        """`before` is what this replaces: what it learned about targets that stay is kept."""
+        self.config = config
+        self._observe = observe
+        self._peers = {target.name: _peer(target) for target in config.targets}
+        self._by_peer = {self._peers[target.name]: target for target in config.targets}
+        self._by_address = {target.address: target for target in reversed(config.targets)}
+        self._probed: OrderedDict[tuple[Address, ...], Peer] = OrderedDict()
+        self._flights: Flights[list[Scrape]] = Flights()
+        self._all = tuple(self._by_peer)
+        self._secrets = config.secrets
+        self._rules = [(rule, token(rule.secret, rule.dialect)) for rule in config.probe]
+        self.changed: dict[str, float] = {}
+        """When the transforms of a target were last changed from here: seconds since 1970, by name."""
+        if before:
+            self._inherit(before)
+
+    def _inherit(self, before: "Targets") -> None:
+        for target in self.config.targets:
+            old = before._peers.get(target.name)
+            if old and old.where == target.address:
+                self._peers[target.name].round_trip = old.round_trip
+                if target.name in before.changed:
+                    self.changed[target.name] = before.changed[target.name]
+
+    def named(self, name: str) -> Target:
+        """Raises `UnknownTarget`."""
+        if peer := self._peers.get(name):
+            return self._by_peer[peer]
+        raise UnknownTarget(f"no target is called {name!r}")
+
+    async def read_all(self, deadline: float) -> list[Scrape]:
+        """Every target, in the order of the configuration, all asked at once."""
+        return await self._read(self._all, deadline)
+
+    async def read(self, target: Target, deadline: float) -> Scrape:
+        return (await self._read((self._peers[target.name],), deadline))[0]
+
+    async def probe(self, text: str, deadline: float, trace: Trace | None = None) -> Scrape:
+        """One target by name, or by an address that may be asked; traced, it is asked alone.
+
+        Raises `UnknownTarget`, `BadAddress` or `Denied`.
+        """
+        try:
+            peer = await self._find(text, deadline)
+        except UnknownName as error:
+            return Scrape(text, None, Reading(error=error))
+        if trace is None:
+            return (await self._read((peer,), deadline))[0]
+        async with connect(peer, trace) as connection:
+            reading = await connection.read(deadline=deadline, attempts=self.config.attempts)
+        return self._seen([self._scrape(peer, reading)])[0]
+
+    async def read_transforms(self, target: Target, deadline: float) -> Reading:
+        """The state of the transforms and nothing else."""
+        async with connect(self._peer(target)) as connection:
+            reading = await connection.ask(
+                Command.TRANSFORMS, deadline=deadline, attempts=self.config.attempts
+            )
+        return self._seen([self._scrape(connection.peer, reading)])[0].reading
+
+    async def set_transforms(self, target: Target, enabled: bool, deadline: float) -> Switched:
+        """Set the switch; the reading is what the server then says of it."""
+        async with connect(self._peer(target)) as connection:
+            attempts = self.config.attempts
+            found = await connection.ask(Command.TRANSFORMS, deadline=deadline, attempts=attempts)
+            if found.error:
+                self._seen([self._scrape(connection.peer, found)])
+                return Switched(None, found)
+            reading = await connection.set_transforms(
+                enabled, deadline=deadline, attempts=attempts
+            )
+        before = bool(found[Command.TRANSFORMS])
+        if reading.error is None and before is not enabled:
+            self.changed[target.name] = time.time()
+        self._seen([self._scrape(connection.peer, reading)])
+        return Switched(before, reading)
+
+    def _peer(self, target: Target) -> Peer:
+        self.refresh_secrets()
+        return self._peers[target.name]
+
+    async def _read(self, peers: tuple[Peer, ...], deadline: float) -> list[Scrape]:
+        """Read peers, together with whoever is reading the same ones and will be done in time.
+
+        Where the other's time was shorter, what failed for want of it is asked again with the time that is left.
+        """
+        scrapes = await self._flights.join(peers, deadline, lambda: self._fly(peers, deadline))
+        late = {
+            place: peer
+            for place, (peer, scrape) in enumerate(zip(peers, scrapes, strict=True))
+            if scrape.reading.error and scrape.reading.error.reason in _FOR_WANT_OF_TIME
+        }
+        if not late or deadline - asyncio.get_running_loop().time() < 0.001:
+            return scrapes
+        again = await self._read(tuple(late.values()), deadline)
+        found = dict(enumerate(scrapes)) | dict(zip(late, again, strict=True))
+        return list(found.values())
+
+    async def _fly(self, peers: tuple[Peer, ...], deadline: float) -> list[Scrape]:
+        self.refresh_secrets()
+        strays: Counter[Discard] = Counter()
+        readings = await read_all(
+            peers, deadline=deadline, attempts=self.config.attempts, strays=strays
+        )
+        scrapes = [
+            self._scrape(peer, reading) for peer, reading in zip(peers, readings, strict=True)
+        ]
+        return self._seen(scrapes, strays)
+
+    def _scrape(self, peer: Peer, reading: Reading) -> Scrape:
+        return Scrape(str(peer.where), self._by_peer.get(peer), reading)
+
+    def _seen(
+        self, scrapes: list[Scrape], strays: Mapping[Discard, int] | None = None
+    ) -> list[Scrape]:
+        self._observe(scrapes, strays or {})
+        return scrapes
+
+    async def _find(self, text: str, deadline: float) -> Peer:
+        if text in self._peers:
+            return self._peers[text]
+        try:
+            where = HostPort.parse(text)
+        except ValueError as error:
+            if ":" in text:
+                raise BadAddress(str(error)) from None
+            raise UnknownTarget(
+                f"no target is called {text!r}, and an address is written host:port"
+            ) from None
+        if where in self._by_address:
+            return self._peers[self._by_address[where].name]
+        if not self.config.probe:
+            raise Denied(f"{where} is not a target, and probe: lists no network beyond them")
+        return self._allowed(where, await resolve(where, deadline))
+
+    def _allowed(self, where: HostPort, addresses: Sequence[Address]) -> Peer:
+        """A peer bound to those of the resolved addresses that may be asked, with their network's own token.
+
+        Nothing is looked up again: the datagrams go to the very addresses that were checked.
+        """
+        for rule, secret in self._rules:
+            inside = tuple(address for address in addresses if _contains(rule, address))
+            if inside:
+                return self._bound(where, inside, secret, rule.dialect)
+        raise Denied(f"{where} is not a target, and has no address in a network that probe: lists")
+
+    def _bound(
+        self, where: HostPort, addresses: tuple[Address, ...], secret: Token, dialect: Dialect
+    ) -> Peer:
+        peer = self._probed.pop(addresses, None) or Peer(where, secret, dialect)
+        peer.numeric = addresses
+        self._probed[addresses] = peer
+        if len(self._probed) > _PROBED:
+            self._probed.popitem(last=False)
+        return peer
+
+    def refresh_secrets(self) -> None:
+        """Take up secrets whose files have changed; one that does not fit is told in the log, and the old one stays."""
+        changed = {secret for secret in self._secrets if _refreshed(secret)}
+        if not changed:
+            return
+        for peer, target in self._by_peer.items():
+            if target.secret in changed:
+                peer.token = _renewed(peer.token, target.secret, target.dialect)
+        self._rules = [
+            (rule, _renewed(old, rule.secret, rule.dialect)) for rule, old in self._rules
+        ]
+        self._probed.clear()
+
+
+def _refreshed(secret: Secret) -> bool:
+    try:
+        return secret.refresh()
+    except ConfigError as error:
+        logger.warning("Secret not read again, the old one stays", extra={"err": error})
+        return False
+
+
+def _renewed(old: Token, secret: Secret, dialect: Dialect) -> Token:
+    try:
+        return token(secret, dialect)
+    except TokenError as error:
+        extra = {"origin": secret.origin, "err": error}
+        logger.warning("Token does not fit, the old one stays", extra=extra)
+        return old
+
+
+def _peer(target: Target) -> Peer:
+    return Peer(target.address, token(target.secret, target.dialect), target.dialect)
+
+
+def _contains(rule: Rule, address: Address) -> bool:
+    found = ip_address(address[0])
+    if isinstance(found, IPv6Address) and found.ipv4_mapped:
+        found = found.ipv4_mapped
+    return any(found in network for network in rule.networks)
