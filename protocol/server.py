@@ -6,6 +6,7 @@
 import asyncio
 import logging
 import socket
+import sys
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -20,6 +21,12 @@ logger = logging.getLogger(__name__)
 
 Answer = Callable[[Command], Value | None]
 """The application: does what the command says, and returns what RES shall say."""
+
+_PACKET_INFO = {
+    socket.AF_INET: (socket.IPPROTO_IP, 8),  # IP_PKTINFO
+    socket.AF_INET6: (socket.IPPROTO_IPV6, 49),  # IPV6_RECVPKTINFO
+}
+"""Tells on Linux which of the host's addresses a datagram went to; handed back, the answer comes from there."""
 
 _DATAGRAMS_PER_WAKE = 64
 """One wake of the loop serves up to this many: the system call per wake is shared, and SMTP keeps its turn."""
@@ -91,6 +98,7 @@ class Endpoint:
         dialect: Dialect = V0,
         ration: Ration | None = None,
     ) -> None:
+        self.port: int = listening.getsockname()[1]
         self._socket = listening
         self._token = token
         self._answer = answer
@@ -99,21 +107,16 @@ class Endpoint:
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(listening, self._drain)
 
-    @property
-    def port(self) -> int:
-        port: int = self._socket.getsockname()[1]
-        return port
-
     def close(self) -> None:
         """Stop answering; the socket is closed when this returns."""
         self._loop.remove_reader(self._socket)
         self._socket.close()
 
     def _drain(self) -> None:
+        longest = self._dialect.request_length + 1  # which tells a datagram that is too long
         for _ in range(_DATAGRAMS_PER_WAKE):
             try:
-                # One byte more than any request tells a longer datagram from one that fits.
-                datagram, source = self._socket.recvfrom(self._dialect.request_length + 1)
+                datagram, arrival, _, source = self._socket.recvmsg(longest, 64)
             except (BlockingIOError, InterruptedError):
                 return
             except OSError:
@@ -127,7 +130,7 @@ class Endpoint:
             ):
                 continue
             try:
-                self._socket.sendto(response.encode(self._dialect), source)
+                self._socket.sendmsg([response.encode(self._dialect)], arrival, 0, source)
             except OSError as error:
                 # UDP may lose an answer; the client asks again.
                 logger.debug("answer not sent", extra={"source": source[0], "error": str(error)})
@@ -147,7 +150,7 @@ async def serve(
     Raises `OSError` where the address cannot be bound.
     """
     (family, kind, _, _, address), *_ = await asyncio.get_running_loop().getaddrinfo(
-        host, port, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE
+        host or None, port, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE
     )
     listening = socket.socket(family, kind)
     try:
@@ -155,6 +158,9 @@ async def serve(
         # Room for a burst from many clients while the loop is busy with a mail; the system caps it.
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
         listening.bind(address)
+        # Bound to all addresses, the system would answer from whichever it likes, and no client would believe that.
+        if sys.platform == "linux" and host in ("", "0.0.0.0", "::"):
+            listening.setsockopt(*_PACKET_INFO[family], 1)
     except OSError:
         listening.close()
         raise

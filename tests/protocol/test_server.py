@@ -181,6 +181,23 @@ async def test_it_answers_over_ipv6_as_well() -> None:
             assert await receive(client) == response()
 
 
+@pytest.mark.parametrize(
+    ("everywhere", "here"), [("0.0.0.0", "127.0.0.7"), ("::", "::1"), ("", "127.0.0.7")]
+)
+async def test_bound_to_every_address_it_answers_from_the_one_that_was_asked(
+    everywhere: str, here: str
+) -> None:
+    async with serve(everywhere, 0, TOKEN, answer) as endpoint:
+        family = socket.AF_INET6 if ":" in here else socket.AF_INET
+        with socket.socket(family, socket.SOCK_DGRAM) as client:
+            client.setblocking(False)
+            client.sendto(request(), (here, endpoint.port))
+            async with asyncio.timeout(5):
+                _, source = await asyncio.get_running_loop().sock_recvfrom(client, 100)
+
+    assert source[:2] == (here, endpoint.port)
+
+
 async def test_an_address_in_use_is_an_error(endpoint: Endpoint) -> None:
     with pytest.raises(OSError, match="in use"):
         async with serve("127.0.0.1", endpoint.port, TOKEN, answer):
