@@ -1,0 +1,151 @@
+"""The file of `--web.config.file`, in the official exporters' format: TLS, basic authentication, headers, a limit.
+
+The file and the certificates that it names are looked at on every connection and request, and read again when
+they have changed. What is wrong then is logged once for each change, and the old settings stay.
+"""
+
+import logging
+import re
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from exporter import document, tls
+from exporter.document import ConfigError, Value
+from protocol import Ration
+
+logger = logging.getLogger(__name__)
+
+_KEYS = ("tls_server_config", "http_server_config", "basic_auth_users", "rate_limit")
+_HEADERS: Mapping[str, tuple[str, ...]] = {
+    "Content-Security-Policy": (),
+    "Strict-Transport-Security": (),
+    "X-Content-Type-Options": ("nosniff",),
+    "X-Frame-Options": ("deny", "sameorigin"),
+    "X-XSS-Protection": (),
+}
+"""The headers that may be set, and the values that each may have where not all are good."""
+_BCRYPT = re.compile(r"\$2[abxy]?\$(0[4-9]|[12]\d|3[01])\$[./A-Za-z0-9]{53}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class WebConfig:
+    """What one version of the file says."""
+
+    context: ssl.SSLContext | None = None
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    users: Mapping[bytes, bytes] = field(default_factory=dict, repr=False)
+    """User names and their bcrypt hashes; none at all: everybody may come in."""
+    rate: Ration | None = None
+    files: tuple[Path, ...] = ()
+    """The files beside this one that it was made from."""
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read the file, and the certificates that it names. Raises `ConfigError` with the file and the key."""
+        root = document.read(path)
+        if root is None:
+            return cls()
+        keys = root.keys(_KEYS)
+        server = keys.get("tls_server_config")
+        return cls(
+            context=tls.context(server, path.parent) if server else None,
+            headers=_headers(keys["http_server_config"]) if "http_server_config" in keys else (),
+            users=_users(keys["basic_auth_users"]) if "basic_auth_users" in keys else {},
+            rate=_rate(keys["rate_limit"]) if "rate_limit" in keys else None,
+            files=tls.files(server, path.parent) if server else (),
+        )
+
+
+class WebFile:
+    """The file as it is now. Raises `ConfigError` when its first version is bad."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._config = WebConfig.load(path)
+        self._stamps = self._look()
+
+    def current(self) -> WebConfig:
+        """The last good version, after a look whether there is another."""
+        stamps = self._look()
+        if stamps != self._stamps:
+            self._stamps = stamps
+            try:
+                self.reload()
+            except ConfigError as error:
+                logger.error("Web configuration refused, the old one stays", extra={"err": error})
+            else:
+                logger.info("Web configuration loaded", extra={"file": str(self._path)})
+        return self._config
+
+    def reload(self) -> None:
+        """Read everything again at once. Raises `ConfigError`, and then the old version stays."""
+        config = WebConfig.load(self._path)
+        if (config.context is None) != (self._config.context is None):
+            raise ConfigError(
+                f"{self._path}: tls_server_config: TLS cannot be switched while running: restart"
+            )
+        self._config = config
+        self._stamps = self._look()
+
+    def ssl_context(self) -> ssl.SSLContext | None:
+        """The context to listen with, which follows the file; None where the file has no TLS."""
+        return None if self._config.context is None else tls.LiveContext(self._current_context)
+
+    def _current_context(self) -> ssl.SSLContext:
+        context = self.current().context
+        assert context is not None  # a reload never takes TLS away
+        return context
+
+    def _look(self) -> tuple[tuple[int, ...] | None, ...]:
+        return tuple(map(_stamp, (self._path, *self._config.files)))
+
+
+def _stamp(path: Path) -> tuple[int, ...] | None:
+    """What changes when a file is written or replaced, also through the links of a Kubernetes volume."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino, status.st_dev
+
+
+def _headers(value: Value) -> tuple[tuple[bytes, bytes], ...]:
+    keys = value.keys(("http2", "headers"))
+    if "http2" in keys:
+        keys["http2"].boolean()  # understood and without effect: this server speaks HTTP/1.1
+    if "headers" not in keys:
+        return ()
+    entries = keys["headers"].keys(tuple(_HEADERS))
+    return tuple((name.lower().encode(), _header(name, entries[name])) for name in entries)
+
+
+def _header(name: str, value: Value) -> bytes:
+    text = value.text()
+    good = _HEADERS[name]
+    if good and text not in good:
+        value.refuse(f"{text!r} is not one of {', '.join(good)}")
+    if not (text.isascii() and text.isprintable()):
+        value.refuse("a header takes printable ASCII characters only")
+    return text.encode()
+
+
+def _users(value: Value) -> Mapping[bytes, bytes]:
+    users = {}
+    for name, entry in value.entries().items():
+        digest = entry.text()
+        if ":" in name:
+            entry.refuse("a user name cannot have a colon")
+        if not _BCRYPT.fullmatch(digest):
+            entry.refuse("a bcrypt hash is wanted here: `htpasswd -nBC 10 USER` makes one")
+        users[name.encode()] = digest.encode()
+    return users
+
+
+def _rate(value: Value) -> Ration | None:
+    keys = value.keys(("interval", "burst"), ("interval", "burst"))
+    interval = keys["interval"].parsed(document.duration)
+    burst = keys["burst"].integer(1, 1_000_000)
+    return Ration(burst, 1 / interval, sources=1) if interval else None

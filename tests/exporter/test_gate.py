@@ -1,0 +1,225 @@
+import asyncio
+import base64
+from hmac import compare_digest
+from pathlib import Path
+
+import bcrypt
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from exporter.gate import Gate, Passwords
+from exporter.web import WebFile
+
+API_TOKEN = "api-token"
+HASH = bcrypt.hashpw(b"open sesame", bcrypt.gensalt(4)).decode()
+PATHS = ("/metrics", "/probe", "/sd", "/", "/docs", "/api/v1/targets", "/-/reload", "/-/healthyx")
+
+
+async def echo(request: Request) -> Response:
+    return PlainTextResponse(request.url.path, headers={"X-Frame-Options": "sameorigin"})
+
+
+def guarded(directory: Path, text: str) -> httpx.AsyncClient:
+    path = directory / "web.yml"
+    path.write_text(text)
+    app = Starlette(routes=[Route("/{path:path}", echo)])
+    gate = Gate(app, WebFile(path), lambda given: compare_digest(given.encode(), b"api-token"))
+    return httpx.AsyncClient(
+        transport=httpx.ASGITransport(gate),
+        base_url="http://exporter",
+    )
+
+
+def with_users(directory: Path) -> httpx.AsyncClient:
+    return guarded(directory, f"basic_auth_users: {{anna: {HASH}, bert: {HASH}}}")
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_nothing_is_shown_without_a_password(tmp_path: Path, path: str) -> None:
+    async with with_users(tmp_path) as client:
+        answer = await client.get(path)
+
+    assert answer.status_code == 401
+    assert answer.headers["www-authenticate"].startswith("Basic realm=")
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["status"] == 401
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_a_user_with_the_password_sees_everything(tmp_path: Path, path: str) -> None:
+    async with with_users(tmp_path) as client:
+        answer = await client.get(path, auth=("bert", "open sesame"))
+
+    assert (200, path) == (answer.status_code, answer.text)
+
+
+@pytest.mark.parametrize("path", ["/-/healthy", "/-/ready"])
+async def test_health_is_told_to_everybody(tmp_path: Path, path: str) -> None:
+    async with with_users(tmp_path) as client:
+        answer = await client.get(path)
+
+    assert (200, path) == (answer.status_code, answer.text)
+
+
+@pytest.mark.parametrize(
+    ("user", "password"),
+    [
+        ("anna", "wrong"),
+        ("nobody", "open sesame"),
+        ("", ""),
+        ("anna", ""),
+        ("anna", "open sesame\0"),
+        ("anna", "x" * 500),
+    ],
+)
+async def test_a_wrong_user_or_password_is_refused(
+    tmp_path: Path, user: str, password: str
+) -> None:
+    async with with_users(tmp_path) as client:
+        answers = [await client.get("/metrics", auth=(user, password)) for _ in range(2)]
+
+    assert [answer.status_code for answer in answers] == [401, 401]
+
+
+@given(st.text(st.characters(min_codepoint=32, max_codepoint=126)))
+async def test_whatever_the_authorization_header_it_is_refused_and_nothing_breaks(
+    tmp_path_factory: pytest.TempPathFactory, text: str
+) -> None:
+    directory = tmp_path_factory.getbasetemp()
+    async with with_users(directory) as client:
+        for header in (text, f"Basic {text}", f"Bearer {text}"):
+            answer = await client.get("/metrics", headers={"Authorization": header})
+
+            assert answer.status_code == 401
+
+
+async def test_a_password_beyond_what_bcrypt_reads_still_fits(tmp_path: Path) -> None:
+    password = "p" * 100
+    digest = bcrypt.hashpw(password.encode()[:72], bcrypt.gensalt(4)).decode()
+    async with guarded(tmp_path, f"basic_auth_users: {{anna: {digest}}}") as client:
+        answer = await client.get("/metrics", auth=("anna", password))
+
+    assert answer.status_code == 200
+
+
+async def test_users_are_read_again_when_the_file_changes(tmp_path: Path) -> None:
+    async with with_users(tmp_path) as client:
+        before = await client.get("/metrics", auth=("anna", "open sesame"))
+        (tmp_path / "web.yml").write_text(f"basic_auth_users: {{bert: {HASH}}}\n")
+        after = await client.get("/metrics", auth=("anna", "open sesame"))
+
+    assert (before.status_code, after.status_code) == (200, 401)
+
+
+async def test_the_api_token_stands_for_a_password(tmp_path: Path) -> None:
+    async with with_users(tmp_path) as client:
+        answer = await client.put(
+            "/api/v1/targets/a/transforms", headers={"Authorization": f"bearer {API_TOKEN}"}
+        )
+
+    assert answer.status_code == 405  # the application's own answer: the gate was passed
+
+
+async def test_a_wrong_api_token_is_not_answered_with_a_question_for_a_password(
+    tmp_path: Path,
+) -> None:
+    async with with_users(tmp_path) as client:
+        answer = await client.put("/api/v1/x", headers={"Authorization": "Bearer wrong"})
+
+    assert answer.status_code == 401
+    assert answer.headers["www-authenticate"].startswith("Bearer ")
+
+
+async def test_without_users_everybody_may_come_in(tmp_path: Path) -> None:
+    async with guarded(tmp_path, "") as client:
+        answers = [
+            await client.get("/metrics", headers=headers)
+            for headers in ({}, {"Authorization": "Bearer wrong"})
+        ]
+
+    assert [answer.status_code for answer in answers] == [200, 200]
+
+
+async def test_configured_headers_are_on_every_answer_in_place_of_its_own(tmp_path: Path) -> None:
+    text = f"""
+http_server_config: {{headers: {{X-Frame-Options: deny, X-Content-Type-Options: nosniff}}}}
+basic_auth_users: {{anna: {HASH}}}
+"""
+    async with guarded(tmp_path, text) as client:
+        answers = [await client.get("/metrics"), await client.get("/-/healthy")]
+
+    for answer in answers:
+        assert answer.headers.get_list("x-frame-options") == ["deny"]
+        assert answer.headers.get_list("x-content-type-options") == ["nosniff"]
+
+
+async def test_beyond_the_rate_limit_the_answer_is_429_but_not_for_health(tmp_path: Path) -> None:
+    async with guarded(tmp_path, "rate_limit: {interval: 1h, burst: 2}") as client:
+        statuses = [(await client.get("/metrics")).status_code for _ in range(4)]
+        healthy = await client.get("/-/healthy")
+
+    assert statuses == [200, 200, 429, 429]
+    assert healthy.status_code == 200
+
+
+async def test_only_good_passwords_are_remembered_and_only_so_many() -> None:
+    users = {f"user{index}".encode(): HASH.encode() for index in range(6)}
+    passwords = Passwords(remembered=4)
+
+    good = [await passwords.fit(users, user, b"open sesame") for user in users]
+    bad = [await passwords.fit(users, user, b"guess") for user in users]
+
+    assert (good, bad) == ([True] * 6, [False] * 6)
+    assert len(passwords) == 4
+
+
+async def test_a_password_is_compared_once_however_many_ask_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compared = []
+    checkpw = bcrypt.checkpw
+
+    def counting(password: bytes, digest: bytes) -> bool:
+        compared.append(digest)
+        return checkpw(password, digest)
+
+    monkeypatch.setattr(bcrypt, "checkpw", counting)
+    passwords = Passwords()
+
+    fits = await asyncio.gather(
+        *(passwords.fit({b"anna": HASH.encode()}, b"anna", b"open sesame") for _ in range(20))
+    )
+
+    assert all(fits)
+    assert len(compared) == 1
+
+
+async def test_an_unknown_user_costs_a_comparison_like_a_known_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compared = []
+    monkeypatch.setattr(bcrypt, "checkpw", lambda password, digest: compared.append(digest))
+
+    await Passwords().fit({b"anna": HASH.encode()}, b"nobody", b"guess")
+
+    assert [HASH.encode()] == compared
+
+
+async def test_a_refused_password_is_logged_without_itself_or_the_user(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    async with with_users(tmp_path) as client:
+        await client.get("/metrics", auth=("my-password-by-mistake", "hunter2"))
+
+    told = " ".join(str(vars(record)) for record in caplog.records if record.name != "httpx")
+    assert "Password refused" in told
+    for secret in ("my-password-by-mistake", "hunter2", HASH):
+        assert secret not in told
+        assert base64.b64encode(secret.encode()).decode() not in told
