@@ -63,20 +63,22 @@ WRITES = frozenset(
 """The commands that change a server; only a person's explicit wish sends one."""
 
 
+_derive = object.__setattr__
+"""Sets what follows from the other fields of a frozen value, once: it is read for every datagram."""
+
+
 @dataclass(frozen=True, slots=True)
 class Field:
     """A run of bytes in a datagram: zero-based offset and size, both in bytes."""
 
     offset: int
     size: int
+    end: int = field(init=False, repr=False)
+    span: slice = field(init=False, repr=False, compare=False)
 
-    @property
-    def end(self) -> int:
-        return self.offset + self.size
-
-    @property
-    def span(self) -> slice:
-        return slice(self.offset, self.end)
+    def __post_init__(self) -> None:
+        _derive(self, "end", self.offset + self.size)
+        _derive(self, "span", slice(self.offset, self.end))
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,21 +129,20 @@ class Dialect:
     """Whether an error is not answered at all."""
     reads: tuple[Command, ...] = field(init=False)
     """The commands that a scrape may send, in the order of their codes."""
+    header: bytes = field(init=False)
+    """What every datagram begins with: signature and version."""
     codes: Mapping[int, Command] = field(init=False)
     status_codes: Mapping[Status, int] = field(init=False)
 
     def __post_init__(self) -> None:
+        if not 0 <= self.version <= 255:
+            raise DialectError(self.name, "version", self.version, "a byte, 0 to 255")
+        _derive(self, "header", self.signature + bytes([self.version]))
         _check(self)
         ordered = sorted(self.operations, key=lambda command: self.operations[command].code)
-        derive = object.__setattr__  # the way of the standard library's own frozen dataclasses
-        derive(self, "reads", tuple(command for command in ordered if command not in WRITES))
-        derive(self, "codes", {self.operations[command].code: command for command in ordered})
-        derive(self, "status_codes", {status: code for code, status in self.statuses.items()})
-
-    @property
-    def header(self) -> bytes:
-        """What every datagram begins with: signature and version."""
-        return self.signature + bytes([self.version])
+        _derive(self, "reads", tuple(command for command in ordered if command not in WRITES))
+        _derive(self, "codes", {self.operations[command].code: command for command in ordered})
+        _derive(self, "status_codes", {status: code for code, status in self.statuses.items()})
 
     @property
     def token_length(self) -> int:
@@ -163,8 +164,6 @@ def _check(dialect: Dialect) -> None:
 
     if not 1 <= len(dialect.signature) <= 8:
         refuse("signature", dialect.signature.hex(), "1 to 8 bytes")
-    if not 0 <= dialect.version <= 255:
-        refuse("version", dialect.version, "a byte, 0 to 255")
     if dialect.byte_order not in ("big", "little"):
         refuse("byte_order", dialect.byte_order, "big or little")
     if not 1 <= dialect.default_port <= 65535:

@@ -182,7 +182,9 @@ class Exchange:
             self.strays[Discard.SOURCE] += 1
         else:
             # Mostly there is one. Several have different tokens for one address, and identifiers of their own.
-            inquiry = next((one for one in asking if one.awaits(datagram)), asking[0])
+            inquiry = asking[0]
+            if len(asking) > 1:
+                inquiry = next((one for one in asking if one.awaits(datagram)), inquiry)
             was_done = inquiry.done
             reason = inquiry.receive(datagram, now)
             if inquiry.done and not was_done:
