@@ -1,0 +1,118 @@
+"""The `smtpstatus-server` command: SMTP and SMTPStatus in one event loop, until SIGTERM or SIGINT."""
+
+import asyncio
+import logging
+import os
+import resource
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import replace
+
+from protocol import HostPort, serve
+from reference_server.config import Config, ConfigError, parse
+from reference_server.delivery import Maildirs
+from reference_server.intake import Intake
+from reference_server.log import Lines
+from reference_server.smtp import MailServer
+from reference_server.spool import unnamed_file
+from reference_server.status import ServerStatus
+from reference_server.transform import Chain
+
+logger = logging.getLogger("reference_server")
+
+_GRACE = 1.2
+"""Seconds for messages under way when the server ends; with the rest it stays below two."""
+
+
+def main() -> None:
+    try:
+        config = parse(sys.argv[1:], os.environ)
+        _configure_logging(config)
+        asyncio.run(_run(config))
+    except ConfigError as error:
+        print(f"smtpstatus-server: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+async def _run(config: Config) -> None:
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    _raise_descriptor_limit()
+    status = ServerStatus(transforms_enabled=config.transforms_enabled)
+    maildirs = await _maildirs(config)
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    chain = Chain(config.bounds, kept, config.maildir)
+    intake = Intake(config.hostname, status, maildirs, config.programs, chain, config.slots)
+    server = MailServer(
+        config.hostname,
+        frozenset(config.domains),
+        status,
+        intake,
+        config.session_limits,
+        config.limits,
+    )
+    async with AsyncExitStack() as stack:
+        with _naming("--smtp.listen-address", f"cannot listen on {config.smtp}"):
+            listening = _bind(config.smtp)
+        with _naming("--status.listen-address", f"cannot listen on {config.status}"):
+            where = config.status
+            endpoint = await stack.enter_async_context(
+                serve(where.host, where.port, config.token, status.answer, config.dialect)
+            )
+        smtp = replace(config.smtp, port=listening.getsockname()[1])
+        await server.listen(listening)
+        status_port = replace(config.status, port=endpoint.port)
+        print(f"smtpstatus-server ready: smtp {smtp}, status {status_port}", flush=True)
+        await stopped.wait()
+        await server.stop(_GRACE)
+        intake.close()
+
+
+def _configure_logging(config: Config) -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(Lines(config.log_format))
+    logging.basicConfig(level=config.log_level.upper(), handlers=[handler])
+    if config.programs and os.geteuid() == 0:
+        logger.warning("transforms run as root: start this server as a user of its own")
+
+
+def _raise_descriptor_limit() -> None:
+    """As far as the system lets us: every session takes a descriptor, and every message some more."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+async def _maildirs(config: Config) -> Maildirs:
+    with _naming("--maildir", f"cannot write to {config.maildir}"):
+        config.maildir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        unnamed_file(config.maildir).close()
+    maildirs = Maildirs(config.maildir, config.hostname)
+    if removed := await asyncio.to_thread(maildirs.clear_stale):
+        logger.info("stale files removed", extra={"files": removed})
+    return maildirs
+
+
+def _bind(where: HostPort) -> socket.socket:
+    (family, *_, address), *_ = socket.getaddrinfo(
+        where.host or None, where.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
+    return socket.create_server(address, family=family, backlog=1024)
+
+
+@contextmanager
+def _naming(place: str, what: str) -> Iterator[None]:
+    """Say of the system's errors which flag they concern."""
+    try:
+        yield
+    except OSError as error:
+        # The library adds to some texts; a host without an address has a negative number and its own text.
+        problem = os.strerror(error.errno) if (error.errno or 0) > 0 else error.strerror
+        raise ConfigError(f"{place}: {what}: {problem}; choose another") from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""The content of a message as it comes after DATA, in pieces of any size. No I/O.
+
+It ends at CRLF . CRLF and nowhere else: with a bare LF or CR in place of either CRLF a message could smuggle
+another one past a server that reads line ends differently (CVE-2024-27305 and its kin). What comes out has the
+dots of RFC 5321 4.5.2 removed and LF for CRLF, as Maildirs and Unix programs have it. A bare LF becomes a line end
+like any other; a bare CR, which some programs take for a line end and some do not, is a fault. So nothing is lost:
+putting CRLF for LF gives back what was sent.
+"""
+
+_END = b"\r\n.\r\n"
+
+
+class Body:
+    """Decodes one message; whatever the pieces, the result is the same."""
+
+    def __init__(self, size_limit: int, line_limit: int) -> None:
+        self._size_limit = size_limit
+        self._line_limit = line_limit
+        # The line end before the first line is the DATA command's; it is taken off the content again below.
+        self._held = b"\r\n"
+        self._first = True
+        self._line = 0
+        self.size = 0
+        """Octets so far, as RFC 1870 counts them: with CRLF, without the dots that were removed."""
+        self.bare_cr = False
+        self.long_line = False
+
+    @property
+    def oversized(self) -> bool:
+        return self.size > self._size_limit
+
+    @property
+    def faulty(self) -> bool:
+        return self.oversized or self.bare_cr or self.long_line
+
+    def decode(self, octets: bytes) -> tuple[bytes, bytes | None]:
+        """Take a piece; returns the content in it, and what came behind the end, or None where the end has not come."""
+        octets = self._held + octets
+        end = octets.find(_END)
+        if end >= 0:
+            return self._content(octets[: end + 2]), octets[end + 5 :]
+        # What may be the beginning of the end, or half a line end, waits for the next piece.
+        held = next((n for n in (4, 3, 2, 1) if octets.endswith(_END[:n])), 0)
+        whole = len(octets) - held
+        self._held = octets[whole:]
+        return self._content(octets[:whole]), None
+
+    def _content(self, octets: bytes) -> bytes:
+        octets = octets.replace(b"\r\n.", b"\r\n")
+        if self._first and octets:
+            octets = octets[2:]
+            self._first = False
+        self.size += len(octets)
+        content = octets.replace(b"\r\n", b"\n")
+        self.bare_cr = self.bare_cr or b"\r" in content
+        self._measure(content)
+        return content
+
+    def _measure(self, content: bytes) -> None:
+        """Look for a line that is too long, in steps of the limit and not line by line."""
+        start = -self._line
+        while len(content) - start > self._line_limit:
+            newline = content.rfind(b"\n", max(start, 0), start + self._line_limit + 1)
+            if newline < 0:
+                self.long_line = True
+                return
+            start = newline + 1
+        newline = content.rfind(b"\n", max(start, 0))
+        self._line = len(content) - (newline + 1 if newline >= 0 else start)

@@ -1,0 +1,106 @@
+"""SMTP command lines as values. A line that is wrong raises `CommandError`, which carries the reply it calls for."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from reference_server.address import Address, parse_path
+from reference_server.reply import Reply
+
+
+class CommandError(Exception):
+    """A client's mistake, and what to reply."""
+
+    def __init__(self, code: int, status: str, text: str) -> None:
+        super().__init__(text)
+        self.reply = Reply(code, status, text)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A verb in capitals, and what follows the space behind it. Both hold printable characters alone."""
+
+    verb: str
+    argument: str
+
+    @classmethod
+    def decode(cls, octets: bytes) -> "Line":
+        try:
+            text = octets.decode()
+        except UnicodeDecodeError:
+            raise CommandError(500, "5.5.2", "the command is not UTF-8") from None
+        if not text.isprintable():
+            raise CommandError(500, "5.5.2", "the command has a control character")
+        verb, _, argument = text.partition(" ")
+        return cls(verb.upper(), argument.strip(" "))
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """MAIL FROM: the sender, None for the null sender, and the parameters."""
+
+    sender: Address | None
+    size: int
+    smtputf8: bool
+
+
+_PARAMETER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([!-<>-~\u0080-\U0010ffff]+))?")
+
+
+def parse_mail(argument: str) -> Mail:
+    """Read what follows MAIL (RFC 5321 4.1.1.2, RFC 1870, RFC 6152, RFC 6531)."""
+    address, rest = _path("FROM:", argument)
+    parameters = _parameters(rest, {"SIZE", "BODY", "SMTPUTF8"})
+    size = parameters.get("SIZE", "0")
+    if not re.fullmatch(r"[0-9]{1,20}", size):
+        raise CommandError(501, "5.5.4", "SIZE takes a number")
+    if parameters.get("BODY", "7BIT").upper() not in ("7BIT", "8BITMIME"):
+        raise CommandError(501, "5.5.4", "BODY takes 7BIT or 8BITMIME")
+    if parameters.get("SMTPUTF8"):
+        raise CommandError(501, "5.5.4", "SMTPUTF8 takes no value")
+    mail = Mail(address, int(size), "SMTPUTF8" in parameters)
+    _check_ascii(address, mail.smtputf8)
+    return mail
+
+
+def parse_recipient(argument: str, smtputf8: bool) -> Address:
+    """Read what follows RCPT (RFC 5321 4.1.1.3)."""
+    address, rest = _path("TO:", argument)
+    if address is None:
+        raise CommandError(501, "5.1.3", "a recipient cannot be empty")
+    _parameters(rest, set())
+    _check_ascii(address, smtputf8)
+    return address
+
+
+def _path(keyword: str, argument: str) -> tuple[Address | None, str]:
+    if argument[: len(keyword)].upper() != keyword:
+        raise CommandError(501, "5.5.4", f"write {keyword}<address>")
+    try:
+        # A space behind the colon is wrong, harmless, and common.
+        address, rest = parse_path(argument[len(keyword) :].lstrip(" "))
+    except ValueError as error:
+        raise CommandError(501, "5.1.7" if keyword == "FROM:" else "5.1.3", str(error)) from None
+    if rest and not rest.startswith(" "):
+        raise CommandError(501, "5.5.4", "something stands behind the address")
+    return address, rest
+
+
+def _parameters(text: str, known: set[str]) -> Mapping[str, str]:
+    parameters: dict[str, str] = {}
+    for word in text.split():
+        found = _PARAMETER.fullmatch(word)
+        if not found:
+            raise CommandError(501, "5.5.4", "a parameter is written NAME or NAME=VALUE")
+        name = found[1].upper()
+        if name not in known:
+            raise CommandError(555, "5.5.4", "a parameter is not known here")
+        if name in parameters:
+            raise CommandError(501, "5.5.4", f"{name} is given twice")
+        parameters[name] = found[2] or ""
+    return parameters
+
+
+def _check_ascii(address: Address | None, smtputf8: bool) -> None:
+    if address and not smtputf8 and not str(address).isascii():
+        raise CommandError(553, "5.6.7", "the address needs SMTPUTF8")  # RFC 6531 3.5

@@ -1,0 +1,228 @@
+"""A message through external programs: its content on stdin, the changed content on stdout, in order.
+
+What a program wrote counts only if it ended with 0, read all its input and wrote something; otherwise the whole
+chain is thrown away and the client is told why (docs/reference-server.md has the table). Nothing of a failed
+chain is stored, and neither is the message without it.
+
+stdin and stdout are files without names: no pipe can dead-lock, the kernel caps the output, and a grandchild that
+keeps stdout open holds nobody up. Every program is a session of its own, which is killed as a whole when it ends.
+"""
+
+import os
+import re
+import select
+import shlex
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path
+from typing import Self
+
+from reference_server.reply import FAILED, Reply
+from reference_server.spool import Spool, unnamed_file
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """An executable's absolute path, and its arguments."""
+
+    argv: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, text: str, path: str) -> Self:
+        """Read `PROGRAM ARGS`, quoted as for a shell but without one. Raises `ValueError`, which names the remedy."""
+        try:
+            words = shlex.split(text)
+        except ValueError as error:
+            raise ValueError(f"{text!r} cannot be read: {error}") from None
+        if not words:
+            raise ValueError("it is empty: write 'PROGRAM ARGS'")
+        executable = shutil.which(words[0], path=path)
+        if executable is None:
+            raise ValueError(f"no program {words[0]!r} can be run: write its whole path")
+        return cls((str(Path(executable).absolute()), *words[1:]))
+
+    @property
+    def name(self) -> str:
+        return Path(self.argv[0]).name
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What each program may use; `chain_seconds` is for all of them and the wait for a free slot."""
+
+    seconds: float = 10
+    chain_seconds: float = 60
+    output: int = 64 * 1024 * 1024
+    memory: int = 512 * 1024 * 1024
+    processes: int = 1024
+    """The system counts all of this user's processes, not the program's alone, and root's not at all."""
+
+
+class TransformFailed(Exception):
+    """A program did not transform the message; `reply` is for the client."""
+
+    def __init__(self, reply: Reply, reason: str) -> None:
+        super().__init__(reason)
+        self.reply = reply
+
+
+_LAST_WORDS = 1.0
+"""Seconds between SIGTERM and SIGKILL."""
+
+_BUSY = Reply(451, "4.3.2", "the server is busy, try again later")
+_OURS = Reply(451, "4.3.5", "the server is misconfigured, try again later")
+_REPLIES: Mapping[int, Reply] = {
+    65: Reply(554, "5.6.0", "the content was refused"),  # EX_DATAERR
+    69: Reply(
+        554, "5.3.0", "the message was refused"
+    ),  # EX_UNAVAILABLE: Postfix' filters refuse with it
+    76: Reply(554, "5.6.0", "the content was refused"),  # EX_PROTOCOL
+    77: Reply(554, "5.7.1", "the message was refused"),  # EX_NOPERM
+    100: Reply(554, "5.6.0", "the message was refused"),  # qmail's permanent failure
+    # EX_USAGE, NOUSER and the like, SOFTWARE, OSFILE, CONFIG, cannot execute, not found: our fault, not the mail's.
+    **dict.fromkeys((64, 66, 67, 68, 70, 72, 78, 126, 127), _OURS),
+}
+"""Exit codes that say more than "it did not work", which is FAILED."""
+
+
+class Chain:
+    """Runs programs one after the other. `run` blocks; a pool's size is the number of messages at once."""
+
+    def __init__(self, bounds: Bounds, environment: Mapping[str, str], directory: Path) -> None:
+        self._bounds = bounds
+        self._environment = dict(environment)
+        self._directory = directory
+        self._stopping = os.eventfd(0)
+        limits = {
+            "core": 0,
+            "nofile": 64,
+            "cpu": max(1, round(bounds.seconds)),
+            "fsize": bounds.output,
+            "data": bounds.memory,
+            "nproc": bounds.processes,
+        }
+        # prlimit in front and no preexec_fn, for which Python would have to copy the whole process first.
+        self._front = ["prlimit", *(f"--{name}={value}" for name, value in limits.items()), "--"]
+
+    def deadline(self) -> float:
+        """When a message that ends now must have gone through everything, on the monotonic clock."""
+        return time.monotonic() + self._bounds.chain_seconds
+
+    def stop(self) -> None:
+        """Kill what runs, and whatever is started from now on."""
+        os.eventfd_write(self._stopping, 1)
+
+    def close(self) -> None:
+        os.close(self._stopping)
+
+    def run(
+        self,
+        programs: Sequence[Program],
+        message: Spool,
+        variables: Mapping[str, str],
+        deadline: float,
+    ) -> Spool:
+        """The message as the last program wrote it; `deadline` is of the monotonic clock.
+
+        Raises `TransformFailed` or `OSError`. The spool that was given is closed in any case.
+        """
+        environment = {**self._environment, **variables}
+        for program in programs:
+            try:
+                output = self._run_one(program, message, environment, deadline)
+            finally:
+                message.close()
+            message = Spool.of(output, self._directory)
+        return message
+
+    def _run_one(
+        self, program: Program, message: Spool, environment: Mapping[str, str], deadline: float
+    ) -> FileIO:
+        until = min(deadline, time.monotonic() + self._bounds.seconds)
+        if until <= time.monotonic():
+            raise TransformFailed(_BUSY, "there was no free slot in time")
+        source = message.open()
+        output = unnamed_file(self._directory)
+        try:
+            with unnamed_file(self._directory) as errors:
+                process = self._start(program, source, output, errors, environment)
+                self._finish(program, process, until)
+                _check_code(program, process.returncode, errors)
+            if source.tell() != message.size:
+                raise TransformFailed(FAILED, f"{program.name} did not read all its input")
+            if not output.seek(0, os.SEEK_END):
+                raise TransformFailed(FAILED, f"{program.name} wrote nothing")
+        except BaseException:
+            output.close()
+            raise
+        return output
+
+    def _start(
+        self,
+        program: Program,
+        source: FileIO,
+        output: FileIO,
+        errors: FileIO,
+        environment: Mapping[str, str],
+    ) -> "subprocess.Popen[bytes]":
+        try:
+            return subprocess.Popen(
+                [*self._front, *program.argv],
+                stdin=source,
+                stdout=output,
+                stderr=errors,
+                env=environment,
+                start_new_session=True,
+                umask=0o077,
+            )
+        except OSError as error:
+            raise TransformFailed(_OURS, f"{program.name} cannot be started: {error}") from None
+
+    def _finish(self, program: Program, process: "subprocess.Popen[bytes]", until: float) -> None:
+        """Wait for the program's end, kill what is left of its group, and reap it."""
+        pidfd = os.pidfd_open(process.pid)
+        try:
+            ready = self._wait(pidfd, until)
+            if not ready:
+                os.killpg(process.pid, signal.SIGTERM)
+                self._wait(pidfd, time.monotonic() + _LAST_WORDS)
+                raise TransformFailed(FAILED, f"{program.name} ran out of time")
+            if pidfd not in ready:
+                raise TransformFailed(_BUSY, f"{program.name} was stopped with the server")
+        finally:
+            os.close(pidfd)
+            # Before it is reaped, so that the group's number cannot belong to anybody else yet.
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+    def _wait(self, pidfd: int, until: float) -> set[int]:
+        poller = select.poll()
+        for descriptor in (pidfd, self._stopping):
+            poller.register(descriptor, select.POLLIN)
+        return {found for found, _ in poller.poll(max(0, until - time.monotonic()) * 1000)}
+
+
+def _check_code(program: Program, code: int, errors: FileIO) -> None:
+    """Raise `TransformFailed` unless `code` is 0; the first line on stderr says why."""
+    if code == 0:
+        return
+    errors.seek(0)
+    first_line = errors.read(4096).partition(b"\n")[0].decode("ascii", "replace")
+    said = "".join(c if " " <= c <= "~" else "?" for c in first_line)[:200].strip()
+    how = f"was killed by signal {-code}" if code < 0 else f"ended with {code}"
+    raise TransformFailed(
+        _told(_REPLIES.get(code, FAILED), said), f"{program.name} {how}: {said or 'no message'}"
+    )
+
+
+def _told(reply: Reply, said: str) -> Reply:
+    """The reply as the program words it, if it refuses: only then is it the client's business."""
+    if reply.code < 500 or not said:
+        return reply
+    found = re.fullmatch(r"(5\.\d{1,3}\.\d{1,3}) +(.+)", said)
+    return Reply(reply.code, *(found.groups() if found else (reply.status, said)))

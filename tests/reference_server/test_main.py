@@ -1,0 +1,87 @@
+"""The command as users start it."""
+
+import smtplib
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from protocol import Command
+from tests.reference_server.server import TOKEN, running
+
+MAIL = "Subject: hi\r\n\r\nhello\r\n.dot\r\n"
+
+
+async def test_a_mail_is_counted_transformed_stored_and_the_switch_changes_the_next_one(
+    tmp_path: Path,
+) -> None:
+    with running(tmp_path, "--transform", "sed s/hello/HELLO/", "--transform", "cat") as server:
+        with smtplib.SMTP("127.0.0.1", server.smtp) as client:
+            client.sendmail("a@x.org", ["bob@example.com", "eve@example.com"], MAIL)
+            assert await server.ask(Command.DISABLE_TRANSFORMS) == 0
+            client.sendmail("a@x.org", ["bob@example.com"], MAIL)
+            assert await server.ask(Command.ACTIVE_CONNECTIONS) == 1
+
+        assert await server.ask(Command.CONNECTIONS) == 1
+        bodies = [message.partition(b"\n\n")[2] for message in server.stored("bob")]
+        assert bodies == [b"HELLO\n.dot\n", b"hello\n.dot\n"]
+        assert server.stored("eve") == server.stored("bob")[:1]
+        assert server.leftovers() == []
+        assert server.stop() == 0
+
+
+async def test_the_server_ends_within_two_seconds_and_tells_idle_clients_why(
+    tmp_path: Path,
+) -> None:
+    with running(tmp_path) as server, smtplib.SMTP("127.0.0.1", server.smtp) as client:
+        started = time.monotonic()
+
+        assert server.stop() == 0
+        assert time.monotonic() - started < 2
+        assert client.noop()[0] == 421
+
+
+BAD = {
+    "no token": ([], "no token is given: set --token"),
+    "short token": (["--token", "short"], "--token: the token is 5 bytes long"),
+    "no such token file": (["--token-file", "/nowhere/t"], "/nowhere/t cannot be read"),
+    "address": (["--token", TOKEN, "--smtp.listen-address", "x"], "'x' is no address"),
+    "directory": (["--token", TOKEN, "--maildir", "/dev/null/mail"], "--maildir: cannot write"),
+    "program": (["--token", TOKEN, "--transform", "/nowhere/prog"], "'/nowhere/prog' can be run"),
+    "switch": (["--token", TOKEN, "--transforms", "maybe"], "it is one of on, off"),
+    "domain": (["--token", TOKEN, "--domain", "a b"], "write it like example.com"),
+    "dialect": (["--token", TOKEN, "--dialect", "v9"], "there are v0, group-4"),
+    "duration": (["--token", TOKEN, "--smtp.idle-timeout", "5"], "write it like 700ms"),
+    "count": (["--token", TOKEN, "--smtp.max-recipients", "0"], "no whole number above 0"),
+}
+
+
+@pytest.mark.parametrize(("flags", "told"), BAD.values(), ids=BAD)
+def test_a_bad_setting_is_one_clear_line_and_exit_status_2(
+    flags: list[str], told: str, tmp_path: Path
+) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "reference_server", *flags],
+        capture_output=True, text=True, timeout=10, check=False, env={"PYTHONPATH": str(Path.cwd())}, cwd=tmp_path,
+    )  # fmt: skip
+
+    assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (2, "", 1)
+    assert told in ended.stderr
+
+
+@pytest.mark.parametrize("flag", ["--smtp.listen-address", "--status.listen-address"])
+def test_a_port_in_use_is_named_with_its_flag(flag: str, tmp_path: Path) -> None:
+    with running(tmp_path) as server:
+        taken = server.smtp if flag.startswith("--smtp") else server.status
+        ended = subprocess.run(
+            [sys.executable, "-m", "reference_server", "--token", TOKEN, "--maildir", str(tmp_path / "other"),
+             "--smtp.listen-address", "127.0.0.1:0", flag, f"127.0.0.1:{taken}"],
+            capture_output=True, text=True, timeout=10, check=False,
+        )  # fmt: skip
+
+    assert ended.returncode == 2
+    assert ended.stderr == (
+        f"smtpstatus-server: {flag}: cannot listen on 127.0.0.1:{taken}: Address already in use; choose another\n"
+    )
