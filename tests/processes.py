@@ -100,8 +100,7 @@ def running(*arguments: str, **environment: str) -> Iterator[Process]:
     try:
         yield process
     finally:
-        if not process.ended:
-            process.end(signal.SIGKILL)
+        process.end(signal.SIGKILL)
 
 
 class MailServer:

@@ -42,6 +42,12 @@ def counters(server: MailServer) -> dict[str, int]:
     return found
 
 
+def fetch(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=5) as answer:
+        text: str = answer.read().decode()
+    return text
+
+
 def mail(body: str = "hello\n", subject: str = "A test") -> EmailMessage:
     message = EmailMessage()
     message["From"] = "sender@example.org"
@@ -164,12 +170,12 @@ def test_a_mail_can_be_followed_from_the_client_to_the_metrics(server: MailServe
     with exporter(
         SMTPSTATUS_TARGET=f"127.0.0.1:{server.status}", SMTPSTATUS_TOKEN="secretpa"
     ) as url:
-        before = urllib.request.urlopen(f"{url}/metrics").read().decode()
+        before = fetch(f"{url}/metrics")
         with counting(server.smtp) as relay:
             with smtplib.SMTP("127.0.0.1", relay.port) as client:
                 client.send_message(mail())
             eventually(lambda: counters(server)["active_connections"] == 0)
-        after = urllib.request.urlopen(f"{url}/metrics").read().decode()
+        after = fetch(f"{url}/metrics")
 
     label = f'{{target="127.0.0.1:{server.status}"}}'
     assert f"smtpstatus_connections_total{label} 0.0\n" in before
