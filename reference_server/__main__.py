@@ -110,7 +110,7 @@ def _naming(place: str, what: str) -> Iterator[None]:
         yield
     except OSError as error:
         # The library adds to some texts; a host without an address has a negative number and its own text.
-        problem = os.strerror(error.errno) if (error.errno or 0) > 0 else error.strerror
+        problem = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
         raise ConfigError(f"{place}: {what}: {problem}; choose another") from None
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import NoReturn, TypeVar, cast
 
 from protocol import DIALECTS, Dialect, HostPort, Token, TokenError
 from reference_server.address import is_domain
@@ -99,11 +99,11 @@ _REPEATABLE = frozenset({"--domain", "--transform"})
 
 
 def parse(argv: Sequence[str], environment: Mapping[str, str]) -> Config:
-    """Raises `ConfigError`; --help, --version and unknown flags end the process as argparse does."""
+    """Raises `ConfigError`; --help and --version end the process as argparse does."""
     given = _Given(argv, environment)
     dialect = given.read("--dialect", _dialect)
     path = environment.get("PATH", os.defpath)
-    message_size = given.read("--smtp.max-message-bytes", _count)
+    message_size = given.read("--smtp.max-message-bytes", positive)
     return Config(
         smtp=given.read("--smtp.listen-address", HostPort.parse),
         status=given.read("--status.listen-address", HostPort.parse),
@@ -114,29 +114,36 @@ def parse(argv: Sequence[str], environment: Mapping[str, str]) -> Config:
         domains=given.read_each("--domain", r"[,\s]+", _domain) or _own_domains(),
         programs=given.read_each("--transform", r"\n", lambda text: Program.parse(text, path)),
         transforms_enabled=given.read("--transforms", _one_of("on", "off")) == "on",
-        slots=given.read("--transform.slots", _count),
+        slots=given.read("--transform.slots", positive),
         bounds=Bounds(
-            seconds=given.read("--transform.timeout", _seconds),
-            chain_seconds=given.read("--transform.total-timeout", _seconds),
+            seconds=given.read("--transform.timeout", seconds),
+            chain_seconds=given.read("--transform.total-timeout", seconds),
             output=message_size,
-            memory=given.read("--transform.max-memory-bytes", _count),
-            processes=given.read("--transform.max-processes", _count),
+            memory=given.read("--transform.max-memory-bytes", positive),
+            processes=given.read("--transform.max-processes", positive),
         ),
         session_limits=SessionLimits(
             message_size=message_size,
-            recipients=given.read("--smtp.max-recipients", _count),
-            errors=given.read("--smtp.max-errors", _count),
+            recipients=given.read("--smtp.max-recipients", positive),
+            errors=given.read("--smtp.max-errors", positive),
         ),
         limits=ServerLimits(
-            connections=given.read("--smtp.max-connections", _count),
-            connections_per_address=given.read("--smtp.max-connections-per-address", _count),
-            idle=given.read("--smtp.idle-timeout", _seconds),
-            message=given.read("--smtp.message-timeout", _seconds),
-            session=given.read("--smtp.session-timeout", _seconds),
+            connections=given.read("--smtp.max-connections", positive),
+            connections_per_address=given.read("--smtp.max-connections-per-address", positive),
+            idle=given.read("--smtp.idle-timeout", seconds),
+            message=given.read("--smtp.message-timeout", seconds),
+            session=given.read("--smtp.session-timeout", seconds),
         ),
         log_level=given.read("--log.level", _one_of("debug", "info", "warning", "error")),
         log_format=cast(Format, given.read("--log.format", _one_of("logfmt", "json"))),
     )
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with its errors as ours: one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}; --help shows what there is")
 
 
 class _Given:
@@ -157,7 +164,7 @@ class _Given:
 
     def read(self, flag: str, read: Callable[[str], T]) -> T:
         text, place = self.text(flag)
-        return _at(place, read, text)
+        return at(place, read, text)
 
     def read_each(self, flag: str, separator: str, read: Callable[[str], T]) -> tuple[T, ...]:
         """A repeatable flag; its variable holds several, with a separator between."""
@@ -167,11 +174,11 @@ class _Given:
             texts = [
                 word for word in re.split(separator, self._environment.get(place, "")) if word
             ]
-        return tuple(_at(place, read, text) for text in texts)
+        return tuple(at(place, read, text) for text in texts)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         "smtpstatus-server",
         description="An SMTP server that stores mail in Maildirs and answers SMTPStatus.",
         epilog=f"Every flag has a twin in the environment: --log.level is {_variable('--log.level')}.",
@@ -193,7 +200,7 @@ def _variable(flag: str) -> str:
     return _PREFIX + re.sub(r"[.-]", "_", flag.removeprefix("--")).upper()
 
 
-def _at(place: str, read: Callable[[str], T], text: str) -> T:
+def at(place: str, read: Callable[[str], T], text: str) -> T:
     try:
         return read(text)
     except (ValueError, TokenError) as error:
@@ -210,9 +217,9 @@ def _token(given: _Given, dialect: Dialect, environment: Mapping[str, str]) -> T
     for flag, read in (("--token", from_text), ("--token-file", from_file)):
         text, place = given.text(flag)
         if text:
-            return _at(place, read, text)
+            return at(place, read, text)
     if shared := environment.get("SMTPSTATUS_TOKEN"):
-        return _at("SMTPSTATUS_TOKEN", from_text, shared)
+        return at("SMTPSTATUS_TOKEN", from_text, shared)
     raise ConfigError(
         "no token is given: set --token, --token-file or SMTPSTATUS_TOKEN to"
         f" {dialect.token_length} characters that clients know"
@@ -242,13 +249,13 @@ def _own_domains() -> tuple[str, ...]:
     return tuple(dict.fromkeys(("localhost", _hostname())))
 
 
-def _count(text: str) -> int:
+def positive(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,15}", text) or not int(text):
         raise ValueError(f"{text!r} is no whole number above 0")
     return int(text)
 
 
-def _seconds(text: str) -> float:
+def seconds(text: str) -> float:
     units = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}
     found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)(ms|s|m|h)", text)
     if not found or not float(found[1]):

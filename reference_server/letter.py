@@ -1,0 +1,122 @@
+"""Letters as a day brings them: many small ones, some with attachments, a few to nobody, a few that break off. Pure."""
+
+import base64
+import math
+from dataclasses import dataclass
+from email.utils import formatdate
+from enum import Enum
+from random import Random
+
+
+class Conduct(Enum):
+    """What the client does."""
+
+    POLITE = "polite"
+    VANISHES = "vanishes"
+    """Closes its connection in the middle of the message."""
+    BABBLES = "babbles"
+    """Says what is no SMTP, and leaves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A message ready for DATA, with CRLF; dots are not doubled yet."""
+
+    sender: str
+    recipients: tuple[str, ...]
+    octets: bytes
+    conduct: Conduct = Conduct.POLITE
+
+
+_PEOPLE = (
+    "ada",
+    "alan",
+    "barbara",
+    "claude",
+    "dennis",
+    "edsger",
+    "grace",
+    "ken",
+    "margaret",
+    "tim",
+)
+_WORDS = (
+    ("the", "report", "for", "Monday", "is", "nearly", "done", "and", "wants", "another", "look")
+    + ("before", "lunch", "because", "last", "week's", "numbers", "arrived", "late", "again")
+    + ("thanks", "see", "you", "at", "station", "grüße", "aus", "Köln", "mañana", "otro", "día")
+)
+_DAY = 240
+"""Seconds that stand for a day: the wave is seen in a short demonstration."""
+
+
+def pace(rate: float, elapsed: float, random: Random) -> float:
+    """Seconds until the next letter: random arrivals, `rate` per second over a day of `_DAY` seconds, and bursts."""
+    wave = 1 + 0.8 * math.sin(2 * math.pi * elapsed / _DAY)  # it begins at a morning's average
+    burst = (
+        6 if random.random() < 0.2 else 0.85
+    )  # a fifth of the letters come close behind another
+    return random.expovariate(rate * wave * burst)
+
+
+def write(random: Random, domain: str, number: int, now: float, size: int | None = None) -> Letter:
+    """One letter; `size` is that of its body in octets, lifelike where it is None."""
+    sender = f"{random.choice(_PEOPLE)}@elsewhere.example"
+    recipients = [f"{name}@{domain}" for name in random.sample(_PEOPLE, _number_of(random))]
+    if random.random() < 0.05:
+        recipients.append("nobody@not-here.example")
+    conduct = random.choices(list(Conduct), (95, 3, 2))[0]
+    attached = size is None and random.random() < 0.06
+    length = size if size is not None else min(round(random.lognormvariate(7.6, 1.1)), 64_000)
+    text = _text(random, length)
+    headers = [
+        f"From: <{sender}>",
+        f"To: {', '.join(f'<{recipient}>' for recipient in recipients)}",
+        f"Subject: {' '.join(random.sample(_ASCII_WORDS, 3))}",
+        f"Date: {formatdate(now)}",
+        f"Message-ID: <{number}.{random.getrandbits(64):x}@elsewhere.example>",
+        "MIME-Version: 1.0",
+    ]
+    if attached:
+        text = _with_attachment(headers, text, random)
+    else:
+        headers += ["Content-Type: text/plain; charset=utf-8", "Content-Transfer-Encoding: 8bit"]
+    octets = "\r\n".join((*headers, "", text)).encode()
+    return Letter(sender, tuple(recipients), octets, conduct)
+
+
+_ASCII_WORDS = tuple(word for word in _WORDS if word.isascii())
+
+
+def _number_of(random: Random) -> int:
+    return random.choices((1, 2, 5), (85, 12, 3))[0]
+
+
+def _text(random: Random, length: int) -> str:
+    lines = []
+    while length > 0:
+        line = " ".join(random.choices(_WORDS, k=10))
+        if random.random() < 0.02:
+            line = f".{line}"
+        lines.append(line.encode()[: max(0, length - 2)].decode(errors="ignore"))
+        length -= len(lines[-1].encode()) + 2
+    return "\r\n".join((*lines, ""))
+
+
+def _with_attachment(headers: list[str], text: str, random: Random) -> str:
+    headers.append('Content-Type: multipart/mixed; boundary="=-=-="')
+    octets = random.randbytes(min(round(random.lognormvariate(11, 0.9)), 2_000_000))
+    return "\r\n".join(
+        (
+            "--=-=-=",
+            "Content-Type: text/plain; charset=utf-8",
+            "Content-Transfer-Encoding: 8bit",
+            "",
+            text,
+            "--=-=-=",
+            "Content-Type: application/octet-stream",
+            "Content-Transfer-Encoding: base64",
+            "",
+            base64.encodebytes(octets).decode().replace("\n", "\r\n") + "--=-=-=--",
+            "",
+        )
+    )
