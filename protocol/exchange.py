@@ -60,7 +60,7 @@ class Exchange:
 
     def __init__(self, trace: Trace | None = None) -> None:
         self.strays: Counter[Discard] = Counter()
-        """What came from addresses that were not asked."""
+        """What came from addresses that were not asked, in the latest run."""
         self._loop = asyncio.get_running_loop()
         self._trace = trace
         self._sockets: dict[socket.AddressFamily, socket.socket] = {}
@@ -80,6 +80,7 @@ class Exchange:
     async def run(self, inquiries: Sequence[Inquiry], deadline: float) -> None:
         """Carry all inquiries to their end, at the latest at `deadline`, a time of the loop's clock."""
         fresh = deque(inquiries)
+        self.strays.clear()
         self._timers = []
         self._asked = {}
         self._identifiers = {}

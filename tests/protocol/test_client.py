@@ -4,13 +4,15 @@ import asyncio
 import socket
 import time
 from collections import Counter
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from protocol.address import HostPort
 from protocol.client import Peer, Reading, connect, read_all
-from protocol.dialect import Command, Dialect, Status
+from protocol.dialect import WRITES, Command, Dialect, Status
 from protocol.dialects import DIALECTS, V0
 from protocol.errors import (
     Contradicted,
@@ -205,7 +207,7 @@ async def test_a_stranger_that_knows_everything_but_the_address_is_not_believed(
 
             def forge(event: Event) -> None:
                 events.append(event)
-                if event.kind == "sent":
+                if event.kind == "sent" and stranger.fileno() >= 0:
                     (client,) = connection._exchange._sockets.values()
                     forged = event.datagram[:5] + bytes(7) + b"\x63\0"
                     stranger.sendto(forged, ("127.0.0.1", client.getsockname()[1]))
@@ -214,7 +216,11 @@ async def test_a_stranger_that_knows_everything_but_the_address_is_not_believed(
                 reading = await connection.ask(Command.CONNECTIONS, deadline=within(5))
                 assert reading[Command.CONNECTIONS] == 5
                 again = await connection.ask(Command.CONNECTIONS, deadline=within(5))
+                stranger.close()
+                await connection.ask(Command.CONNECTIONS, deadline=within(5))
+                quiet = await connection.ask(Command.CONNECTIONS, deadline=within(5))
 
+    assert quiet.cost.discarded == {}
     assert again[Command.CONNECTIONS] == 5
     assert again.cost.discarded[Discard.SOURCE] >= 1
     assert {event.address for event in events if event.kind == "believed"} == {here}
@@ -364,3 +370,42 @@ async def test_every_dialect_is_read_as_it_is_served(name: str) -> None:
         reading = await read(peer(endpoint.port, token, dialect))
 
     assert reading.values == {command: answer(command) for command in dialect.reads}
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+async def test_reading_sends_no_command_that_writes(name: str) -> None:
+    """From the bytes on the wire: the same code reads in one dialect and writes in another."""
+    dialect = DIALECTS[name]
+    sent: set[int] = set()
+
+    def listen(request: bytes) -> list[bytes]:
+        sent.add(request[dialect.command.offset])
+        return []
+
+    async with lying(listen) as port:
+        asked = peer(port, Token(bytes(dialect.token_length)), dialect)
+        await read(asked, seconds=0.2)
+        await read_all([asked], deadline=within(0.2))
+
+    writes = {dialect.operations[command].code for command in WRITES & dialect.operations.keys()}
+    assert sent == {dialect.operations[command].code for command in dialect.reads}
+    assert not sent & writes
+
+
+@pytest.mark.parametrize("change", [{"identifier_echo": "never"}, {"zeroed_errors": True}])
+async def test_servers_without_identifiers_are_read_one_command_at_a_time(
+    change: dict[str, Any],
+) -> None:
+    given = {f.name: getattr(V0, f.name) for f in fields(V0) if f.init}
+    dialect = Dialect(**(given | change))
+    async with serve("127.0.0.1", 0, TOKEN, Switch().answer, dialect) as endpoint:
+        good = peer(endpoint.port, TOKEN, dialect)
+        bad = peer(endpoint.port, Token.parse("wrongone"), dialect)
+        readings = [await read(good), *await read_all([good, bad], deadline=within(5))]
+
+    assert [reading.error and reading.error.reason for reading in readings] == [
+        None,
+        None,
+        Reason.AUTHENTICATION,
+    ]
+    assert readings[0].values == readings[1].values == NUMBERS | {Command.TRANSFORMS: True}
