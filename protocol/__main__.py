@@ -8,16 +8,19 @@ import json
 import os
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 from protocol import __version__
 from protocol.duration import parse_duration
 
 if TYPE_CHECKING:
-    from protocol.client import Connection, Peer, Reading
+    from protocol.client import Connection, Peer
     from protocol.dialect import Dialect
     from protocol.errors import NoReading
     from protocol.token import Token
+
+_Answer = TypeVar("_Answer")
 
 DONE, REFUSED, USAGE, NO_ANSWER = 0, 1, 2, 3
 """Exit statuses: done; the server said no, or a check failed; wrong usage; no answer."""
@@ -104,7 +107,43 @@ def watch(options: argparse.Namespace) -> int:
 
 
 def check(options: argparse.Namespace) -> int:
-    raise NotImplementedError
+    from time import monotonic
+
+    from protocol.conformance import cases
+    from protocol.dialect import Command
+    from protocol.examination import Examination
+    from protocol.report import Report, as_text
+
+    peer = _peer(options)
+    greeting = _ask(
+        options, peer, lambda connection, by: connection.ask(Command.CONNECTIONS, deadline=by)
+    )
+    if greeting.error:
+        return _outcome(options, greeting.error)
+    address, *_ = _ask(options, peer, lambda connection, by: peer.addresses(by))
+    start = monotonic()
+    examination = Examination(
+        address, peer.token, peer.dialect, options.timeout, lambda case: _progress(case.name)
+    )
+    findings = []
+    for finding in examination.run(cases(peer.dialect, peer.token, write=options.write)):
+        _progress(None)
+        findings.append(finding)
+        if not options.json:
+            print(as_text(finding, peer.dialect, peer.token), flush=True)
+    seconds = monotonic() - start
+    report = Report(options.target, peer.dialect, peer.token, tuple(findings), seconds)
+    print(json.dumps(report.as_json()) if options.json else f"\n{report.summary()}")
+    if options.junit:
+        Path(options.junit).write_text(report.as_junit(), encoding="utf-8")
+    return DONE if report.passed else REFUSED
+
+
+def _progress(waiting_for: str | None) -> None:
+    """Tell on a terminal why it takes a while; None takes the line back."""
+    if sys.stderr.isatty():
+        text = f"waiting for the ration of errors: {waiting_for}" if waiting_for else ""
+        print(f"\r\x1b[K{text[:79]}", end="", file=sys.stderr, flush=True)
 
 
 def decode(options: argparse.Namespace) -> int:
@@ -138,14 +177,14 @@ def identify(options: argparse.Namespace) -> int:
 def _ask(
     options: argparse.Namespace,
     peer: "Peer",
-    question: Callable[["Connection", float], Awaitable["Reading"]],
-) -> "Reading":
+    question: Callable[["Connection", float], Awaitable[_Answer]],
+) -> _Answer:
     """Ask one question of one server, with the deadline that the user gave."""
     import asyncio
 
     from protocol.client import connect
 
-    async def ask() -> "Reading":
+    async def ask() -> _Answer:
         async with connect(peer) as connection:
             return await question(connection, asyncio.get_running_loop().time() + options.timeout)
 
@@ -171,8 +210,6 @@ def _dialect(options: argparse.Namespace) -> "Dialect":
 
 
 def _token(options: argparse.Namespace, dialect: "Dialect") -> "Token":
-    from pathlib import Path
-
     from protocol.token import Token
 
     if options.token is not None and options.token_file is not None:

@@ -129,7 +129,7 @@ def _description(
     meanings: _Meanings,
 ) -> Description:
     fields = _header(datagram, dialect)
-    number = int.from_bytes(datagram[identifier.span], dialect.byte_order)
+    number = int.from_bytes(datagram[identifier.span])
     fields["RID"] = (identifier, f"{number} (0x{number:0{2 * identifier.size}x})", None)
     fields |= meanings
     parts = tuple(_parts(datagram, length, fields))

@@ -126,6 +126,7 @@ class Endpoint:
                 continue
             if response.status is not Status.DONE and (
                 self._dialect.silent_errors
+                or response.status not in self._dialect.status_codes
                 or not self._ration.allows(source[0], self._loop.time())
             ):
                 continue

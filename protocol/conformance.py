@@ -1,0 +1,277 @@
+"""What a server must do, as a table of cases (docs/protocol.md).
+
+The table is made for a dialect and a token and holds nothing but values; protocol/examination.py sends it.
+No case sends a command that writes, unless it is asked for. The order is that in which a good server passes soonest:
+first what is always answered, then errors, which a server rations, and last the loop, which uses that ration up.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from protocol.case import Case, Manner, Rule, Step, Wanted
+from protocol.dialect import COUNTERS, FLAGS, Command, Dialect, Status
+from protocol.message import Request
+from protocol.token import Token
+
+_LONGEST = 1400
+_SIZES = (*range(65), _LONGEST)
+_PARALLEL = 32
+_IDENTIFIER = b"\x12\x34\x56\x78\x9a\xbc\xde\xf0"
+
+
+def cases(dialect: Dialect, token: Token, *, write: bool = False) -> tuple[Case, ...]:
+    """The table for one dialect; `write` adds what switches the transforms."""
+    table = _Table(dialect, token)
+    found = [*table.reads(), *table.silences(), *table.switches(write), *table.errors()]
+    return tuple(case for case in found if case.steps)
+
+
+class _Table:
+    def __init__(self, dialect: Dialect, token: Token) -> None:
+        self.dialect = dialect
+        self.token = token.octets
+        size = dialect.request_identifier.size
+        self.identifier = int.from_bytes(_IDENTIFIER[:size])
+        self.largest = 256**size - 1
+        self.good = self.request()
+
+    def request(
+        self,
+        command: Command = Command.CONNECTIONS,
+        *,
+        code: int | None = None,
+        identifier: int | None = None,
+        token: bytes | None = None,
+        version: int | None = None,
+    ) -> bytes:
+        datagram = bytearray(
+            Request(
+                self.identifier if identifier is None else identifier,
+                self.token if token is None else token,
+                self.dialect.operations[command].code if code is None else code,
+            ).encode(self.dialect)
+        )
+        if version is not None:
+            datagram[len(self.dialect.signature)] = version
+        return bytes(datagram)
+
+    def done(
+        self, command: Command, identifier: int | None = None, value: bool | None = None
+    ) -> Wanted:
+        return Wanted(
+            frozenset({Status.DONE}), identifier=identifier, command=command, value=value
+        )
+
+    def error(
+        self, status: Status, *, identifier: int | None = None, blank: bool = False
+    ) -> Wanted:
+        """An error by name, or whatever an error can be where the dialect has no such status."""
+        known = status in self.dialect.status_codes
+        statuses = {status} if known else self.dialect.status_codes.keys() - {Status.DONE}
+        silent = not known or self.dialect.silent_errors
+        return Wanted(frozenset(statuses), silence=silent, identifier=identifier, blank=blank)
+
+    def read(self, command: Command, identifier: int | None = None) -> Step:
+        return Step(self.request(command, identifier=identifier), self.done(command, identifier))
+
+    def reads(self) -> Iterator[Case]:
+        dialect = self.dialect
+        for command in dialect.reads:
+            name = f"{command.value.replace('_', ' ')} can be read"
+            yield Case(name, "3.2", (self.read(command),))
+        numbers = [command for command in dialect.reads if command not in FLAGS]
+        order = {"big": "network", "little": "little-endian"}[dialect.byte_order]
+        yield Case(
+            f"numbers are in {order} byte order",
+            "4.2",
+            tuple(map(self.read, numbers)),
+            rule=Rule.SENSIBLE,
+        )
+        if Command.ACTIVE_CONNECTIONS in numbers:
+            pair = (Command.ACTIVE_CONNECTIONS, Command.CONNECTIONS)
+            name = "no more connections are open than there have been"
+            yield Case(name, "7", tuple(map(self.read, pair)), rule=Rule.ORDERED)
+        counters = [command for command in numbers if command in COUNTERS]
+        yield Case(
+            "counters only grow", "7", tuple(map(self.read, 3 * counters)), rule=Rule.GROWING
+        )
+        yield Case(
+            "a request gets one answer", "5.3", (self.read(Command.CONNECTIONS),), once=True
+        )
+        if dialect.identifier_echo != "never":
+            edges = sorted(
+                {0, 1, 255, 256, self.largest // 2, self.largest // 2 + 1, self.largest}
+            )
+            steps = tuple(self.read(Command.CONNECTIONS, identifier=rid) for rid in edges)
+            yield Case("the RID comes back, whatever it is", "3.1", steps)
+            yield self.parallel("requests at once are all answered, in any order", "2")
+
+    def parallel(self, name: str, clause: str) -> Case:
+        reads = self.dialect.reads
+        many = min(_PARALLEL, self.largest)
+        steps = tuple(
+            self.read(reads[number % len(reads)], identifier=number) for number in range(many)
+        )
+        return Case(name, clause, steps, Manner.AT_ONCE)
+
+    def silences(self) -> Iterator[Case]:
+        signature = self.dialect.signature
+        width = len(signature)
+        foreign = {
+            bytes([signature[0] ^ 1]) + signature[1:],
+            signature[:-1] + bytes([signature[-1] ^ 0x80]),
+            signature[::-1],
+            bytes(width),
+            b"\xff" * width,
+        } - {signature}
+        faults = {Status.INVALID_SIGNATURE} & self.dialect.status_codes.keys()
+        silence = Wanted(frozenset(faults), silence=True)
+        steps = [Step(wrong + self.good[width:], silence) for wrong in sorted(foreign)]
+        yield Case("a foreign signature is not answered", "5.1", tuple(steps))
+        other = min(foreign)
+        steps = [Step((other + self.good[width:] + b"\0")[:size], silence) for size in (3, 9, 15)]
+        steps += [Step(other + self.request(version=7, token=self.wrong())[width:], silence)]
+        yield Case(
+            "a foreign signature is not answered, whatever else is wrong", "5.2", tuple(steps)
+        )
+        steps = [Step(self.good[:size], silence) for size in range(width)]
+        yield Case("a datagram without a whole signature is not answered", "5.1", tuple(steps))
+
+    def wrong(self) -> bytes:
+        """A token that differs in every bit."""
+        return bytes(octet ^ 0xFF for octet in self.token)
+
+    def switches(self, write: bool) -> Iterator[Case]:
+        dialect = self.dialect
+        if not (write and dialect.can_switch):
+            return
+        steps = []
+        for state in (False, True, True, False, False):
+            # Where a server may have nothing to switch on, it says so, and stays off.
+            lacks = state and Status.NO_TRANSFORM_PROGRAM in dialect.status_codes
+            command = Command.ENABLE_TRANSFORMS if state else Command.DISABLE_TRANSFORMS
+            flag = dialect.operations[command].flag and not lacks
+            right = {Status.DONE, Status.NO_TRANSFORM_PROGRAM} if lacks else {Status.DONE}
+            written = Wanted(frozenset(right), command=command, value=state if flag else None)
+            steps.append(Step(self.request(command), written))
+            read = self.done(Command.TRANSFORMS, value=None if lacks else state)
+            steps.append(Step(self.request(Command.TRANSFORMS), read))
+        yield Case("the transforms are switched and read back", "6.5", tuple(steps), writes=True)
+
+    def errors(self) -> Iterator[Case]:
+        yield Case("a wrong token is told", "3.3", tuple(self.wrong_tokens()))
+        versions = [v for v in (1, 7, 128, 255) if v != self.dialect.version]
+        told = self.error(Status.INVALID_VERSION)
+        yield Case(
+            "a wrong version is told",
+            "4.1",
+            tuple(Step(self.request(version=version), told) for version in versions),
+        )
+        told = self.error(Status.INVALID_COMMAND)
+        yield Case(
+            "an unknown command is told",
+            "4.1",
+            tuple(Step(self.request(code=code), told) for code in self.unknown_codes()),
+        )
+        yield Case("the first fault in the order is told", "5.2", tuple(self.orders()))
+        if self.dialect.identifier_echo == "always" and not self.dialect.zeroed_errors:
+            yield Case("the RID comes back in errors", "3.1", tuple(self.error_identifiers()))
+        yield Case("an error gets one answer", "5.3", (self.auth_failure(),), once=True)
+        yield from self.built_whole()
+        yield from self.sizes()
+        yield Case(
+            "its own answers sent back die out", "6.1", (self.auth_failure(),), Manner.ECHOED
+        )
+        if self.dialect.identifier_echo != "never":
+            yield self.parallel("requests are answered also to who has had his errors", "6.1")
+
+    def auth_failure(self) -> Step:
+        wrong = self.request(token=self.wrong())
+        return Step(wrong, self.error(Status.AUTHENTICATION_FAILED))
+
+    def wrong_tokens(self) -> Iterator[Step]:
+        token = self.token
+        tokens = {
+            bytes([token[0] ^ 1]) + token[1:],
+            token[:-1] + bytes([token[-1] ^ 1]),
+            token[: len(token) // 2].ljust(len(token), b"\0"),
+            bytes(len(token)),
+        } - {token}
+        for wrong in sorted(tokens):
+            told = self.error(Status.AUTHENTICATION_FAILED)
+            yield Step(self.request(token=wrong), told)
+
+    def unknown_codes(self) -> list[int]:
+        """The first that is free, and some that a table, a sign or a letter could trip over."""
+        free = [code for code in range(256) if code not in self.dialect.codes]
+        wanted = {free[0], ord("0"), 128, 255}
+        return [code for code in free if code in wanted]
+
+    def orders(self) -> Iterator[Step]:
+        unknown = self.unknown_codes()[0]
+        size = self.error(Status.INVALID_REQUEST)
+        version = self.error(Status.INVALID_VERSION)
+        authentication = self.error(Status.AUTHENTICATION_FAILED)
+        yield Step(self.request(version=7)[:-1], size)
+        yield Step(self.request(version=7, token=self.wrong(), code=unknown) + b"\0", size)
+        yield Step(self.request(version=7, token=self.wrong()), version)
+        yield Step(self.request(version=7, code=unknown), version)
+        yield Step(self.request(token=self.wrong(), code=unknown), authentication)
+
+    def error_identifiers(self) -> Iterator[Step]:
+        largest = self.largest
+        unknown = self.unknown_codes()[0]
+        yield Step(
+            self.request(token=self.wrong(), identifier=largest),
+            self.error(Status.AUTHENTICATION_FAILED, identifier=largest),
+        )
+        yield Step(
+            self.request(code=unknown, identifier=1),
+            self.error(Status.INVALID_COMMAND, identifier=1),
+        )
+        yield Step(
+            self.request(version=7, identifier=largest - 1),
+            self.error(Status.INVALID_VERSION, identifier=largest - 1),
+        )
+
+    def built_whole(self) -> Iterator[Case]:
+        """Where answers have padding they are a structure in memory, and their errors may hold anything."""
+        dialect = self.dialect
+        size = len(dialect.header) + dialect.response_identifier.size + 1 + dialect.result.size
+        if size == dialect.response_length:
+            unknown = self.unknown_codes()[0]
+            blank = [
+                (self.request(token=self.wrong()), Status.AUTHENTICATION_FAILED),
+                (self.request(version=7), Status.INVALID_VERSION),
+                (self.request(code=unknown), Status.INVALID_COMMAND),
+                (self.good[:-1], Status.INVALID_REQUEST),
+            ]
+            read = self.read(Command.TRANSFERRED_BYTES)
+            steps = [
+                step
+                for sent, status in blank
+                for step in (read, Step(sent, self.error(status, blank=True)))
+            ]
+            yield Case("an error carries no number", "6.2", tuple(steps))
+
+    def sizes(self) -> Iterator[Case]:
+        whole = self.good
+        groups: Sequence[tuple[str, list[int]]] = (
+            (
+                "a short datagram is told, and not completed from the one before",
+                [size for size in _SIZES if len(self.dialect.signature) <= size < len(whole)],
+            ),
+            (
+                "a long datagram is told",
+                [size for size in _SIZES if len(whole) < size < _LONGEST],
+            ),
+            (f"a datagram of {_LONGEST:,} bytes is told", [_LONGEST]),
+        )
+        for name, sizes in groups:
+            steps = (
+                Step(whole.ljust(size, b"\0")[:size], self.size_error(size)) for size in sizes
+            )
+            yield Case(name, "4.1", tuple(steps))
+
+    def size_error(self, size: int) -> Wanted:
+        came = size >= self.dialect.request_identifier.end
+        return self.error(Status.INVALID_REQUEST, identifier=self.identifier if came else 0)

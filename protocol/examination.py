@@ -1,0 +1,284 @@
+"""A server examined: every case of protocol/conformance.py sent to it, and what it answered.
+
+Theory of operation. Behind every datagram that is examined goes a good request from another port. Its answer tells,
+without waiting for a timeout, that the server has had its turn: what it has not answered by then, and a moment later,
+it answers with silence; and a server that does not answer this either has stopped. Servers ration error answers
+(protocol.md 6.1), so an error that is wanted and does not come is waited for, and asked for again, a few times.
+"""
+
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from time import monotonic
+
+from protocol.address import Address
+from protocol.case import Case, Manner, Step, broken
+from protocol.dialect import WRITES, Command, Dialect, Status
+from protocol.errors import BadResponse, DatagramError
+from protocol.message import Request, Response, Value
+from protocol.token import Token
+
+_MOMENT = 0.05
+"""Seconds in which an answer may come later than that to a request sent behind it."""
+
+_RATION_PAUSE = 1.0
+"""Seconds between two attempts to be told an error."""
+
+_ATTEMPTS = 6
+_PATIENCE = 2
+"""Errors in a row that may fail to come before the next is not waited for: this server does not tell them."""
+
+_LONGEST_LOOP = 256
+"""Answers to its own answers after which a server is taken to go on for ever."""
+
+_LONGEST = 2048
+
+
+class Verdict(StrEnum):
+    PASSED = "passed"
+    FAILED = "failed"
+    NOT_ANSWERED = "not answered"
+
+
+@dataclass(frozen=True, slots=True)
+class Shortfall:
+    """What was wrong with an answer: `step` and `got` where it is about one datagram."""
+
+    text: str
+    step: Step | None = None
+    got: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A case, and how the server did."""
+
+    case: Case
+    verdict: Verdict
+    shortfalls: tuple[Shortfall, ...] = ()
+
+
+class Stopped(Exception):
+    """The server answers nothing any more."""
+
+
+class Examination:
+    """One server examined over sockets of its own. `waiting` is told of every pause before it begins."""
+
+    def __init__(
+        self,
+        address: Address,
+        token: Token,
+        dialect: Dialect,
+        timeout: float,
+        waiting: Callable[[Case], None] = lambda case: None,
+    ) -> None:
+        self._address = address
+        self._token = token
+        self._dialect = dialect
+        self._timeout = timeout
+        self._waiting = waiting
+        self._unanswered = 0
+        """Errors that were wanted and did not come, in a row."""
+
+    def run(self, cases: Sequence[Case]) -> Iterator[Finding]:
+        """Examine the cases in their order, each as the iterator is advanced."""
+        stopped = False
+        for case in cases:
+            try:
+                if stopped:
+                    self._await_turn()
+                    stopped = False
+                shortfalls = tuple(self._examine(case))
+            except Stopped:
+                if stopped:
+                    yield from self._give_up(cases[cases.index(case) :])
+                    return
+                stopped = True
+                yield Finding(case, Verdict.FAILED, (Shortfall("the server stopped answering"),))
+            else:
+                yield Finding(case, _verdict(shortfalls), shortfalls)
+
+    def _give_up(self, cases: Sequence[Case]) -> Iterator[Finding]:
+        for case in cases:
+            shortfall = Shortfall("not tried: the server had stopped answering")
+            yield Finding(case, Verdict.NOT_ANSWERED, (shortfall,))
+
+    def _examine(self, case: Case) -> Iterator[Shortfall]:
+        with self._socket() as examined:
+            if not case.writes:
+                yield from self._send(case, examined)
+                return
+            before = self._ask(Command.TRANSFORMS)
+            if before is None:
+                yield Shortfall("not tried: the state to go back to cannot be read")
+                return
+            try:
+                yield from self._send(case, examined)
+            finally:
+                self._ask(Command.ENABLE_TRANSFORMS if before else Command.DISABLE_TRANSFORMS)
+
+    def _ask(self, command: Command) -> Value | None:
+        with suppress(BadResponse):
+            response = Response.decode(self._await_turn(command), self._dialect)
+            if response.status is Status.DONE:
+                return response.value(command, self._dialect)
+        return None
+
+    def _send(self, case: Case, examined: socket.socket) -> Iterator[Shortfall]:
+        if case.manner is Manner.ECHOED:
+            yield from self._echo(case, examined)
+        elif case.manner is Manner.AT_ONCE:
+            yield from self._at_once(case, examined)
+        else:
+            yield from self._in_turn(case, examined)
+
+    def _in_turn(self, case: Case, examined: socket.socket) -> Iterator[Shortfall]:
+        read: list[tuple[Command, Value]] = []
+        for step in case.steps:
+            answers = self._answers(case, step, examined)
+            if not answers:
+                if not step.wanted.silence:
+                    yield Shortfall("no answer", step)
+                continue
+            if fault := step.wanted.fault(answers[0], self._dialect):
+                yield Shortfall(fault, step, answers[0])
+                continue
+            if case.once and len(answers) > 1:
+                yield Shortfall(f"{len(answers)} answers to one datagram", step, answers[1])
+            read += self._read(step, answers[0])
+        if fault := broken(case.rule, read, self._dialect):
+            yield Shortfall(fault)
+
+    def _at_once(self, case: Case, examined: socket.socket) -> Iterator[Shortfall]:
+        place = self._dialect.response_identifier.span
+        waiting = {step.wanted.identifier: step for step in case.steps}
+        stray = None
+        for _ in range(_ATTEMPTS):
+            for step in waiting.values():
+                _transmit(examined, step.sent)
+            self._await_turn()
+            while waiting and (got := _receive(examined, _MOMENT)):
+                identifier = int.from_bytes(got[place])
+                answered = waiting.pop(identifier, None)
+                if answered is None:
+                    stray = got
+                elif fault := answered.wanted.fault(got, self._dialect):
+                    yield Shortfall(fault, answered, got)
+            if not waiting:
+                return
+        if stray:
+            yield Shortfall("an answer has the RID of no request", got=stray)
+        for step in waiting.values():
+            yield Shortfall("no answer", step)
+
+    def _echo(self, case: Case, examined: socket.socket) -> Iterator[Shortfall]:
+        answers = self._answers(case, case.steps[0], examined)
+        if not answers:
+            if not case.steps[0].wanted.silence:
+                yield Shortfall("no answer", case.steps[0])
+            return
+        for _ in range(_LONGEST_LOOP):
+            echoed = answers[0]
+            if self._writes(echoed):
+                return
+            _transmit(examined, echoed)
+            self._await_turn()
+            answers = self._collect(examined, _MOMENT)
+            if not answers:
+                return
+        yield Shortfall(
+            f"it answered {_LONGEST_LOOP} of its own answers, and goes on", got=answers[0]
+        )
+
+    def _writes(self, datagram: bytes) -> bool:
+        """Whether an answer would be obeyed as a command that writes; then it is not sent back."""
+        try:
+            request = Request.decode(datagram, self._dialect)
+        except DatagramError:
+            return False
+        return (
+            request.authentication == self._token.octets
+            and self._dialect.codes.get(request.code) in WRITES
+        )
+
+    def _answers(self, case: Case, step: Step, examined: socket.socket) -> list[bytes]:
+        """All answers to one datagram; where one is wanted, it is sent again until one comes."""
+        patient = not step.wanted.silence and self._unanswered < _PATIENCE
+        pauses = [_MOMENT] + [_RATION_PAUSE] * (_ATTEMPTS - 1 if patient else 0)
+        for attempt, pause in enumerate(pauses):
+            if attempt:
+                self._waiting(case)
+            _transmit(examined, step.sent)
+            self._await_turn()
+            if answers := self._collect(examined, pause, linger=case.once):
+                self._unanswered = 0
+                return answers
+        self._unanswered += not step.wanted.silence
+        return []
+
+    def _collect(
+        self, examined: socket.socket, seconds: float, *, linger: bool = False
+    ) -> list[bytes]:
+        """The answers that have come, and the first one that comes in `seconds`, or all of them."""
+        answers: list[bytes] = []
+        until = monotonic() + seconds
+        while (left := until - monotonic()) > 0:
+            got = _receive(examined, left if linger or not answers else 0)
+            if got is None:
+                break
+            answers.append(got)
+        return answers
+
+    def _await_turn(self, command: Command = Command.CONNECTIONS) -> bytes:
+        """Send a good request until it is answered; returns the answer. Raises `Stopped`."""
+        code = self._dialect.operations[command].code
+        good = Request(0, self._token.octets, code).encode(self._dialect)
+        with self._socket() as witness:
+            for _ in range(_ATTEMPTS):
+                _transmit(witness, good)
+                if (answer := _receive(witness, self._timeout / _ATTEMPTS)) is not None:
+                    return answer
+        raise Stopped
+
+    def _read(self, step: Step, answer: bytes) -> list[tuple[Command, Value]]:
+        response = Response.decode(answer, self._dialect)
+        command = step.wanted.command
+        if command is None or response.status is not Status.DONE:
+            return []
+        value = response.value(command, self._dialect)
+        return [] if value is None else [(command, value)]
+
+    def _socket(self) -> socket.socket:
+        family = socket.AF_INET if len(self._address) == 2 else socket.AF_INET6
+        opened = socket.socket(family, socket.SOCK_DGRAM)
+        opened.connect(self._address)
+        return opened
+
+
+def _transmit(opened: socket.socket, datagram: bytes) -> None:
+    """Send a datagram. Raises `Stopped` where the port was closed for an earlier one."""
+    try:
+        opened.send(datagram)
+    except ConnectionRefusedError:
+        raise Stopped from None
+
+
+def _receive(opened: socket.socket, seconds: float) -> bytes | None:
+    """The next datagram, or None where there is none in time. Raises `Stopped` where the port is closed."""
+    opened.settimeout(max(seconds, 0))
+    try:
+        return opened.recv(_LONGEST)
+    except (TimeoutError, BlockingIOError):
+        return None
+    except ConnectionRefusedError:
+        raise Stopped from None
+
+
+def _verdict(shortfalls: Sequence[Shortfall]) -> Verdict:
+    if not shortfalls:
+        return Verdict.PASSED
+    answered = any(shortfall.got is not None or shortfall.step is None for shortfall in shortfalls)
+    return Verdict.FAILED if answered else Verdict.NOT_ANSWERED
