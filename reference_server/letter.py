@@ -41,9 +41,9 @@ _PEOPLE = (
     "tim",
 )
 _WORDS = (
-    ("the", "report", "for", "Monday", "is", "nearly", "done", "and", "wants", "another", "look")
-    + ("before", "lunch", "because", "last", "week's", "numbers", "arrived", "late", "again")
-    + ("thanks", "see", "you", "at", "station", "grüße", "aus", "Köln", "mañana", "otro", "día")
+    *("the", "report", "for", "Monday", "is", "nearly", "done", "and", "wants", "another", "look"),
+    *("before", "lunch", "because", "last", "week's", "numbers", "arrived", "late", "again"),
+    *("thanks", "see", "you", "at", "station", "grüße", "aus", "Köln", "mañana", "otro", "día"),
 )
 _DAY = 240
 """Seconds that stand for a day: the wave is seen in a short demonstration."""
