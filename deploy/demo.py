@@ -52,7 +52,7 @@ def parts(mail: str) -> tuple[Part, ...]:
     server = (
         *("--smtp.listen-address", SMTP, "--status.listen-address", STATUS),
         *("--maildir", mail, "--domain", "localhost"),
-        *("--transform", str(ROOT / "examples/footer")),
+        *("--transform", str(ROOT / "examples/footer.sh")),
     )
     return (
         Part("smtpstatus-server", server, ready="ready"),

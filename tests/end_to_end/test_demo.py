@@ -1,0 +1,88 @@
+"""What the README promises: `make run`, the lines to try beside it, and an end that leaves nothing."""
+
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.processes import Process, eventually
+
+ROOT = Path(__file__).parents[2]
+PORTS = (2525, 17030)
+
+
+@pytest.fixture(scope="module")
+def demo() -> Iterator[Process]:
+    process = Process(sys.executable, str(ROOT / "deploy/demo.py"))
+    try:
+        process.says("Ctrl-C ends it")
+        yield process
+    finally:
+        process.end(signal.SIGKILL if process.ended else signal.SIGTERM)
+
+
+def is_open(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def readme_lines() -> list[str]:
+    """The shell lines of the README that are to be typed beside `make run`."""
+    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    lines = "".join(blocks).replace("\\\n", " ").splitlines()
+    return [line for line in lines if "127.0.0.1" in line]
+
+
+@pytest.mark.parametrize("line", readme_lines())
+def test_a_line_of_the_readme_works(demo: Process, line: str) -> None:
+    typed = subprocess.run(
+        ["bash", "-c", line.replace("curl ", "curl -fsS ")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+    assert (typed.returncode, typed.stderr) == (0, ""), typed.stdout
+
+
+def test_mail_moves_the_counters(demo: Process) -> None:
+    def transferred() -> float:
+        typed = subprocess.run(
+            ["curl", "-fsS", "http://127.0.0.1:17030/metrics"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        (line,) = re.findall(r"^smtpstatus_transferred_bytes_total.* (.*)$", typed.stdout, re.M)
+        return float(line)
+
+    before = transferred()
+
+    eventually(lambda: transferred() > before)
+
+
+def test_ctrl_c_ends_everything_within_two_seconds(demo: Process) -> None:
+    started = time.monotonic()
+
+    assert demo.end(signal.SIGINT) == 0
+
+    assert time.monotonic() - started < 2
+    assert not any(is_open(port) for port in PORTS)
+
+
+def test_a_port_in_use_is_told_in_one_line_and_nothing_is_left_running() -> None:
+    with socket.create_server(("127.0.0.1", PORTS[0])):
+        process = Process(sys.executable, str(ROOT / "deploy/demo.py"))
+
+        assert process.wait() == 2
+
+    assert re.fullmatch(r" *server \| .*cannot listen on 127\.0\.0\.1:2525.*", process.lines[-1])
+    assert "Traceback" not in process.output
