@@ -1,0 +1,43 @@
+// How fast a counter grows, from successive readings of it.
+
+export const WINDOW = 300; // seconds that a chart shows
+const SPAN = 10; // seconds that a rate is taken over: live, and yet calm
+
+export class Growth {
+  points = []; // {at, rate}: seconds, and per second; null while the rate is unknown
+  #samples = []; // {at, grown} of the last SPAN, at least two if there are
+  #value = null;
+  #grown = 0;
+
+  // A counter that is smaller than before began anew at zero, as in Prometheus.
+  read(at, value) {
+    if (value === null) {
+      this.#samples = [];
+      this.#add(at, null);
+      return;
+    }
+    if (this.#value !== null) this.#grown += value < this.#value ? value : value - this.#value;
+    this.#value = value;
+    this.#samples.push({ at, grown: this.#grown });
+    while (this.#samples.length > 2 && this.#samples[1].at <= at - SPAN) this.#samples.shift();
+    const first = this.#samples[0];
+    this.#add(at, at > first.at ? (this.#grown - first.grown) / (at - first.at) : null);
+  }
+
+  get rate() {
+    return this.points.at(-1)?.rate ?? null;
+  }
+
+  #add(at, rate) {
+    remember(this.points, at, rate);
+  }
+}
+
+export function remember(points, at, rate) {
+  points.push({ at, rate });
+  while (points[0].at < at - WINDOW) points.shift();
+}
+
+export function peak(points) {
+  return points.reduce((most, { rate }) => Math.max(most, rate ?? 0), 0);
+}

@@ -1,0 +1,108 @@
+// One target: what it said, and its row on the page. A row is made once and then only changed where it differs.
+
+import { draw } from "./chart.js";
+import { Growth } from "./growth.js";
+import { bytes, bytesPerSecond, count, duration, perSecond, UNKNOWN } from "./words.js";
+
+const template = document.getElementById("row");
+
+export class Row {
+  connections = new Growth();
+  bytes = new Growth();
+  visible = false;
+  #parts = {};
+
+  constructor(name, onSwitch) {
+    this.name = name;
+    this.element = template.content.firstElementChild.cloneNode(true);
+    for (const part of ["where", "state", "open", "trip", "switch", "word", "error"]) {
+      this.#parts[part] = this.element.querySelector(`.${part}`);
+    }
+    this.#parts.connections = metric(this.element.querySelector(".connections"));
+    this.#parts.bytes = metric(this.element.querySelector(".bytes"));
+    this.element.querySelector(".name").textContent = name;
+    const query = `target=${encodeURIComponent(name)}`;
+    link(this.element.querySelector(".probe"), `probe?${query}&debug=true`, `Probe ${name}`);
+    link(this.element.querySelector(".history"), `history?${query}`, `History of ${name}`);
+    this.#parts.switch.setAttribute("aria-label", `Transforms of ${name}`);
+    this.#parts.switch.addEventListener("click", () => onSwitch(this));
+  }
+
+  read(target, at) {
+    this.target = target;
+    this.connections.read(at, target.connections_total);
+    this.bytes.read(at, target.transferred_bytes_total);
+    this.#tell();
+    if (this.visible) this.draw(at);
+  }
+
+  // The state that was read back after a change comes before the next reading.
+  told(enabled) {
+    this.target = { ...this.target, transforms_enabled: enabled };
+    this.#tell();
+  }
+
+  draw(at) {
+    const { connections, bytes: transferred } = this.#parts;
+    const last = "over the last 5 minutes";
+    draw(connections.chart, this.connections.points, at, `Connections per second of ${this.name} ${last}`);
+    draw(transferred.chart, this.bytes.points, at, `Bytes per second of ${this.name} ${last}`);
+  }
+
+  get severity() {
+    if (!this.target.up) return 0;
+    return this.target.transforms_enabled === false ? 1 : 2;
+  }
+
+  get text() {
+    const { address = "", labels = {}, error = "" } = this.target;
+    return [this.name, address, ...Object.values(labels), error].join("\n").toLowerCase();
+  }
+
+  #tell() {
+    const { target } = this;
+    const parts = this.#parts;
+    this.element.classList.toggle("down", !target.up);
+    write(parts.state, target.up ? "up" : "down");
+    write(parts.where, where(target));
+    write(parts.connections.rate, perSecond(this.connections.rate));
+    write(parts.connections.total, target.up ? `${count(target.connections_total)} in all` : "");
+    write(parts.bytes.rate, bytesPerSecond(this.bytes.rate));
+    write(parts.bytes.total, target.up ? `${bytes(target.transferred_bytes_total)} in all` : "");
+    write(parts.open, count(target.active_connections));
+    write(parts.trip, duration(target.up ? target.round_trip_seconds : null));
+    write(parts.error, target.error ?? "");
+    parts.error.hidden = !target.error;
+    this.#tellTransforms(target.transforms_enabled);
+  }
+
+  #tellTransforms(enabled) {
+    const { switch: button, word } = this.#parts;
+    write(word, enabled === null ? UNKNOWN : enabled ? "on" : "off");
+    button.setAttribute("aria-checked", String(enabled === true));
+    button.classList.toggle("unknown", enabled === null);
+    button.disabled = enabled === null || this.target.can_switch === false;
+  }
+}
+
+function metric(element) {
+  return {
+    rate: element.querySelector(".rate"),
+    total: element.querySelector(".total"),
+    chart: element.querySelector(".chart"),
+  };
+}
+
+function where({ target, address, labels = {} }) {
+  const words = Object.entries(labels).map(([label, value]) => `${label}=${value}`);
+  return [address === target ? null : address, ...words].filter(Boolean).join("  ·  ");
+}
+
+function link(anchor, href, label) {
+  anchor.href = href;
+  anchor.setAttribute("aria-label", label);
+}
+
+export function write(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
