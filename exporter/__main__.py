@@ -6,32 +6,38 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
 from types import FrameType
 
 import uvicorn
 
 from exporter import config, flags, log
 from exporter.app import create_app
+from exporter.config import Config
 from exporter.document import ConfigError
 from exporter.flags import Options
+from exporter.listen import ListenError, notify, open_sockets
 from exporter.service import Service
+from exporter.web import WebFile
 from protocol import HostPort
 
 logger = logging.getLogger("exporter")
 
+_PATIENCE = 1.8
+"""Seconds from the signal to the end. Requests have one of them; a name server that is silent holds up nothing."""
+
 
 class _Server(uvicorn.Server):
-    """uvicorn, which tells the service when it begins to shut down."""
+    """uvicorn, which tells when it begins to shut down."""
 
-    def __init__(self, settings: uvicorn.Config, service: Service) -> None:
+    def __init__(self, settings: uvicorn.Config, stopping: Callable[[], None]) -> None:
         super().__init__(settings)
-        self._service = service
+        self._stopping = stopping
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        self._service.ready = False
+        self._stopping()
         super().handle_exit(sig, frame)
 
 
@@ -41,7 +47,7 @@ def main() -> None:
         signal.signal(ending, lambda *_: sys.exit(0))
     try:
         _start(sys.argv[1:], os.environ)
-    except ConfigError as error:
+    except (ConfigError, ListenError) as error:
         print(f"smtpstatus-exporter: {error}", file=sys.stderr)
         sys.exit(2)
 
@@ -50,19 +56,41 @@ def _start(arguments: Sequence[str], environ: Mapping[str, str]) -> None:
     options = flags.parse(arguments, environ)
     if "PROMETHEUS_MULTIPROC_DIR" in environ:
         raise ConfigError("PROMETHEUS_MULTIPROC_DIR is set, but this is one process: unset it")
-    load = partial(config.load, options.config_files, environ)
+    web = WebFile(options.web_config_file) if options.web_config_file else None
+
+    def load() -> Config:
+        loaded = config.load(options.config_files, environ)
+        if web:
+            web.reload()
+        return loaded
+
     if options.config_check:
         print(f"the configuration is good: {len(load().targets)} targets")
         return
     log.configure(options.log_level, options.log_format, sys.stderr)
-    asyncio.run(_run(options, Service(load)))
+    asyncio.run(_run(options, environ, Service(load), web))
 
 
-async def _run(options: Options, service: Service) -> None:
+async def _run(
+    options: Options, environ: Mapping[str, str], service: Service, web: WebFile | None
+) -> None:
+    def stopping() -> None:
+        service.ready = False
+        logger.info("Stopping")
+        notify("STOPPING=1", environ)
+        watchdog = threading.Timer(_PATIENCE, os._exit, (0,))
+        watchdog.daemon = True
+        watchdog.start()
+
     app = create_app(
-        service, max_requests=options.max_requests, timeout_offset=options.timeout_offset
+        service,
+        max_requests=options.max_requests,
+        timeout_offset=options.timeout_offset,
+        web=web,
     )
-    sockets = _listen(options.listen_addresses)
+    sockets = open_sockets(
+        options.listen_addresses, systemd=options.systemd_socket, environ=environ
+    )
     settings = uvicorn.Config(
         app,
         http="httptools",
@@ -71,43 +99,36 @@ async def _run(options: Options, service: Service) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,
         timeout_graceful_shutdown=1,
     )
+    settings.load()
+    settings.ssl = web.ssl_context() if web else None
     reloads: set[asyncio.Task[None]] = set()
 
     def reload() -> None:
-        task = asyncio.ensure_future(_reload(service))
+        task = asyncio.ensure_future(_reload(service, environ))
         reloads.add(task)
         task.add_done_callback(reloads.discard)
 
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
     for listening in sockets:
-        logger.info("Listening", extra={"address": HostPort(*listening.getsockname()[:2])})
+        logger.info("Listening", extra={"address": _address(listening)})
     service.ready = True
-    await _Server(settings, service).serve(sockets)
+    notify("READY=1", environ)
+    await _Server(settings, stopping).serve(sockets)
 
 
-async def _reload(service: Service) -> None:
+async def _reload(service: Service, environ: Mapping[str, str]) -> None:
+    notify("RELOADING=1", environ)
     with suppress(ConfigError):  # it is told in the log and in the metrics
         await service.reload()
+    notify("READY=1", environ)
 
 
-def _listen(addresses: Sequence[str]) -> list[socket.socket]:
-    sockets = []
-    for text in addresses:
-        where = HostPort.parse(text)
-        family = socket.AF_INET6 if ":" in where.host or not where.host else socket.AF_INET
-        try:
-            sockets.append(
-                socket.create_server(
-                    (where.host, where.port), family=family, dualstack_ipv6=not where.host
-                )
-            )
-        except OSError as error:
-            raise ConfigError(
-                f"--web.listen-address {text}: cannot listen there: {error.strerror}"
-            ) from None
-    return sockets
+def _address(listening: socket.socket) -> str:
+    name = listening.getsockname()
+    return f"unix:{name}" if isinstance(name, str) else str(HostPort(*name[:2]))
 
 
 if __name__ == "__main__":

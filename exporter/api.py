@@ -1,29 +1,36 @@
 """The REST API: what the targets say as JSON, and the switch."""
 
-from hmac import compare_digest
+from dataclasses import asdict
 from http import HTTPStatus
-from typing import Any
+from typing import Annotated, Any
+from urllib.parse import quote
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Path, Request, Response
 from pydantic import BaseModel, ConfigDict, StrictBool, ValidationError
 
+from exporter import examples
+from exporter.audit import Write, client_of
 from exporter.config import Target
+from exporter.history import Entry
 from exporter.problem import Problem, unanswered
 from exporter.scraping import deadline_of
 from exporter.service import Installed, Service
-from exporter.targets import Scrape
+from exporter.slices import json_list, text_response
+from exporter.targets import Scrape, UnknownTarget
 from protocol import Command
 
 router = APIRouter(prefix="/api/v1", tags=["targets"])
 
+Name = Annotated[str, Path(description="the target's name", examples=[examples.TARGET])]
+
+_ALWAYS = (
+    Command.CONNECTIONS,
+    Command.ACTIVE_CONNECTIONS,
+    Command.TRANSFERRED_BYTES,
+    Command.TRANSFORMS,
+)
+"""What every state has, null where the dialect has no such command; the dialect's others follow."""
 _LONGEST_BODY = 4096
-
-
-class Transforms(BaseModel):
-    """The state of a target's transforms, as the server says it."""
-
-    target: str
-    enabled: bool
 
 
 class Switch(BaseModel):
@@ -34,64 +41,98 @@ class Switch(BaseModel):
     enabled: StrictBool
 
 
-@router.get("/targets")
-async def targets(request: Request) -> dict[str, Any]:
+@router.get("/targets", responses=examples.TARGETS, response_class=Response)
+async def targets(request: Request) -> Response:
     """Every configured target, asked now."""
-    installed = _installed(request)
+    installed = _service(request).installed
     scrapes = await installed.targets.read_all(deadline_of(request))
-    return {"targets": [_state(installed, scrape) for scrape in scrapes]}
+    states = (_state(installed, scrape) for scrape in scrapes)
+    return await text_response(request, "application/json", json_list("targets", states))
 
 
-@router.get("/targets/{name}")
-async def target(request: Request, name: str) -> dict[str, Any]:
+@router.get("/targets/{name}", responses=examples.ONE_TARGET)
+async def target(request: Request, name: Name) -> dict[str, Any]:
     """One configured target, asked now."""
-    installed = _installed(request)
-    found = installed.targets.named(name)
+    installed = _service(request).installed
+    found = _named(installed, name)
     return _state(installed, await installed.targets.read(found, deadline_of(request)))
 
 
-@router.get("/targets/{name}/transforms")
-async def transforms(request: Request, name: str) -> Transforms:
-    """Whether the server transforms mails."""
-    installed = _installed(request)
-    found = _switchable(installed, name)
+@router.get("/targets/{name}/probes", responses=examples.LAST_PROBES)
+async def probes(request: Request, name: Name) -> dict[str, Any]:
+    """What became of the last readings of a target, and of the last ones that failed; nobody is asked."""
+    service = _service(request)
+    _named(service.installed, name)
+    return {
+        "target": name,
+        "last": [_probe(entry) for entry in service.history.last(name)],
+        "failed": [_probe(entry) for entry in service.history.failed(name)],
+    }
+
+
+@router.get("/targets/{name}/transforms", responses=examples.READ_TRANSFORMS)
+async def transforms(request: Request, name: Name) -> dict[str, Any]:
+    """Whether the server transforms mails, asked now."""
+    installed = _service(request).installed
+    found = _switchable(_named(installed, name))
     reading = await installed.targets.read_transforms(found, deadline_of(request))
     if reading.error:
         raise unanswered(reading.error)
-    return Transforms(target=name, enabled=bool(reading[Command.TRANSFORMS]))
+    return {"target": name, "enabled": reading[Command.TRANSFORMS]}
 
 
-@router.put("/targets/{name}/transforms")
-async def switch(request: Request, name: str) -> Transforms:
+@router.put(
+    "/targets/{name}/transforms", responses=examples.SWITCH, openapi_extra=examples.SWITCH_BODY
+)
+async def switch(request: Request, name: Name) -> dict[str, Any]:
     """Switch the transforms; the answer is the state read back from the server."""
-    installed = _installed(request)
-    _authorize(installed, request.headers.get("authorization", ""))
-    found = _switchable(installed, name)
-    wanted = await _body(request)
-    switched = await installed.targets.set_transforms(found, wanted.enabled, deadline_of(request))
+    service = _service(request)
+    write = Write(client_of(request), name)
+    try:
+        enabled = await _switch(request, service, write)
+    except Problem as problem:
+        write.tell(service.own, problem)
+        raise
+    write.tell(service.own, None)
+    return {"target": name, "enabled": enabled}
+
+
+async def _switch(request: Request, service: Service, write: Write) -> bool:
+    """Raises `Problem`, and has then written down in `write` what was known."""
+    installed = service.installed
+    _authorize(service, request.headers.get("authorization", ""))
+    found = _named(installed, write.target)
+    write.wanted = wanted = await _body(request)
+    switched = await installed.targets.set_transforms(
+        _switchable(found), wanted, deadline_of(request)
+    )
+    write.before = switched.before
     if switched.reading.error:
         raise unanswered(switched.reading.error)
-    return Transforms(target=name, enabled=bool(switched.reading[Command.TRANSFORMS]))
+    return bool(switched.reading[Command.TRANSFORMS])
 
 
-def _installed(request: Request) -> Installed:
+def _service(request: Request) -> Service:
     service: Service = request.app.state.service
-    return service.installed
+    return service
 
 
-def _authorize(installed: Installed, authorization: str) -> None:
-    secret = installed.config.api.secret
-    if secret is None:
+def _named(installed: Installed, name: str) -> Target:
+    try:
+        return installed.targets.named(name)
+    except UnknownTarget as error:
+        raise Problem(HTTPStatus.NOT_FOUND, str(error)) from None
+
+
+def _authorize(service: Service, authorization: str) -> None:
+    if service.installed.config.api.secret is None:
         raise Problem(
             HTTPStatus.FORBIDDEN,
-            "writing is not enabled: give the configuration an api: token_file:,"
-            " or set SMTPSTATUS_API_TOKEN_FILE",
+            "writing is not enabled: give the configuration api: token_file:,"
+            " or set SMTPSTATUS_API_TOKEN_FILE where there is none",
         )
-    installed.targets.refresh_secrets()
     scheme, _, given = authorization.partition(" ")
-    if scheme.lower() != "bearer" or not compare_digest(
-        given.strip().encode(), secret.text.encode()
-    ):
+    if scheme.lower() != "bearer" or not service.is_api_token(given.strip()):
         raise Problem(
             HTTPStatus.UNAUTHORIZED,
             "writing takes the API token: Authorization: Bearer …",
@@ -99,19 +140,19 @@ def _authorize(installed: Installed, authorization: str) -> None:
         )
 
 
-def _switchable(installed: Installed, name: str) -> Target:
-    found = installed.targets.named(name)
-    if not found.dialect.can_switch:
+def _switchable(target: Target) -> Target:
+    if not target.dialect.can_switch:
         raise Problem(
             HTTPStatus.NOT_IMPLEMENTED,
-            f"dialect {found.dialect.name} has no transforms to switch",
+            f"dialect {target.dialect.name} has no transforms to switch",
         )
-    return found
+    return target
 
 
-async def _body(request: Request) -> Switch:
-    content_type = request.headers.get("content-type", "")
-    if content_type.partition(";")[0].strip().lower() != "application/json":
+async def _body(request: Request) -> bool:
+    """What a body of `{"enabled": true}` or false says; nothing else will do."""
+    media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media != "application/json":
         raise Problem(
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
             "the body must be JSON: Content-Type: application/json",
@@ -122,33 +163,34 @@ async def _body(request: Request) -> Switch:
         if len(body) > _LONGEST_BODY:
             raise Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the body is too long")
     try:
-        return Switch.model_validate_json(bytes(body))
+        return Switch.model_validate_json(bytes(body)).enabled
     except ValidationError:
         raise Problem(
-            HTTPStatus.UNPROCESSABLE_ENTITY, 'the body must be {"enabled": true} or false'
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            'the body must be {"enabled": true} or {"enabled": false}',
         ) from None
 
 
 def _state(installed: Installed, scrape: Scrape) -> dict[str, Any]:
     assert scrape.target is not None
-    reading, dialect = scrape.reading, scrape.target.dialect
-    always = (
-        Command.CONNECTIONS,
-        Command.ACTIVE_CONNECTIONS,
-        Command.TRANSFERRED_BYTES,
-        Command.TRANSFORMS,
-    )
-    commands = dict.fromkeys((*always, *dialect.reads))
-    state: dict[str, Any] = {"target": scrape.target.name, "up": reading.error is None}
-    state |= {command.value: reading.values.get(command) for command in commands}
-    state["round_trip_seconds"] = min(reading.cost.round_trips, default=None)
-    if reading.error:
-        state |= {"error": str(reading.error), "reason": reading.error.reason.value}
-    state |= {
+    name, reading = scrape.target.name, scrape.reading
+    commands = dict.fromkeys((*_ALWAYS, *scrape.dialect.reads))
+    trip = min(reading.cost.round_trips, default=None)
+    error = reading.error
+    return {
+        "target": name,
+        "up": error is None,
+        **{command.value: reading.values.get(command) for command in commands},
+        "round_trip_seconds": trip and round(trip, 6),
+        **({"error": str(error), "reason": error.reason.value} if error else {}),
         "address": scrape.address,
-        "dialect": dialect.name,
+        "dialect": scrape.dialect.name,
         "labels": dict(scrape.target.labels),
-        "can_switch": dialect.can_switch,
-        "transforms_changed": installed.targets.changed.get(scrape.target.name),
+        "can_switch": scrape.dialect.can_switch,
+        "transforms_changed": installed.targets.changed.get(name),
+        "last_probes": f"{router.prefix}/targets/{quote(name, safe='')}/probes",
     }
-    return state
+
+
+def _probe(entry: Entry) -> dict[str, Any]:
+    return asdict(entry) | {"up": entry.error is None}

@@ -1,57 +1,80 @@
-"""The exporter's HTTP side: routes, nothing else."""
+"""The exporter's HTTP side: which route goes where, and what an error looks like. The routes' own work is elsewhere."""
 
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
+from importlib.metadata import version
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
-from starlette.responses import PlainTextResponse
+from starlette.requests import ClientDisconnect
+from starlette.responses import HTMLResponse
 
-from exporter import api, scraping
+from exporter import api, docpage, examples, operation, scraping
 from exporter.admission import Admission, Full
-from exporter.document import ConfigError
+from exporter.cors import Cors
+from exporter.gate import Gate
 from exporter.head import Head
 from exporter.problem import Problem
 from exporter.service import Service
 from exporter.targets import BadAddress, Denied, UnknownTarget
+from exporter.web import WebFile
 
 
 def create_app(
-    service: Service, *, max_requests: int = 40, timeout_offset: float = 0.5
+    service: Service,
+    *,
+    max_requests: int = 40,
+    timeout_offset: float = 0.5,
+    web: WebFile | None = None,
 ) -> FastAPI:
-    """The application over a service; `timeout_offset` is in seconds."""
-    app = FastAPI(title="smtpstatus exporter", docs_url=None, redoc_url=None)
+    """The application over a service; `timeout_offset` is in seconds, `max_requests` 0 means any number."""
+    app = FastAPI(
+        title="smtpstatus exporter",
+        version=version("smtpstatus"),
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
     app.state.service = service
     app.state.admission = Admission(max_requests)
     app.state.timeout_offset = timeout_offset
-    app.include_router(scraping.router)
-    app.include_router(api.router)
+    service.own.in_flight.set_function(lambda: app.state.admission.taken)
+    for router in (scraping.router, api.router, operation.router):
+        app.include_router(router)
     for kind, answer in _ANSWERS.items():
         app.add_exception_handler(kind, answer)
+    # The last one added is the first one asked: a preflight of CORS has no password to show at the gate.
+    if web:
+        app.add_middleware(Gate, web=web, is_api_token=service.is_api_token)
+    app.add_middleware(Cors, origins=lambda: service.installed.config.api.cors_origins)
     app.add_middleware(Head)
-
-    @app.get("/-/healthy", tags=["operation"])
-    def healthy() -> PlainTextResponse:
-        """Whether the process answers."""
-        return PlainTextResponse("Healthy\n")
-
-    @app.get("/-/ready", tags=["operation"])
-    def ready() -> PlainTextResponse:
-        """Whether a configuration is in use and the exporter is not shutting down."""
-        if not service.ready:
-            raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "starting or shutting down")
-        return PlainTextResponse("Ready\n")
-
-    @app.post("/-/reload", tags=["operation"])
-    async def reload() -> PlainTextResponse:
-        """Read the configuration again; a bad one is refused and the old one stays."""
-        try:
-            await service.reload()
-        except ConfigError as error:
-            raise Problem(HTTPStatus.INTERNAL_SERVER_ERROR, str(error)) from None
-        return PlainTextResponse("Configuration loaded\n")
-
+    _describe(app)
     return app
+
+
+def _describe(app: FastAPI) -> None:
+    generate = app.openapi
+
+    def described() -> dict[str, Any]:
+        description = generate()
+        components = description.setdefault("components", {})
+        components["schemas"] = {"Problem": examples.PROBLEM_SCHEMA}
+        components["securitySchemes"] = {"api_token": {"type": "http", "scheme": "bearer"}}
+        for operations in description["paths"].values():
+            for one in operations.values():
+                # FastAPI's own form of a 422, which no route here gives.
+                if "HTTPValidationError" in str(one["responses"].get("422")):
+                    del one["responses"]["422"]
+        return description
+
+    # FastAPI's documented way to extend the description.
+    app.openapi = described  # type: ignore[method-assign]
+
+    @app.get("/docs", include_in_schema=False)
+    def docs() -> Response:
+        headers = {"Content-Security-Policy": docpage.CONTENT_SECURITY_POLICY}
+        return HTMLResponse(docpage.page(described()), headers=headers)
 
 
 def _problem(status: HTTPStatus) -> Callable[[Request, Exception], Awaitable[Response]]:
@@ -67,9 +90,27 @@ async def _own_problem(request: Request, error: Exception) -> Response:
 
 
 async def _http_problem(request: Request, error: Exception) -> Response:
+    """What the router itself refuses: an unknown path, or another method."""
     assert isinstance(error, HTTPException)
-    status = HTTPStatus(error.status_code)
-    return Problem(status, f"{request.method} {request.url.path}", error.headers).response()
+    allowed = (error.headers or {}).get("Allow")
+    detail = f"{request.url.path} takes {allowed}" if allowed else "there is no such page"
+    return Problem(HTTPStatus(error.status_code), detail, error.headers).response()
+
+
+async def _full(request: Request, error: Exception) -> Response:
+    request.app.state.service.own.rejected.inc()
+    headers = {"Retry-After": "1"}
+    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error), headers).response()
+
+
+async def _gone(request: Request, error: Exception) -> Response:
+    return Response(status_code=HTTPStatus.SERVICE_UNAVAILABLE)  # nobody is there to read it
+
+
+async def _failure(request: Request, error: Exception) -> Response:
+    """A defect: the log has the traceback, the answer has nothing of it."""
+    detail = "the exporter failed; its log says why"
+    return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, detail).response()
 
 
 _ANSWERS = {
@@ -78,6 +119,7 @@ _ANSWERS = {
     UnknownTarget: _problem(HTTPStatus.NOT_FOUND),
     BadAddress: _problem(HTTPStatus.BAD_REQUEST),
     Denied: _problem(HTTPStatus.FORBIDDEN),
-    Full: _problem(HTTPStatus.SERVICE_UNAVAILABLE),
-    Exception: _problem(HTTPStatus.INTERNAL_SERVER_ERROR),
+    Full: _full,
+    ClientDisconnect: _gone,
+    Exception: _failure,
 }

@@ -163,7 +163,7 @@ class _Reader:
             self._read_dialects(value)
         defaults = Config()
         return Config(
-            timeout=single["timeout"].parsed(_timeout)
+            timeout=single["timeout"].seconds(0.001, 600)
             if "timeout" in single
             else defaults.timeout,
             attempts=(
@@ -253,13 +253,6 @@ class _Reader:
             except ConfigError as error:
                 value.refuse(str(error))
         return self._files[path]
-
-
-def _timeout(text: str) -> float:
-    seconds = document.duration(text)
-    if not 0 < seconds <= 600:
-        raise ValueError(f"{text} is too short or too long: from 1ms to 10m")
-    return seconds
 
 
 def _name(text: str) -> str:

@@ -3,7 +3,6 @@
 A reader asks each value for the type that it wants; what does not fit raises `ConfigError`, one line with the remedy.
 """
 
-import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -12,18 +11,10 @@ from typing import NoReturn, TypeVar
 
 import yaml
 
+from protocol.duration import parse_duration
+
 T = TypeVar("T")
 
-_UNITS = {
-    "y": 31536000.0,
-    "w": 604800.0,
-    "d": 86400.0,
-    "h": 3600.0,
-    "m": 60.0,
-    "s": 1.0,
-    "ms": 0.001,
-}
-_DURATION = re.compile("".join(rf"(?:(\d{{1,9}}){unit})?" for unit in _UNITS), re.ASCII)
 _TYPES = {
     "tag:yaml.org,2002:int": "a number",
     "tag:yaml.org,2002:float": "a number",
@@ -35,15 +26,6 @@ _TYPES = {
 
 class ConfigError(Exception):
     """What is wrong with the configuration: one line that names the place and the remedy, never a secret."""
-
-
-def duration(text: str) -> float:
-    """Seconds of a duration as Prometheus writes it: 700ms, 2s, 1m30s. Raises `ValueError`."""
-    matched = _DURATION.fullmatch(text)
-    if not text or matched is None:
-        raise ValueError(f"{text!r} is no duration: write it as 700ms, 2s or 1m30s")
-    numbers = zip(matched.groups(), _UNITS.values(), strict=True)
-    return sum(int(number) * unit for number, unit in numbers if number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +50,18 @@ class Value:
         if self.node.tag in _TYPES:
             self.refuse(f"a text is wanted here, and this is {_TYPES[self.node.tag]}: quote it")
         return str(self.node.value)
+
+    def seconds(self, low: float, high: float) -> float:
+        """A duration as Prometheus writes it: 700ms, 2s, 1m30s; a bare number is in seconds."""
+        if not isinstance(self.node, yaml.ScalarNode):
+            self.refuse("a duration is wanted here, as 700ms or 2s")
+        try:
+            seconds = parse_duration(self.node.value)
+        except ValueError as error:
+            self.refuse(str(error))
+        if not low <= seconds <= high:
+            self.refuse(f"a duration from {low:g} s to {high:g} s is wanted here")
+        return seconds
 
     def integer(self, low: int, high: int) -> int:
         """A whole number, decimal or as 0xff."""

@@ -7,8 +7,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import NoReturn, TypeVar, cast
 
-from exporter.document import ConfigError, duration
+from exporter.document import ConfigError
 from exporter.log import LEVELS, LogFormat
+from protocol.duration import parse_duration
 
 T = TypeVar("T")
 
@@ -79,7 +80,7 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> Options:
         systemd_socket=one("web.systemd-socket", _boolean),
         web_config_file=Path(web_config_file) if web_config_file else None,
         max_requests=one("web.max-requests", _count),
-        timeout_offset=one("timeout-offset", duration),
+        timeout_offset=one("timeout-offset", _offset),
         log_level=one("log.level", _one_of(LEVELS)),
         log_format=cast("LogFormat", one("log.format", _one_of(("logfmt", "json")))),
     )
@@ -122,6 +123,10 @@ def _told(flag: Flag, given: list[str] | None, environ: Mapping[str, str]) -> li
 
 def _boolean(text: str) -> bool:
     return _one_of(("true", "false"))(text) == "true"
+
+
+def _offset(text: str) -> float:
+    return 0.0 if text in ("0", "0s") else parse_duration(text)
 
 
 def _count(text: str) -> int:

@@ -29,8 +29,8 @@ _ROUND_TRIP_BUCKETS = (
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
 )  # fmt: skip
 
-OUTCOMES = ("done", "denied", "unsupported", "failed")
-"""What becomes of a write: the last one is any failure between the exporter and the server."""
+OUTCOMES = ("done", "denied", "invalid", "unsupported", "failed")
+"""What becomes of a write: a wrong request is invalid; failed is between the exporter and the server."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,83 +1,109 @@
 """What Prometheus asks for: /metrics, /probe and /sd."""
 
 import asyncio
-import zlib
-from collections.abc import Iterable
 from http import HTTPStatus
+from itertools import chain
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request, Response
-from starlette.datastructures import Headers
+from fastapi import APIRouter, Query, Request, Response
 
+from exporter import examples
+from exporter.debugging import Tape, narrative
+from exporter.disconnect import while_connected
 from exporter.exposition import exposition
-from exporter.negotiation import gzip_accepted, text_format
+from exporter.negotiation import Format, text_format
 from exporter.problem import Problem
 from exporter.scrape_timeout import HEADER, budget
-from exporter.service import Service
+from exporter.service import Installed, Service
+from exporter.slices import in_turns, text_response
 
 router = APIRouter(tags=["scraping"])
 
-_GZIP = 16 + zlib.MAX_WBITS
-_PATIENCE = 0.005
-"""Seconds of writing before others have their turn."""
+TargetParameter = Annotated[
+    str | None,
+    Query(description="a target's name, or host:port", examples=[examples.TARGET]),
+]
+DebugParameter = Annotated[
+    str, Query(description="`true` tells the exchange in text", examples=["true"])
+]
 
 
-@router.get("/metrics")
+@router.get("/metrics", responses=examples.METRICS, response_class=Response)
 async def metrics(request: Request) -> Response:
     """The exporter's own metrics, and every configured target's."""
     service: Service = request.app.state.service
     installed = service.installed
     deadline = deadline_of(request)
     with request.app.state.admission.place():
-        scrapes = await installed.targets.read_all(deadline)
+        scrapes = await while_connected(request, installed.targets.read_all(deadline))
         form = text_format(request.headers.get("accept", ""))
-        rows = installed.rows(scrapes)
-        lines = exposition(rows, form, service.own.registry)
-        return await _text(lines, form.value, request.headers)
+        rows = [row async for row in in_turns(installed.rows(scrapes))]
+        own = service.own.registry
+        return await text_response(request, form.value, exposition(rows, form, own))
 
 
-@router.get("/probe")
-async def probe(request: Request) -> Response:
+@router.get("/probe", responses=examples.PROBE, response_class=Response)
+async def probe(
+    request: Request, target: TargetParameter = None, debug: DebugParameter = "false"
+) -> Response:
     """One target's metrics, by its name or by an address that may be probed."""
-    service: Service = request.app.state.service
-    installed = service.installed
-    given = request.query_params.getlist("target")
-    if len(given) != 1 or not given[0]:
+    installed = _installed(request)
+    if len(request.query_params.getlist("target")) != 1 or not target:
         raise Problem(HTTPStatus.BAD_REQUEST, "give target exactly once: a name, or host:port")
+    if debug not in ("true", "false"):
+        raise Problem(HTTPStatus.BAD_REQUEST, "debug is true or false")
     deadline = deadline_of(request)
     with request.app.state.admission.place():
-        scrape = await installed.targets.probe(given[0], deadline)
+        if debug == "true":
+            return await _debugged(request, installed, target, deadline)
+        scrape = await while_connected(request, installed.targets.probe(target, deadline))
         form = text_format(request.headers.get("accept", ""))
-        return await _text(exposition([installed.row(scrape)], form), form.value, request.headers)
+        row = installed.row(scrape)
+        return await text_response(request, form.value, exposition([row], form))
+
+
+@router.get("/sd", responses=examples.SD)
+async def sd(request: Request) -> list[dict[str, Any]]:
+    """The configured targets for Prometheus' http_sd_configs, complete: no relabelling is needed."""
+    here = request.headers.get("host")
+    if not here:
+        raise Problem(HTTPStatus.BAD_REQUEST, "the Host header is missing")
+    common = {"__metrics_path__": "/probe", "__scheme__": request.url.scheme}
+    return [
+        {
+            "targets": [here],
+            "labels": {
+                **common,
+                "__param_target": target.name,
+                "instance": target.name,
+                **target.labels,
+            },
+        }
+        for target in _installed(request).config.targets
+    ]
 
 
 def deadline_of(request: Request) -> float:
     """When the answer must be there, on the loop's clock. Raises `Problem` for a header that is no time."""
-    config = request.app.state.service.installed.config
     offset = request.app.state.timeout_offset
+    timeout = _installed(request).config.timeout
     try:
-        seconds = budget(request.headers.get(HEADER), offset, config.timeout)
+        seconds = budget(request.headers.get(HEADER), offset, timeout)
     except ValueError as error:
         raise Problem(HTTPStatus.BAD_REQUEST, str(error)) from None
     return asyncio.get_running_loop().time() + seconds
 
 
-async def _text(lines: Iterable[str], content_type: str, headers: Headers) -> Response:
-    """The lines as a response, written in slices so that the event loop is never held up."""
-    compressed = gzip_accepted(headers.get("accept-encoding", ""))
-    packer = zlib.compressobj(level=1, wbits=_GZIP) if compressed else None
-    loop = asyncio.get_running_loop()
-    parts: list[bytes] = []
-    since = loop.time()
-    for text in lines:
-        part = text.encode()
-        parts.append(packer.compress(part) if packer else part)
-        if loop.time() - since > _PATIENCE:
-            await asyncio.sleep(0)
-            since = loop.time()
-    if packer:
-        parts.append(packer.flush())
-    answer = Response(b"".join(parts), media_type=content_type)
-    answer.headers["Vary"] = "Accept, Accept-Encoding"
-    if packer:
-        answer.headers["Content-Encoding"] = "gzip"
-    return answer
+async def _debugged(
+    request: Request, installed: Installed, target: str, deadline: float
+) -> Response:
+    tape = Tape()
+    scrape = await while_connected(request, installed.targets.probe(target, deadline, tape))
+    story = narrative(tape, scrape)
+    lines = exposition([installed.row(scrape)], Format.TEXT)
+    return await text_response(request, "text/plain; charset=utf-8", chain(story, lines))
+
+
+def _installed(request: Request) -> Installed:
+    service: Service = request.app.state.service
+    return service.installed

@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from hmac import compare_digest
 
 from exporter.config import Config
 from exporter.document import ConfigError
@@ -31,20 +32,19 @@ class Installed:
     def config(self) -> Config:
         return self.targets.config
 
-    def rows(self, scrapes: Sequence[Scrape]) -> list[Row]:
+    def rows(self, scrapes: Iterable[Scrape]) -> Iterator[Row]:
         """Targets' samples beside each other: with their labels, and the reason of those that failed."""
         changed = self.targets.changed
-        return [
-            Row(
-                self._labels[target.name],
-                self._texts[target.name],
-                scrape,
-                changed.get(target.name),
-                (scrape.reading.error.reason,) if scrape.reading.error else (),
-            )
-            for scrape in scrapes
-            if (target := scrape.target)
-        ]
+        for scrape in scrapes:
+            if target := scrape.target:
+                error = scrape.reading.error
+                yield Row(
+                    self._labels[target.name],
+                    self._texts[target.name],
+                    scrape,
+                    changed.get(target.name),
+                    (error.reason,) if error else (),
+                )
 
     def row(self, scrape: Scrape) -> Row:
         """One target's samples alone: without labels, and with every reason."""
@@ -64,6 +64,12 @@ class Service:
         self.history = History()
         self.ready = False
         self.installed = self._install(load(), None)
+
+    def is_api_token(self, given: str) -> bool:
+        """Whether `given` is the token that may write; compared in constant time."""
+        self.installed.targets.refresh_secrets()
+        secret = self.installed.config.api.secret
+        return secret is not None and compare_digest(given.encode(), secret.text.encode())
 
     async def reload(self) -> None:
         """Read the configuration again and swap it in whole. Raises `ConfigError`, and the old one stays."""

@@ -16,6 +16,7 @@ from exporter.document import ConfigError
 from exporter.flight import Flights
 from exporter.secret import Secret
 from protocol import (
+    V0,
     Command,
     Dialect,
     Discard,
@@ -38,7 +39,10 @@ logger = logging.getLogger(__name__)
 _PROBED = 1024
 """Round-trip estimates of addresses beyond the targets that are kept: those probed last."""
 
-_FOR_WANT_OF_TIME = frozenset({Reason.TIMEOUT, Reason.RESPONSE, Reason.DIALECT, Reason.NAME})
+_SLICE = 500
+"""Readings taken down in one go: the event loop has its turn in between."""
+
+_FOR_WANT_OF_TIME = frozenset({Reason.TIMEOUT, Reason.RESPONSE, Reason.DIALECT})
 
 
 class UnknownTarget(Exception):
@@ -58,6 +62,7 @@ class Scrape:
     """What one asking of one server brought: `target` is None for an address beyond the targets."""
 
     address: str
+    dialect: Dialect
     target: Target | None
     reading: Reading
 
@@ -123,12 +128,12 @@ class Targets:
         try:
             peer = await self._find(text, deadline)
         except UnknownName as error:
-            return Scrape(text, None, Reading(error=error))
+            return Scrape(text, V0, None, Reading(error=error))
         if trace is None:
             return (await self._read((peer,), deadline))[0]
         async with connect(peer, trace) as connection:
             reading = await connection.read(deadline=deadline, attempts=self.config.attempts)
-        return self._seen([self._scrape(peer, reading)])[0]
+        return await self._seen_one(peer, reading)
 
     async def read_transforms(self, target: Target, deadline: float) -> Reading:
         """The state of the transforms and nothing else."""
@@ -136,7 +141,7 @@ class Targets:
             reading = await connection.ask(
                 Command.TRANSFORMS, deadline=deadline, attempts=self.config.attempts
             )
-        return self._seen([self._scrape(connection.peer, reading)])[0].reading
+        return (await self._seen_one(connection.peer, reading)).reading
 
     async def set_transforms(self, target: Target, enabled: bool, deadline: float) -> Switched:
         """Set the switch; the reading is what the server then says of it."""
@@ -144,7 +149,7 @@ class Targets:
             attempts = self.config.attempts
             found = await connection.ask(Command.TRANSFORMS, deadline=deadline, attempts=attempts)
             if found.error:
-                self._seen([self._scrape(connection.peer, found)])
+                await self._seen_one(connection.peer, found)
                 return Switched(None, found)
             reading = await connection.set_transforms(
                 enabled, deadline=deadline, attempts=attempts
@@ -152,7 +157,7 @@ class Targets:
         before = bool(found[Command.TRANSFORMS])
         if reading.error is None and before is not enabled:
             self.changed[target.name] = time.time()
-        self._seen([self._scrape(connection.peer, reading)])
+        await self._seen_one(connection.peer, reading)
         return Switched(before, reading)
 
     def _peer(self, target: Target) -> Peer:
@@ -182,18 +187,23 @@ class Targets:
         readings = await read_all(
             peers, deadline=deadline, attempts=self.config.attempts, strays=strays
         )
-        scrapes = [
-            self._scrape(peer, reading) for peer, reading in zip(peers, readings, strict=True)
-        ]
-        return self._seen(scrapes, strays)
+        return await self._seen(peers, readings, strays)
 
-    def _scrape(self, peer: Peer, reading: Reading) -> Scrape:
-        return Scrape(str(peer.where), self._by_peer.get(peer), reading)
+    async def _seen_one(self, peer: Peer, reading: Reading) -> Scrape:
+        return (await self._seen((peer,), (reading,), {}))[0]
 
-    def _seen(
-        self, scrapes: list[Scrape], strays: Mapping[Discard, int] | None = None
+    async def _seen(
+        self, peers: Sequence[Peer], readings: Sequence[Reading], strays: Mapping[Discard, int]
     ) -> list[Scrape]:
-        self._observe(scrapes, strays or {})
+        """The readings as scrapes, which the observer has been told of, in slices."""
+        scrapes = [
+            Scrape(str(peer.where), peer.dialect, self._by_peer.get(peer), reading)
+            for peer, reading in zip(peers, readings, strict=True)
+        ]
+        for start in range(0, len(scrapes), _SLICE):
+            self._observe(scrapes[start : start + _SLICE], strays)
+            strays = {}
+            await asyncio.sleep(0)
         return scrapes
 
     async def _find(self, text: str, deadline: float) -> Peer:

@@ -15,6 +15,7 @@ from typing import Self
 from exporter import document, tls
 from exporter.document import ConfigError, Value
 from protocol import Ration
+from protocol.duration import parse_duration
 
 logger = logging.getLogger(__name__)
 
@@ -144,8 +145,8 @@ def _users(value: Value) -> Mapping[bytes, bytes]:
     return users
 
 
-def _rate(value: Value) -> Ration | None:
+def _rate(value: Value) -> Ration:
     keys = value.keys(("interval", "burst"), ("interval", "burst"))
-    interval = keys["interval"].parsed(document.duration)
+    interval = keys["interval"].parsed(parse_duration)
     burst = keys["burst"].integer(1, 1_000_000)
-    return Ration(burst, 1 / interval, sources=1) if interval else None
+    return Ration(burst, 1 / interval, sources=1)

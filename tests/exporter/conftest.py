@@ -1,0 +1,41 @@
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.exporter.running import (
+    Exporter,
+    MailServer,
+    Start,
+    one_target,
+    running_exporter,
+    running_mail_server,
+)
+
+
+@pytest.fixture
+async def mail_server() -> AsyncIterator[MailServer]:
+    async with running_mail_server() as server:
+        yield server
+
+
+@pytest.fixture
+async def start(tmp_path: Path) -> AsyncIterator[Start]:
+    async with AsyncExitStack() as stack:
+
+        async def started(
+            text: str, *, max_requests: int = 40, timeout_offset: float = 0.5
+        ) -> Exporter:
+            path = tmp_path / "config.yml"
+            path.write_text(text)
+            return await stack.enter_async_context(
+                running_exporter(path, max_requests, timeout_offset)
+            )
+
+        yield started
+
+
+@pytest.fixture
+async def exporter(start: Start, mail_server: MailServer) -> Exporter:
+    return await start(one_target(mail_server))

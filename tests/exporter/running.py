@@ -1,0 +1,123 @@
+"""A real status server and a real exporter over real sockets, in the test's own event loop."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import httpx
+import uvicorn
+
+from exporter import config
+from exporter.app import create_app
+from exporter.service import Service
+from protocol import V0, Command, Dialect, Token, Value, serve
+
+TOKEN = "secretpa"
+API_TOKEN = "open-sesame"
+AUTHORIZED = {"Authorization": f"Bearer {API_TOKEN}"}
+
+
+@dataclass
+class MailServer:
+    """What a mail server would say, and what it was asked."""
+
+    port: int = 0
+    values: dict[Command, Value] = field(
+        default_factory=lambda: {
+            Command.CONNECTIONS: 5,
+            Command.ACTIVE_CONNECTIONS: 0,
+            Command.TRANSFERRED_BYTES: 51234,
+            Command.TRANSFORMS: True,
+            Command.MAILS: 7,
+            Command.SENT_BYTES: 1000,
+            Command.RECEIVED_BYTES: 50234,
+            Command.VERBOSE: False,
+        }
+    )
+    asked: list[Command] = field(default_factory=list)
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def answer(self, command: Command) -> Value | None:
+        self.asked.append(command)
+        if command in (Command.ENABLE_TRANSFORMS, Command.DISABLE_TRANSFORMS):
+            self.values[Command.TRANSFORMS] = command is Command.ENABLE_TRANSFORMS
+            return self.values[Command.TRANSFORMS]
+        return self.values[command]
+
+
+@asynccontextmanager
+async def running_mail_server(
+    dialect: Dialect = V0, token: str = TOKEN
+) -> AsyncIterator[MailServer]:
+    server = MailServer()
+    secret = Token.parse(token, dialect.token_length)
+    async with serve("127.0.0.1", 0, secret, server.answer, dialect) as endpoint:
+        server.port = endpoint.port
+        yield server
+
+
+@asynccontextmanager
+async def silence() -> AsyncIterator[str]:
+    """An address where datagrams are taken and never answered."""
+    transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+        asyncio.DatagramProtocol, ("127.0.0.1", 0)
+    )
+    host, port = transport.get_extra_info("sockname")
+    yield f"{host}:{port}"
+    transport.close()
+
+
+@dataclass
+class Exporter:
+    """A running exporter: a client of its HTTP side, its service, and its configuration file."""
+
+    http: httpx.AsyncClient
+    port: int
+    service: Service
+    path: Path
+
+
+class Start(Protocol):
+    """Starts an exporter with a configuration's text; it ends with the test."""
+
+    async def __call__(
+        self, text: str, *, max_requests: int = 40, timeout_offset: float = 0.5
+    ) -> Exporter: ...
+
+
+@asynccontextmanager
+async def running_exporter(
+    path: Path, max_requests: int, timeout_offset: float
+) -> AsyncIterator[Exporter]:
+    service = Service(lambda: config.load([path], {}))
+    app = create_app(service, max_requests=max_requests, timeout_offset=timeout_offset)
+    settings = uvicorn.Config(app, port=0, lifespan="off", ws="none", log_config=None)
+    server = uvicorn.Server(settings)
+    serving = asyncio.ensure_future(server.serve())
+    while not server.started:
+        await asyncio.sleep(0.001)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    service.ready = True
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+        yield Exporter(client, port, service, path)
+    for listening in server.servers:
+        listening.close()
+    serving.cancel()  # uvicorn's own end waits two tenths of a second
+    await asyncio.wait([serving])
+
+
+def one_target(server: MailServer, more: str = "") -> str:
+    return f"""
+targets:
+  - name: mail-1
+    address: {server.address}
+    token: {TOKEN}
+    labels: {{site: eu}}
+api: {{token: {API_TOKEN}}}
+{more}"""

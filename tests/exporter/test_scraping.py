@@ -1,0 +1,317 @@
+import asyncio
+import gzip
+import subprocess
+
+import pytest
+from prometheus_client.openmetrics.parser import (
+    text_string_to_metric_families as parse_openmetrics,
+)
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+
+from exporter.negotiation import Format
+from protocol import Command, Reason, Token, serve
+from protocol.dialects import DIALECTS
+from tests.exporter.running import (
+    TOKEN,
+    Exporter,
+    MailServer,
+    Start,
+    one_target,
+    running_mail_server,
+    silence,
+)
+from tests.real import require
+
+OPENMETRICS = {"Accept": "application/openmetrics-text; version=1.0.0"}
+
+
+def samples(text: str, prefix: str = "smtpstatus_") -> dict[str, float]:
+    """Every sample by its name and labels as they are written, the exporter's own left out."""
+    lines = [line.rsplit(" ", 1) for line in text.splitlines() if line.startswith(prefix)]
+    return {name: float(value) for name, value in lines if "_exporter_" not in name}
+
+
+async def test_metrics_has_eight_lines_for_a_healthy_target_with_its_labels(
+    exporter: Exporter,
+) -> None:
+    answer = await exporter.http.get("/metrics")
+
+    found = samples(answer.text)
+    labels = '{site="eu",target="mail-1"}'
+    assert found.pop(f"smtpstatus_scrape_duration_seconds{labels}") > 0
+    assert found == {
+        f"smtpstatus_up{labels}": 1,
+        f"smtpstatus_connections_total{labels}": 5,
+        f"smtpstatus_active_connections{labels}": 0,
+        f"smtpstatus_transferred_bytes_total{labels}": 51234,
+        f"smtpstatus_transforms_enabled{labels}": 1,
+        f"smtpstatus_scrape_datagrams_sent{labels}": 4,
+        f"smtpstatus_scrape_retransmissions{labels}": 0,
+    }
+
+
+async def test_a_probe_has_no_labels_of_the_target_and_every_reason(exporter: Exporter) -> None:
+    answer = await exporter.http.get("/probe", params={"target": "mail-1"})
+
+    found = samples(answer.text)
+    assert found["smtpstatus_up"] == 1
+    assert found["smtpstatus_transferred_bytes_total"] == 51234
+    reasons = {name: value for name, value in found.items() if "scrape_error" in name}
+    assert reasons == {f'smtpstatus_scrape_error{{reason="{reason}"}}': 0 for reason in Reason}
+    assert "smtpstatus_exporter_" not in answer.text
+    assert "process_" not in answer.text
+
+
+async def test_a_target_that_is_down_has_no_counters_and_its_own_reason(start: Start) -> None:
+    exporter = await start(
+        "targets: [{name: gone, address: '127.0.0.1:1', token: secretpa}]\ntimeout: 300ms\n"
+    )
+
+    everything = await exporter.http.get("/metrics")
+    probe = await exporter.http.get("/probe?target=gone")
+
+    found = samples(everything.text)
+    assert everything.status_code == probe.status_code == 200
+    assert found['smtpstatus_up{target="gone"}'] == 0
+    assert found['smtpstatus_scrape_error{reason="unreachable",target="gone"}'] == 1
+    assert sum("scrape_error" in name for name in found) == 1
+    assert not any("_total" in name or "active" in name or "enabled" in name for name in found)
+    assert samples(probe.text)['smtpstatus_scrape_error{reason="unreachable"}'] == 1
+    assert samples(probe.text)['smtpstatus_scrape_error{reason="timeout"}'] == 0
+
+
+async def test_a_dead_target_delays_the_others_no_longer_than_the_scraper_waits(
+    start: Start, mail_server: MailServer
+) -> None:
+    async with running_mail_server(token="otherpas") as silent:
+        silent.values.clear()
+        config = one_target(mail_server).replace(
+            "targets:",
+            "targets:\n  - {name: mute, address: 'mute.invalid:7030', token: secretpa}",
+        )
+        exporter = await start(config)
+        before = asyncio.get_running_loop().time()
+        answer = await exporter.http.get(
+            "/metrics", headers={"X-Prometheus-Scrape-Timeout-Seconds": "0.6"}
+        )
+
+    assert asyncio.get_running_loop().time() - before < 0.6
+    assert samples(answer.text)['smtpstatus_up{site="eu",target="mail-1"}'] == 1
+    assert samples(answer.text)['smtpstatus_up{target="mute"}'] == 0
+
+
+@pytest.mark.parametrize("value", ["nonsense", "0", "-1", "nan", "inf", "1e999", ""])
+async def test_a_timeout_header_that_is_no_time_is_a_bad_request(
+    exporter: Exporter, value: str
+) -> None:
+    headers = {"X-Prometheus-Scrape-Timeout-Seconds": value}
+    for path in ("/metrics", "/probe?target=mail-1"):
+        answer = await exporter.http.get(path, headers=headers)
+
+        assert (answer.status_code, answer.json()["title"]) == (400, "Bad Request")
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ("", 400),
+        ("?target=", 400),
+        ("?target=mail-1&target=mail-1", 400),
+        ("?target=mail-1&debug=perhaps", 400),
+        ("?target=127.0.0.1:99999", 400),
+        ("?target=::1:7030", 400),
+        ("?target=mail-9", 404),
+        ("?target=192.0.2.1:7030", 403),
+        ("?target=localhost:9", 403),
+    ],
+)
+async def test_a_probe_of_nothing_that_may_be_probed_is_told_why(
+    exporter: Exporter, mail_server: MailServer, query: str, status: int
+) -> None:
+    answer = await exporter.http.get(f"/probe{query}")
+
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["status"] == status
+    assert mail_server.asked == []
+
+
+async def test_a_target_may_be_probed_by_its_address_too(
+    exporter: Exporter, mail_server: MailServer
+) -> None:
+    answer = await exporter.http.get("/probe", params={"target": mail_server.address})
+
+    assert samples(answer.text)["smtpstatus_connections_total"] == 5
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/probe?target=mail-1"])
+async def test_both_formats_parse_strictly(exporter: Exporter, path: str) -> None:
+    text = await exporter.http.get(path)
+    openmetrics = await exporter.http.get(path, headers=OPENMETRICS)
+
+    assert text.headers["content-type"] == Format.TEXT.value
+    assert openmetrics.headers["content-type"] == Format.OPENMETRICS.value
+    assert {family.name for family in parse_text(text.text)} == {
+        family.name
+        for family in parse_openmetrics(openmetrics.text)  # type: ignore[no-untyped-call]
+    }
+    assert "_created" not in text.text + openmetrics.text
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/probe?target=mail-1"])
+async def test_promtool_finds_nothing_to_say(exporter: Exporter, path: str) -> None:
+    text = (await exporter.http.get(path)).content
+
+    checked = await asyncio.to_thread(
+        subprocess.run,
+        [require("promtool"), "check", "metrics"],
+        input=text,
+        capture_output=True,
+        check=False,
+    )
+
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")
+
+
+async def test_the_answer_is_packed_where_the_client_wants_it(exporter: Exporter) -> None:
+    for wanted, packed in [("gzip", True), ("gzip;q=0", False), ("br", False), ("*", True)]:
+        request = exporter.http.build_request(
+            "GET", "/metrics", headers={"Accept-Encoding": wanted}
+        )
+        answer = await exporter.http.send(request, stream=True)
+        body = b"".join([part async for part in answer.aiter_raw()])
+
+        assert (answer.headers.get("content-encoding") == "gzip") is packed
+        assert b"smtpstatus_up" in (gzip.decompress(body) if packed else body)
+        assert answer.headers["vary"] == "Accept, Accept-Encoding"
+
+
+async def test_beyond_max_requests_the_answer_is_503_at_once_and_the_place_comes_back(
+    start: Start,
+) -> None:
+    async with silence() as address:
+        exporter = await start(
+            f"targets: [{{name: mute, address: '{address}', token: secretpa}}]\ntimeout: 500ms\n",
+            max_requests=1,
+        )
+        first = asyncio.ensure_future(exporter.http.get("/probe?target=mute"))
+        while not exporter.service.own.registry.get_sample_value(
+            "smtpstatus_exporter_scrapes_in_flight"
+        ):
+            await asyncio.sleep(0.001)
+
+        for path in ("/metrics", "/probe?target=mute"):
+            refused = await exporter.http.get(path)
+
+            assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+        assert not first.done()
+        assert (await first).status_code == 200
+        assert (await exporter.http.get("/metrics")).status_code == 200
+        sample = exporter.service.own.registry.get_sample_value
+        assert sample("smtpstatus_exporter_scrapes_rejected_total") == 2
+
+
+async def test_a_scraper_that_hangs_up_gives_its_place_back_at_once(start: Start) -> None:
+    async with silence() as address:
+        exporter = await start(
+            f"targets: [{{name: mute, address: '{address}', token: secretpa}}]\ntimeout: 1m\n",
+            max_requests=1,
+        )
+        sample = exporter.service.own.registry.get_sample_value
+        _, writer = await asyncio.open_connection("127.0.0.1", exporter.port)
+        writer.write(b"GET /probe?target=mute HTTP/1.1\r\nHost: exporter\r\n\r\n")
+        while not sample("smtpstatus_exporter_scrapes_in_flight"):
+            await asyncio.sleep(0.001)
+
+        writer.close()
+        await writer.wait_closed()
+        async with asyncio.timeout(5):
+            while sample("smtpstatus_exporter_scrapes_in_flight"):
+                await asyncio.sleep(0.001)
+
+        assert (await exporter.http.get("/-/healthy")).status_code == 200
+
+
+async def test_service_discovery_lists_the_targets_complete(exporter: Exporter) -> None:
+    answer = await exporter.http.get("/sd", headers={"Host": "exporter.example:17030"})
+
+    assert answer.json() == [
+        {
+            "targets": ["exporter.example:17030"],
+            "labels": {
+                "__metrics_path__": "/probe",
+                "__scheme__": "http",
+                "__param_target": "mail-1",
+                "instance": "mail-1",
+                "site": "eu",
+            },
+        }
+    ]
+
+
+async def test_debugging_tells_every_datagram_and_no_token(
+    exporter: Exporter, mail_server: MailServer
+) -> None:
+    answer = await exporter.http.get("/probe?target=mail-1&debug=true")
+
+    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+    assert answer.text.count(" ms  sent to") == answer.text.count("believed, from") == 4
+    assert "up: everything is answered" in answer.text
+    assert "51,234" in answer.text
+    assert "smtpstatus_transferred_bytes_total 51234.0" in answer.text
+    assert TOKEN not in answer.text
+    assert TOKEN.encode().hex(" ") not in answer.text
+    assert TOKEN.encode().hex() not in answer.text
+
+
+async def test_debugging_tells_why_a_datagram_was_ignored(start: Start) -> None:
+    dialect = DIALECTS["group-11"]
+    async with running_mail_server(dialect) as other:
+        exporter = await start(one_target(other, "timeout: 300ms"))
+        silent = await exporter.http.get("/probe?target=mail-1&debug=true")
+
+        assert "down, timeout: no answer" in silent.text
+
+    async with serve("127.0.0.1", 0, Token.parse("xxxxxxxx"), lambda command: 0) as endpoint:
+        exporter = await start(
+            f"targets: [{{name: locked, address: '127.0.0.1:{endpoint.port}', token: {TOKEN}}}]"
+        )
+        refused = await exporter.http.get("/probe?target=locked&debug=true")
+
+        assert "authentication failed" in refused.text
+        assert "down, authentication: the server says" in refused.text
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+async def test_each_dialects_own_quantities_and_no_others(start: Start, name: str) -> None:
+    dialect = DIALECTS[name]
+    token = "o" if dialect.token_length == 1 else TOKEN
+    async with running_mail_server(dialect, token) as server:
+        exporter = await start(
+            f"targets: [{{name: mail, address: '{server.address}', token: {token},"
+            f" dialect: {name}}}]"
+        )
+        found = samples((await exporter.http.get("/probe?target=mail")).text)
+
+        assert set(server.asked) == set(dialect.reads)
+    quantities = {f"smtpstatus_{command.value}": command for command in Command}
+    assert {quantities[key] for key in found if key in quantities} == set(dialect.reads)
+    assert found["smtpstatus_connections_total"] == 5
+
+
+async def test_the_exporters_own_metrics_count_what_was_sent_and_what_failed(
+    start: Start, mail_server: MailServer
+) -> None:
+    config = one_target(mail_server).replace(
+        "targets:", "targets:\n  - {name: gone, address: '127.0.0.1:1', token: secretpa}"
+    )
+    exporter = await start(config)
+    await exporter.http.get("/metrics")
+
+    sample = exporter.service.own.registry.get_sample_value
+    assert sample("smtpstatus_exporter_requests_total") == 2
+    assert sample("smtpstatus_exporter_failures_total", {"reason": "unreachable"}) == 1
+    assert sample("smtpstatus_exporter_failures_total", {"reason": "timeout"}) == 0
+    assert sample("smtpstatus_exporter_round_trip_seconds_count") == 4
+    assert sample("smtpstatus_exporter_datagrams_retransmitted_total") == 0
+    assert sample("smtpstatus_exporter_targets") == 2
