@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import HTMLResponse
 
-from exporter import api, docpage, examples, operation, scraping
+from exporter import api, docpage, examples, operation, pages, scraping
 from exporter.admission import Admission, Full
 from exporter.cors import Cors
 from exporter.gate import Gate
@@ -42,6 +42,7 @@ def create_app(
     service.own.in_flight.set_function(lambda: app.state.admission.taken)
     for router in (scraping.router, api.router, operation.router):
         app.include_router(router)
+    app.router.routes.extend(pages.routes())
     for kind, answer in _ANSWERS.items():
         app.add_exception_handler(kind, answer)
     # The last one added is the first one asked: a preflight of CORS has no password to show at the gate.
