@@ -50,6 +50,12 @@ def test_an_ipv6_address_stands_in_brackets() -> None:
         assert not reaches(opened, "127.0.0.1")
 
 
+def test_an_answer_in_two_pieces_does_not_wait_for_an_acknowledgement() -> None:
+    """asyncio switches Nagle's algorithm off only where the socket says that it is TCP."""
+    with listening("127.0.0.1:0", ":0") as sockets:
+        assert [opened.proto for opened in sockets] == [socket.IPPROTO_TCP] * len(sockets)
+
+
 def test_a_name_is_listened_on_at_each_of_its_addresses() -> None:
     with listening("localhost:0") as sockets:
         assert "127.0.0.1" in {opened.getsockname()[0] for opened in sockets}
