@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from protocol import HostPort, serve
 from reference_server.config import Config, ConfigError, parse
+from reference_server.connection import Sessions
 from reference_server.delivery import Maildirs
 from reference_server.intake import Intake
 from reference_server.log import Lines
@@ -47,7 +48,7 @@ async def _run(config: Config) -> None:
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     chain = Chain(config.bounds, kept, config.maildir)
     intake = Intake(config.hostname, status, maildirs, config.programs, chain, config.slots)
-    server = MailServer(
+    sessions = Sessions(
         config.hostname,
         frozenset(config.domains),
         status,
@@ -55,6 +56,7 @@ async def _run(config: Config) -> None:
         config.session_limits,
         config.limits,
     )
+    server = MailServer(sessions)
     async with AsyncExitStack() as stack:
         with _naming("--smtp.listen-address", f"cannot listen on {config.smtp}"):
             listening = _bind(config.smtp)

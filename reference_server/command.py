@@ -47,6 +47,14 @@ class Mail:
 _PARAMETER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([!-<>-~\u0080-\U0010ffff]+))?")
 
 
+def parse_hello(line: Line) -> str:
+    """The client's name: not verified (RFC 5321 4.1.4), but fit to stand in a header."""
+    name = line.argument
+    if not re.fullmatch(r"[!#-'*+./0-9:=?A-Z[\]^_`a-z{|}~-]{1,255}", name):
+        raise CommandError(501, "5.5.4", f"write {line.verb} and your host's name")
+    return name
+
+
 def parse_mail(argument: str) -> Mail:
     """Read what follows MAIL (RFC 5321 4.1.1.2, RFC 1870, RFC 6152, RFC 6531)."""
     address, rest = _path("FROM:", argument)

@@ -14,9 +14,9 @@ from typing import NoReturn, TypeVar, cast
 
 from protocol import DIALECTS, Dialect, HostPort, Token, TokenError
 from reference_server.address import is_domain
+from reference_server.connection import ServerLimits
 from reference_server.log import Format
 from reference_server.session import SessionLimits
-from reference_server.smtp import ServerLimits
 from reference_server.transform import Bounds, Program
 
 T = TypeVar("T")
@@ -111,7 +111,7 @@ def parse(argv: Sequence[str], environment: Mapping[str, str]) -> Config:
         dialect=dialect,
         maildir=given.read("--maildir", lambda text: Path(text).absolute()),
         hostname=_hostname(),
-        domains=given.read_each("--domain", r"[,\s]+", _domain) or _own_domains(),
+        domains=given.read_each("--domain", r"[,\s]+", domain) or _own_domains(),
         programs=given.read_each("--transform", r"\n", lambda text: Program.parse(text, path)),
         transforms_enabled=given.read("--transforms", _one_of("on", "off")) == "on",
         slots=given.read("--transform.slots", positive),
@@ -233,10 +233,10 @@ def _dialect(text: str) -> Dialect:
         raise ValueError(f"no dialect {text!r}: there are {', '.join(DIALECTS)}") from None
 
 
-def _domain(text: str) -> str:
+def domain(text: str) -> str:
     if not is_domain(text):
         raise ValueError(f"{text!r} is no domain: write it like example.com")
-    return text
+    return text.lower()
 
 
 def _hostname() -> str:

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from reference_server.delivery import Maildirs
+from reference_server.event import Envelope
 from reference_server.reply import FAILED, Reply
-from reference_server.session import Envelope
 from reference_server.spool import Spool
 from reference_server.status import ServerStatus
 from reference_server.trace import trace_headers

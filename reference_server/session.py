@@ -13,7 +13,8 @@ from typing import Final
 
 from reference_server.address import Address
 from reference_server.body import Body
-from reference_server.command import CommandError, Line, parse_mail, parse_recipient
+from reference_server.command import CommandError, Line, parse_hello, parse_mail, parse_recipient
+from reference_server.event import Abandoned, Closed, Complete, Content, Envelope, Event, Started
 from reference_server.reply import Reply
 
 
@@ -24,50 +25,10 @@ class SessionLimits:
     message_size: int = 64 * 1024 * 1024
     recipients: int = 100
     errors: int = 20
+    commands: int = 10_000
+    """Between two messages that were accepted."""
     command_line: int = 2048
     text_line: int = 65536
-
-
-@dataclass(frozen=True, slots=True)
-class Envelope:
-    """Whose message it is. The sender is None for the null sender; `protocol` as Received has it (RFC 3848)."""
-
-    sender: Address | None
-    recipients: tuple[Address, ...]
-    helo: str
-    protocol: str
-
-
-@dataclass(frozen=True, slots=True)
-class Started:
-    """DATA was accepted: the message's content follows."""
-
-    envelope: Envelope
-
-
-@dataclass(frozen=True, slots=True)
-class Content:
-    """A piece of the message."""
-
-    octets: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Complete:
-    """The message has ended and waits for `answer`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Abandoned:
-    """The message was refused, and that has been replied: drop what came of it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Closed:
-    """Nothing more is read: send the replies and close."""
-
-
-Event = Started | Content | Complete | Abandoned | Closed
 
 
 class _State(Enum):
@@ -98,7 +59,9 @@ class Session:
         self._limits = limits
         self._state = _State.COMMAND
         self._buffer = b""
+        self._at = 0
         self._skipping = False
+        self._commands = 0
         self._out = bytearray()
         self._errors = 0
         self._helo = ""
@@ -120,7 +83,7 @@ class Session:
     @property
     def buffered(self) -> int:
         """How many octets wait for the `answer`."""
-        return len(self._buffer)
+        return len(self._buffer) - self._at
 
     def take_replies(self) -> bytes:
         """What is to be sent now; it is handed out once."""
@@ -130,12 +93,15 @@ class Session:
 
     def receive(self, octets: bytes) -> list[Event]:
         """Bytes from the client."""
-        self._buffer += octets
+        self._buffer = self._buffer[self._at :] + octets
+        self._at = 0
         return self._advance()
 
     def answer(self, reply: Reply) -> list[Event]:
         """What became of the message; the session goes on with what came meanwhile."""
         self._reply(reply)
+        if reply.code == 250:
+            self._commands = 0
         self._reset()
         self._state = _State.COMMAND
         return self._advance()
@@ -163,8 +129,6 @@ class Session:
                 progress = self._read_content()
             else:
                 progress = False
-        if self._state is _State.CLOSED:
-            self._buffer = b""
         return self._take_events()
 
     def _take_events(self) -> list[Event]:
@@ -174,16 +138,18 @@ class Session:
     def _read_command(self) -> bool:
         limit = self._limits.command_line
         # Scripts end commands with a bare LF; outside a message there is nothing to smuggle with it.
-        end = self._buffer.find(b"\n") + 1
+        end = self._buffer.find(b"\n", self._at) + 1
         if not end:
-            if len(self._buffer) >= limit:
+            if self._skipping or self.buffered >= limit:
                 self._skipping = True
-            if self._skipping:
-                self._buffer = b""
+                self._at = len(self._buffer)
             return False
-        line, self._buffer = self._buffer[:end], self._buffer[end:]
-        too_long, self._skipping = self._skipping or end > limit, False
+        line, too_long = self._buffer[self._at : end], self._skipping or end - self._at > limit
+        self._at, self._skipping = end, False
+        self._commands += 1
         try:
+            if self._commands > self._limits.commands:
+                raise CommandError(421, "4.7.0", "too many commands without a message")
             if too_long:
                 raise CommandError(500, "5.5.2", f"the line is longer than {limit} octets")
             self._obey(Line.decode(line[:-2] if line.endswith(b"\r\n") else line[:-1]))
@@ -192,10 +158,10 @@ class Session:
         return True
 
     def _read_content(self) -> bool:
-        if not self._buffer:
+        if not self.buffered:
             return False
-        content, rest = self._body.decode(self._buffer)
-        self._buffer = rest or b""
+        content, rest = self._body.decode(self._buffer[self._at :])
+        self._buffer, self._at = rest or b"", 0
         if content and not self._body.faulty:
             self._events.append(Content(content))
         if rest is None:
@@ -230,6 +196,8 @@ class Session:
 
     def _refuse(self, reply: Reply) -> None:
         self._reply(reply)
+        if reply.code == 421:
+            self._close()
         if reply.code < 500:
             return
         self._errors += 1
@@ -239,7 +207,7 @@ class Session:
 
     def _close(self) -> None:
         self._state = _State.CLOSED
-        self._buffer = b""
+        self._buffer, self._at = b"", 0
         self._events.append(Closed())
 
     def _reset(self) -> None:
@@ -288,9 +256,7 @@ class Session:
             raise CommandError(501, "5.5.4", f"{line.verb} takes no argument")
 
     def _hello(self, line: Line) -> None:
-        name = line.argument
-        if not name or len(name) > 255 or not name.isascii() or set(name) & set(' ()<>@,;"\\'):
-            raise CommandError(501, "5.5.4", f"write {line.verb} and your host's name")
+        name = parse_hello(line)
         self._reset()
         self._helo = name
         self._extended = line.verb == "EHLO"

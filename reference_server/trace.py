@@ -2,7 +2,7 @@
 
 from email.utils import formatdate
 
-from reference_server.session import Envelope
+from reference_server.event import Envelope
 
 
 def trace_headers(

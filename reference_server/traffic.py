@@ -14,8 +14,7 @@ from random import Random
 from typing import TypeVar
 
 from protocol import HostPort
-from reference_server.address import is_domain
-from reference_server.config import ConfigError, Parser, at, positive, seconds
+from reference_server.config import ConfigError, Parser, at, domain, positive, seconds
 from reference_server.letter import Conduct, Letter, pace, write
 
 T = TypeVar("T")
@@ -90,7 +89,7 @@ def parse(argv: Sequence[str]) -> Options:
         count=read("count", positive),
         duration=read("duration", seconds),
         size=read("size", positive),
-        domain=at("--domain", _domain, given.domain),
+        domain=at("--domain", domain, given.domain),
     )
 
 
@@ -98,12 +97,6 @@ def _rate(text: str) -> float:
     if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", text) or not float(text):
         raise ValueError(f"{text!r} is no rate: write letters per second, like 0.5 or 20")
     return float(text)
-
-
-def _domain(text: str) -> str:
-    if not is_domain(text):
-        raise ValueError(f"{text!r} is no domain: write it like example.com")
-    return text
 
 
 async def _run(options: Options, tally: Tally) -> None:

@@ -1,0 +1,47 @@
+"""What happens in a session, for those who have the disk: values without behaviour."""
+
+from dataclasses import dataclass
+
+from reference_server.address import Address
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """Whose message it is. The sender is None for the null sender; `protocol` as Received has it (RFC 3848)."""
+
+    sender: Address | None
+    recipients: tuple[Address, ...]
+    helo: str
+    protocol: str
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """DATA was accepted: the message's content follows."""
+
+    envelope: Envelope
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A piece of the message."""
+
+    octets: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Complete:
+    """The message has ended and waits for `answer`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Abandoned:
+    """The message was refused, and that has been replied: drop what came of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """Nothing more is read: send the replies and close."""
+
+
+Event = Started | Content | Complete | Abandoned | Closed

@@ -1,0 +1,100 @@
+from pathlib import PurePosixPath
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reference_server.address import Address, is_domain, parse_path
+
+GOOD = {
+    "<bob@example.com>": Address("bob", "example.com"),
+    "<Bob.Q+x@EXAMPLE.com>": Address("Bob.Q+x", "EXAMPLE.com"),
+    "<a/b'c@x>": Address("a/b'c", "x"),
+    '<"b o\\"b"@x.org>': Address('b o"b', "x.org"),
+    '<".."@x.org>': Address("..", "x.org"),
+    "<bob@[192.0.2.1]>": Address("bob", "[192.0.2.1]"),
+    "<@relay.example,@b.example:bob@example.com>": Address("bob", "example.com"),
+    "<PostMaster>": Address("PostMaster", ""),
+    "<grüße@köln.example>": Address("grüße", "köln.example"),
+    "<" + "a" * 64 + "@x>": Address("a" * 64, "x"),
+}
+
+BAD = [
+    "", "bob@example.com", "<bob@example.com", "bob@example.com>", "<bob>", "<@example.com>", "<bob@>",
+    "< bob@example.com>", "<bob @example.com>", "<bob@exa mple.com>", "<.bob@x>", "<bob.@x>", "<b..b@x>",
+    "<..@x>", "<bob@-x>", "<bob@x->", "<bob@x..y>", "<bob@.x>", "<bob@x.>", "<a@b@c>", "<bob(comment)@x>",
+    "<a,b@x>", '<"bob@x>', '<""@x>', "<bob@[192.0.2.1>", "<" + "a" * 65 + "@x>", "<a@" + "b." * 130 + "c>",
+    "<a\\b@x>", "<<bob@x>>", "<bob@" + "l" * 64 + ">",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "address"), GOOD.items(), ids=GOOD)
+def test_an_address_is_read_as_rfc_5321_writes_it(text: str, address: Address) -> None:
+    assert parse_path(text + " SIZE=1") == (address, " SIZE=1")
+
+
+@pytest.mark.parametrize("text", BAD)
+def test_what_is_no_address_is_refused_and_not_repaired(text: str) -> None:
+    with pytest.raises(ValueError, match=r"address|local part|domain"):
+        parse_path(text)
+
+
+def test_the_null_path_is_no_address() -> None:
+    assert parse_path("<>") == (None, "")
+
+
+def test_addresses_are_written_as_they_are_read() -> None:
+    for address in GOOD.values():
+        assert parse_path(f"<{address}>") == (address, "")
+
+
+NAMES = {
+    "bob": "bob",
+    "Bob": "bob",
+    "..": "%2E.",
+    ".hidden": "%2Ehidden",
+    "../../etc/passwd": "%2E.%2F..%2Fetc%2Fpasswd",
+    "a%2fb": "a%252fb",
+    "a b": "a%20b",
+    "ü": "%C3%BC",
+    "x" * 64: "x" * 64,
+}
+
+
+@pytest.mark.parametrize(("local", "directory"), NAMES.items())
+def test_a_users_directory_is_a_safe_name(local: str, directory: str) -> None:
+    assert Address(local, "x").directory == directory
+
+
+locals_ = st.text(st.characters(codec="utf-8"), min_size=1, max_size=16)
+
+
+@given(locals_, locals_)
+def test_whatever_the_local_part_its_directory_is_one_short_part_of_a_path_and_its_own(
+    one: str, other: str
+) -> None:
+    name = Address(one, "x").directory
+
+    assert PurePosixPath("root", name).parts == ("root", name)
+    assert name.isascii()
+    assert name.isprintable()
+    assert len(name) <= 192
+    assert (name == Address(other, "x").directory) == (
+        one.encode().lower() == other.encode().lower()
+    )
+
+
+@given(st.text(st.characters(codec="utf-8", categories=["L", "N", "P", "S", "Zs"]), max_size=40))
+def test_no_text_makes_the_parser_raise_anything_but_value_error(text: str) -> None:
+    try:
+        address, rest = parse_path(f"<{text}")
+    except ValueError:
+        return
+    assert f"<{text}".endswith(rest)
+    assert address is None or parse_path(f"<{address}>") == (address, "")
+
+
+def test_domains_are_names_or_literals() -> None:
+    assert [is_domain(text) for text in ("example.com", "[192.0.2.1]", "x", "a b", "", "-x")] == [
+        True, True, True, False, False, False,
+    ]  # fmt: skip

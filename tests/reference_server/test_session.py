@@ -1,0 +1,322 @@
+"""The state machine alone: RFC 5321's cases, smuggling, and arbitrary bytes in arbitrary pieces."""
+
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reference_server.address import Address
+from reference_server.event import Abandoned, Closed, Complete, Content, Envelope, Event, Started
+from reference_server.reply import Reply
+from reference_server.session import Session, SessionLimits
+
+LIMITS = SessionLimits(message_size=1000, recipients=3, errors=5, command_line=200, text_line=80)
+STORED = Reply(250, "2.0.0", "stored")
+ENVELOPE = b"EHLO me.example\r\nMAIL FROM:<a@x.org>\r\nRCPT TO:<bob@example.com>\r\nDATA\r\n"
+
+
+@dataclass
+class Talk:
+    """What came of a session: replies as they went out, messages that were completed, and whether it was closed."""
+
+    out: bytes = b""
+    messages: list[tuple[Envelope, bytes]] = field(default_factory=list)
+    closed: bool = False
+    abandoned: int = 0
+
+    @property
+    def replies(self) -> list[str]:
+        return self.out.decode().splitlines()
+
+    @property
+    def codes(self) -> list[int]:
+        return [int(line[:3]) for line in self.replies if line[3] == " "]
+
+
+def talk(chunks: Iterable[bytes], limits: SessionLimits = LIMITS, verdict: Reply = STORED) -> Talk:
+    def accepts(recipient: Address) -> bool:
+        return recipient.domain.lower() in ("", "example.com", "[127.0.0.1]")
+
+    session = Session("mail.example", accepts, limits)
+    session.open()
+    result = Talk(session.take_replies())
+    envelope: Envelope | None = None
+    content = b""
+
+    def take(events: Sequence[Event]) -> None:
+        nonlocal envelope, content
+        for event in events:
+            match event:
+                case Started(found):
+                    envelope, content = found, b""
+                case Content(octets):
+                    content += octets
+                case Complete():
+                    assert envelope
+                    result.messages.append((envelope, content))
+                case Abandoned():
+                    result.abandoned += 1
+                case Closed():
+                    result.closed = True
+
+    for chunk in chunks:
+        take(session.receive(chunk))
+        while session.waiting:
+            take(session.answer(verdict))
+        result.out += session.take_replies()
+    return result
+
+
+def reply_to(*lines: str) -> str:
+    """The last reply to command lines that come after EHLO."""
+    return talk([b"".join(line.encode() + b"\r\n" for line in ("EHLO me", *lines))]).replies[-1]
+
+
+def test_the_greeting_and_ehlo_say_who_it_is_and_what_it_offers() -> None:
+    assert talk([b"EHLO me.example\r\n"]).replies == [
+        "220 mail.example ESMTP smtpstatus",
+        "250-mail.example",
+        "250-PIPELINING",
+        "250-SIZE 1000",
+        "250-8BITMIME",
+        "250-SMTPUTF8",
+        "250-ENHANCEDSTATUSCODES",
+        "250 HELP",
+    ]
+
+
+def test_helo_is_answered_with_one_line() -> None:
+    assert talk([b"HELO me\r\n"]).replies[1:] == ["250 mail.example"]
+
+
+def test_a_message_comes_with_its_envelope_and_without_its_dots() -> None:
+    sent = ENVELOPE + b"Subject: hi\r\n\r\n..dot\r\n.\r\nQUIT\r\n"
+
+    done = talk([sent])
+
+    envelope = Envelope(
+        Address("a", "x.org"), (Address("bob", "example.com"),), "me.example", "ESMTP"
+    )
+    assert done.messages == [(envelope, b"Subject: hi\n\n.dot\n")]
+    assert done.codes == [220, 250, 250, 250, 354, 250, 221]
+    assert done.closed
+
+
+GOOD = {
+    "null sender": ("MAIL FROM:<>", "250 2.1.0 sender ok"),
+    "size": ("MAIL FROM:<a@x> SIZE=1000 BODY=8BITMIME", "250 2.1.0 sender ok"),
+    "small letters": ("mail from:<a@x> size=10", "250 2.1.0 sender ok"),
+    "space behind the colon": ("MAIL FROM: <a@x>", "250 2.1.0 sender ok"),
+    "utf8": ("MAIL FROM:<grüße@x> SMTPUTF8", "250 2.1.0 sender ok"),
+    "noop": ("NOOP whatever", "250 2.0.0 ok"),
+    "rset": ("RSET", "250 2.0.0 forgotten"),
+    "verify": ("VRFY bob", "252 2.5.2 send it a mail to find out"),
+    "help": ("HELP", "214 2.0.0 EHLO HELO MAIL RCPT DATA RSET NOOP VRFY HELP QUIT"),
+    "quit": ("QUIT", "221 2.0.0 good-bye"),
+}
+
+
+@pytest.mark.parametrize(("line", "reply"), GOOD.values(), ids=GOOD)
+def test_a_command_is_answered(line: str, reply: str) -> None:
+    assert reply_to(line) == reply
+
+
+BAD = {
+    "unknown": ("FOO", "500 5.5.2"),
+    "empty": ("", "500 5.5.2"),
+    "control character": ("NOOP \x01", "500 5.5.2"),
+    "bare cr": ("NOOP \r", "500 5.5.2"),
+    "tab": ("MAIL\tFROM:<a@x>", "500 5.5.2"),
+    "not offered": ("STARTTLS", "502 5.5.1"),
+    "expand": ("EXPN list", "502 5.5.1"),
+    "no name": ("EHLO", "501 5.5.4"),
+    "a name that is none": ("HELO <script>", "501 5.5.4"),
+    "data without mail": ("DATA", "503 5.5.1"),
+    "recipient without mail": ("RCPT TO:<bob@example.com>", "503 5.5.1"),
+    "quit with an argument": ("QUIT now", "501 5.5.4"),
+    "rset with an argument": ("RSET now", "501 5.5.4"),
+    "verify nothing": ("VRFY", "501 5.5.4"),
+    "no from": ("MAIL TO:<a@x>", "501 5.5.4"),
+    "no brackets": ("MAIL FROM:a@x", "501 5.1.7"),
+    "open bracket": ("MAIL FROM:<a@x", "501 5.1.7"),
+    "behind the bracket": ("MAIL FROM:<a@x>SIZE=1", "501 5.5.4"),
+    "too large": ("MAIL FROM:<a@x> SIZE=1001", "552 5.3.4"),
+    "no number": ("MAIL FROM:<a@x> SIZE=big", "501 5.5.4"),
+    "a body of another kind": ("MAIL FROM:<a@x> BODY=BINARYMIME", "501 5.5.4"),
+    "a value for none": ("MAIL FROM:<a@x> SMTPUTF8=1", "501 5.5.4"),
+    "an unknown parameter": ("MAIL FROM:<a@x> RET=HDRS", "555 5.5.4"),
+    "twice": ("MAIL FROM:<a@x> SIZE=1 SIZE=1", "501 5.5.4"),
+    "no parameter": ("MAIL FROM:<a@x> =", "501 5.5.4"),
+    "utf8 unannounced": ("MAIL FROM:<grüße@x>", "553 5.6.7"),
+}
+
+
+@pytest.mark.parametrize(("line", "reply"), BAD.values(), ids=BAD)
+def test_a_wrong_command_is_refused(line: str, reply: str) -> None:
+    assert reply_to(line).startswith(reply)
+
+
+RECIPIENTS = {
+    "ours": ("RCPT TO:<bob@EXAMPLE.com>", "250 2.1.5"),
+    "postmaster": ("RCPT TO:<Postmaster>", "250 2.1.5"),
+    "quoted": ('RCPT TO:<"../x"@example.com>', "250 2.1.5"),
+    "literal": ("RCPT TO:<bob@[127.0.0.1]>", "250 2.1.5"),
+    "relayed": ("RCPT TO:<bob@elsewhere.example>", "550 5.7.1"),
+    "relayed by percent": ("RCPT TO:<bob%example.com@elsewhere.example>", "550 5.7.1"),
+    "relayed by a route": ("RCPT TO:<@example.com:bob@elsewhere.example>", "550 5.7.1"),
+    "nobody": ("RCPT TO:<>", "501 5.1.3"),
+    "no domain": ("RCPT TO:<bob>", "501 5.1.3"),
+    "a parameter": ("RCPT TO:<bob@example.com> NOTIFY=NEVER", "555 5.5.4"),
+    "utf8 unannounced": ("RCPT TO:<ü@example.com>", "553 5.6.7"),
+}
+
+
+@pytest.mark.parametrize(("line", "reply"), RECIPIENTS.values(), ids=RECIPIENTS)
+def test_only_our_own_recipients_are_taken(line: str, reply: str) -> None:
+    assert reply_to("MAIL FROM:<a@x>", line).startswith(reply)
+
+
+def test_commands_out_of_order_are_refused() -> None:
+    assert talk([b"MAIL FROM:<a@x>\r\n"]).codes == [220, 503]
+    assert reply_to("MAIL FROM:<a@x>", "MAIL FROM:<a@x>").startswith("503")
+    assert reply_to("MAIL FROM:<a@x>", "DATA") == "554 5.5.1 no valid recipients"
+
+
+@pytest.mark.parametrize("between", [b"RSET\r\n", b"EHLO again\r\n"])
+def test_rset_and_ehlo_forget_the_mail(between: bytes) -> None:
+    done = talk([ENVELOPE.replace(b"DATA\r\n", between + b"DATA\r\n")])
+
+    assert done.codes[-1] == 503
+
+
+def test_one_recipient_too_many_is_refused_for_now_and_the_others_keep_their_places() -> None:
+    recipients = [f"RCPT TO:<{name}@example.com>" for name in ("a", "b", "c", "d", "a")]
+
+    done = talk([("\r\n".join(["EHLO me", "MAIL FROM:<>", *recipients, ""])).encode()])
+
+    assert done.codes[3:] == [250, 250, 250, 452, 250]
+
+
+def test_the_same_recipient_twice_is_one() -> None:
+    again = b"RCPT TO:<bob@example.com>\r\nDATA\r\n"
+
+    done = talk([ENVELOPE.replace(b"DATA\r\n", again) + b".\r\n"])
+
+    assert [envelope.recipients for envelope, _ in done.messages] == [
+        (Address("bob", "example.com"),)
+    ]
+
+
+REFUSED = {
+    "too large": (b"x" * 60 + b"\r\n", 17, "552 5.3.4"),
+    "bare cr": (b"a\rb\r\n", 1, "550 5.6.0"),
+    "long line": (b"x" * 81 + b"\r\n", 1, "550 5.6.0"),
+}
+
+
+@pytest.mark.parametrize(("line", "times", "reply"), REFUSED.values(), ids=REFUSED)
+def test_content_that_is_refused_is_read_to_its_end_and_the_session_goes_on(
+    line: bytes, times: int, reply: str
+) -> None:
+    done = talk([ENVELOPE + line * times + b".\r\n" + ENVELOPE + b"ok\r\n.\r\n"])
+
+    assert done.replies[-6 - 6].startswith(reply)
+    assert done.abandoned == 1
+    assert [content for _, content in done.messages] == [b"ok\n"]
+
+
+def test_too_many_errors_end_the_session() -> None:
+    done = talk([b"FOO\r\n" * 10])
+
+    assert done.codes == [220, 500, 500, 500, 500, 500, 421]
+    assert done.closed
+
+
+def test_too_many_commands_without_a_message_end_the_session() -> None:
+    done = talk([b"NOOP\r\n" * 5], SessionLimits(commands=3))
+
+    assert done.codes == [220, 250, 250, 250, 421]
+    assert done.closed
+
+
+def test_a_command_line_that_is_too_long_is_refused_once_and_the_next_one_is_read() -> None:
+    assert talk([b"NOOP " + b"x" * 500 + b"\r\nNOOP\r\n"]).codes == [220, 500, 250]
+    assert talk([b"NOOP " + b"x" * 193 + b"\r\n"]).codes == [220, 250]
+    assert talk([b"NOOP " + b"x" * 194 + b"\r\n"]).codes == [220, 500]
+
+
+@pytest.mark.parametrize(
+    "line", [b"BDAT 10 LAST\r\n", b"GET / HTTP/1.1\r\n", b"POST / HTTP/1.1\r\n"]
+)
+def test_what_can_only_go_wrong_closes_the_connection(line: bytes) -> None:
+    done = talk([line + ENVELOPE])
+
+    assert done.codes == [220, 502]
+    assert done.closed
+
+
+def test_a_verdict_other_than_250_is_passed_on_and_the_session_goes_on() -> None:
+    done = talk([ENVELOPE + b".\r\nNOOP\r\n"], verdict=Reply(451, "4.3.0", "later"))
+
+    assert done.replies[-2:] == ["451 4.3.0 later", "250 2.0.0 ok"]
+
+
+def test_a_farewell_waits_for_the_message_and_for_nothing_behind_it() -> None:
+    session = Session("mail.example", lambda _: True, LIMITS)
+    session.receive(ENVELOPE + b"text\r\n.\r\nNOOP\r\nNOOP\r\n")
+    session.take_replies()
+
+    assert session.finish(Reply(421, "4.3.2", "end")) == []
+    assert session.answer(STORED) == [Closed()]
+    assert session.take_replies() == b"250 2.0.0 stored\r\n421 4.3.2 end\r\n"
+    assert session.receive(b"NOOP\r\n") == []
+    assert session.take_replies() == b""
+
+
+MALFORMED_ENDS = [
+    b"\n.\n", b"\n.\r\n", b"\r\n.\n", b"\r.\r", b"\r.\r\n", b"\r\n.\r", b"\n.\r", b"\r.\n",
+    b"\r\n\x00.\r\n", b"\r\n.\x00\r\n", b"\r\n.\r\r\n", b"\r\r\n.\r\r\n", b"\r\n .\r\n", b"\r\n. \r\n",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("before", [b"", b"text", b"text\r\n\r\n"], ids=repr)
+@pytest.mark.parametrize("end", MALFORMED_ENDS, ids=repr)
+def test_nothing_but_crlf_dot_crlf_ends_a_message(before: bytes, end: bytes) -> None:
+    smuggled = (
+        b"MAIL FROM:<evil@x.org>\r\nRCPT TO:<bob@example.com>\r\nDATA\r\nevil\r\n.\r\nQUIT\r\n"
+    )
+
+    done = talk([ENVELOPE + before + end + smuggled])
+
+    # One message of both parts, or one refusal: never a second MAIL.
+    assert len(done.codes) == len([220, 250, 250, 250, 354, 250, 221])
+    assert [envelope.sender for envelope, _ in done.messages] in ([], [Address("a", "x.org")])
+    assert len(done.messages) + done.abandoned == 1
+
+
+lines = st.sampled_from([
+    b"EHLO me\r\n", b"HELO me\n", b"MAIL FROM:<a@x>\r\n", b"RCPT TO:<bob@example.com>\r\n", b"RCPT TO:<x@y>\r\n",
+    b"DATA\r\n", b".\r\n", b"text\r\n", b"..\r\n", b"RSET\r\n", b"NOOP\r\n", b"\r", b"\n", b"x" * 90, b"BDAT 3\r\n",
+    b"QUIT\r\n",
+])  # fmt: skip
+streams = st.lists(st.one_of(lines, st.binary(max_size=8)), max_size=25).map(b"".join)
+
+
+@given(streams, st.lists(st.integers(0, 400), max_size=20))
+def test_however_a_session_is_cut_replies_and_messages_are_the_same(
+    stream: bytes, cuts: list[int]
+) -> None:
+    bounds = [0, *sorted({cut for cut in cuts if cut < len(stream)}), len(stream)]
+    pieces = [stream[a:b] for a, b in itertools.pairwise(bounds)]
+
+    assert talk(pieces) == talk([stream])
+
+
+@given(st.lists(st.binary(max_size=300), max_size=10))
+def test_no_bytes_make_a_session_raise(chunks: list[bytes]) -> None:
+    done = talk(chunks)
+
+    assert set(done.codes) <= {220, 500, 421, 502}
