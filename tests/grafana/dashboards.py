@@ -1,0 +1,55 @@
+"""The committed dashboards, taken apart."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "grafana/dashboards"
+DASHBOARDS: dict[str, dict[str, Any]] = {
+    path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """An expression of a panel."""
+
+    dashboard: str
+    panel: dict[str, Any]
+    target: dict[str, Any]
+
+    @property
+    def expression(self) -> str:
+        text: str = self.target["expr"]
+        return text
+
+    def __str__(self) -> str:
+        return f"{self.dashboard}: {self.panel['title']} {self.target['refId']}"
+
+
+def panels(dashboard: str) -> list[dict[str, Any]]:
+    """A dashboard's panels, without the headings of its rows."""
+    return [panel for panel in DASHBOARDS[dashboard]["panels"] if panel["type"] != "row"]
+
+
+def queries() -> list[Asked]:
+    return list(_queries())
+
+
+def annotations() -> list[tuple[str, str]]:
+    """Each annotation's dashboard and expression."""
+    return [
+        (name, annotation["target"]["expr"])
+        for name, dashboard in DASHBOARDS.items()
+        for annotation in dashboard["annotations"]["list"]
+    ]
+
+
+def _queries() -> Iterator[Asked]:
+    for name in DASHBOARDS:
+        for panel in panels(name):
+            for target in panel["targets"]:
+                yield Asked(name, panel, target)

@@ -1,0 +1,78 @@
+"""What is written in several files agrees: provisioning, Prometheus' configuration, and the compose file."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.grafana.dashboards import DASHBOARDS, FOLDER, ROOT
+
+
+def read(path: str) -> Any:
+    return yaml.safe_load((ROOT / path).read_text())
+
+
+def data_source() -> dict[str, Any]:
+    (found,) = read("grafana/provisioning/datasources/prometheus.yml")["datasources"]
+    assert isinstance(found, dict)
+    return found
+
+
+def mounts(service: str) -> dict[str, str]:
+    """Where a service of the compose file finds the files of this project."""
+    volumes = read("docker-compose.yml")["services"][service]["volumes"]
+    return {text.split(":")[1]: text.split(":")[0] for text in volumes if text.startswith("./")}
+
+
+def test_the_rate_interval_is_made_of_the_real_scrape_interval() -> None:
+    for name in ("prometheus.yml", "prometheus-fleet.yml"):
+        configuration = read(f"prometheus/{name}")
+
+        assert (
+            data_source()["jsonData"]["timeInterval"] == configuration["global"]["scrape_interval"]
+        )
+        assert all("scrape_interval" not in job for job in configuration["scrape_configs"])
+
+
+def test_the_data_source_is_the_prometheus_of_the_compose_file() -> None:
+    source = data_source()
+
+    assert (source["uid"], source["type"], source["isDefault"]) == (
+        "prometheus",
+        "prometheus",
+        True,
+    )
+    assert source["url"] == "http://prometheus:9090"
+    assert "prometheus" in read("docker-compose.yml")["services"]
+
+
+def test_the_dashboards_are_where_the_provider_looks_and_the_overview_is_home() -> None:
+    (provider,) = read("grafana/provisioning/dashboards/smtpstatus.yml")["providers"]
+    mounted = mounts("grafana")
+    home = Path(
+        read("docker-compose.yml")["services"]["grafana"]["environment"][
+            "GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"
+        ]
+    )
+
+    assert mounted["/etc/grafana/provisioning"] == "./grafana/provisioning"
+    assert mounted[provider["options"]["path"]] == "./grafana/dashboards"
+    assert home.parent == Path(provider["options"]["path"])
+    assert DASHBOARDS[home.stem]["uid"] == "smtpstatus-overview"
+    assert (FOLDER / home.name).exists()
+    assert provider["updateIntervalSeconds"] > 10
+
+
+def test_prometheus_finds_its_configuration_and_its_rules() -> None:
+    mounted = mounts("prometheus")
+
+    assert mounted["/etc/prometheus/prometheus.yml"] == "./prometheus/prometheus.yml"
+    assert mounted["/etc/prometheus/rules"] == "./prometheus/rules"
+    assert read("prometheus/prometheus.yml")["rule_files"] == ["rules/*.yml"]
+
+
+def test_the_exporter_lets_the_control_dashboard_write_from_the_published_grafana() -> None:
+    origins = read("deploy/compose/exporter.yml")["api"]["cors_origins"]
+    (published,) = read("docker-compose.yml")["services"]["grafana"]["ports"]
+
+    assert f"http://{published.rsplit(':', 1)[0]}" in origins
