@@ -193,4 +193,5 @@ def _state(installed: Installed, scrape: Scrape) -> dict[str, Any]:
 
 
 def _probe(entry: Entry) -> dict[str, Any]:
-    return asdict(entry) | {"up": entry.error is None}
+    known = {key: value for key, value in asdict(entry).items() if value is not None}
+    return {"up": entry.error is None, **known}

@@ -16,7 +16,7 @@ STATE: dict[str, Any] = {
     "dialect": "v0",
     "labels": {"site": "eu"},
     "can_switch": True,
-    "transforms_changed": None,
+    "transforms_changed": 1767225600.0,
     "last_probes": "/api/v1/targets/mail-1/probes",
 }
 TRANSFORMS = {"target": TARGET, "enabled": True}
@@ -26,8 +26,6 @@ PROBES = {
         {
             "at": 1767225600.0,
             "up": True,
-            "error": None,
-            "reason": None,
             "seconds": 0.0007,
             "datagrams_sent": 4,
             "retransmissions": 0,

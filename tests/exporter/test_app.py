@@ -1,0 +1,218 @@
+import json
+from typing import Any
+
+import pytest
+
+from exporter.service import Service
+from tests.exporter.running import AUTHORIZED, Exporter, MailServer, Start, one_target
+
+ORIGIN = "http://grafana.example:3000"
+GET_ROUTES = [
+    "/", "/metrics", "/probe?target=mail-1", "/sd", "/docs", "/openapi.json", "/-/healthy", "/-/ready",
+    "/api/v1/targets", "/api/v1/targets/mail-1", "/api/v1/targets/mail-1/transforms",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", GET_ROUTES)
+async def test_head_has_the_headers_of_get_and_no_body(exporter: Exporter, path: str) -> None:
+    get = await exporter.http.get(path)
+    head = await exporter.http.head(path)
+
+    assert (head.status_code, head.content) == (get.status_code, b"") == (200, b"")
+    assert head.headers["content-type"] == get.headers["content-type"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/nowhere", 404),
+        ("GET", "/metrics/", 404),
+        ("POST", "/metrics", 405),
+        ("GET", "/-/reload", 405),
+        ("DELETE", "/api/v1/targets/mail-1/transforms", 405),
+        ("POST", "/api/v1/targets/mail-1/transforms", 405),
+        ("OPTIONS", "/api/v1/targets", 405),
+    ],
+)
+async def test_what_is_not_there_is_a_problem_document(
+    exporter: Exporter, method: str, path: str, status: int
+) -> None:
+    answer = await exporter.http.request(method, path)
+
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert set(answer.json()) == {"type", "title", "status", "detail"}
+    assert ("allow" in answer.headers) is (status == 405)
+
+
+async def test_a_defect_is_a_problem_document_that_tells_nothing_of_the_inside(
+    exporter: Exporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: Service) -> None:
+        raise RuntimeError("the inside")
+
+    monkeypatch.setattr(Service, "installed", property(broken), raising=False)
+    answer = await exporter.http.get("/metrics")
+
+    assert answer.status_code == 500
+    assert "inside" not in answer.text
+    assert answer.json()["detail"] == "the exporter failed; its log says why"
+
+
+async def test_ready_follows_the_service_and_healthy_does_not(exporter: Exporter) -> None:
+    assert (await exporter.http.get("/-/ready")).status_code == 200
+    exporter.service.ready = False
+
+    assert (await exporter.http.get("/-/ready")).status_code == 503
+    assert (await exporter.http.get("/-/healthy")).status_code == 200
+
+
+async def test_reload_takes_the_whole_configuration_or_keeps_the_old_one(
+    exporter: Exporter, mail_server: MailServer
+) -> None:
+    sample = exporter.service.own.registry.get_sample_value
+    good = one_target(mail_server).replace("mail-1", "mail-2")
+    exporter.path.write_text(good.replace("labels", "lables"))
+    refused = await exporter.http.post("/-/reload")
+
+    assert refused.status_code == 500
+    assert (
+        "config.yml:6: targets[0].lables: unknown key; did you mean labels?"
+        in (refused.json()["detail"])
+    )
+    assert sample("smtpstatus_exporter_config_last_reload_successful") == 0
+    assert (await exporter.http.get("/probe?target=mail-1")).status_code == 200
+
+    exporter.path.write_text(good)
+    assert (await exporter.http.post("/-/reload")).status_code == 200
+
+    assert (await exporter.http.get("/probe?target=mail-1")).status_code == 404
+    assert (await exporter.http.get("/probe?target=mail-2")).status_code == 200
+    assert sample("smtpstatus_exporter_config_last_reload_successful") == 1
+    assert sample("smtpstatus_exporter_config_reloads_total") == 2
+    assert sample("smtpstatus_exporter_config_reload_failures_total") == 1
+    assert (sample("smtpstatus_exporter_config_last_reload_success_timestamp_seconds") or 0) > 1e9
+
+
+async def test_without_origins_no_other_page_may_use_the_api(exporter: Exporter) -> None:
+    asked = {"Origin": ORIGIN, "Access-Control-Request-Method": "PUT"}
+    preflight = await exporter.http.options("/api/v1/targets/mail-1/transforms", headers=asked)
+    read = await exporter.http.get("/api/v1/targets", headers={"Origin": ORIGIN})
+
+    for answer in (preflight, read):
+        assert not [name for name in answer.headers if name.startswith("access-control")]
+
+
+async def test_a_listed_origin_may_send_what_grafana_sends(
+    start: Start, mail_server: MailServer
+) -> None:
+    exporter = await start(
+        one_target(mail_server).replace("api: {", f"api: {{cors_origins: ['{ORIGIN}'], ")
+    )
+    path = "/api/v1/targets/mail-1/transforms"
+    headers = "authorization,content-type,x-grafana-action,x-grafana-device-id"
+    preflight = await exporter.http.options(
+        path,
+        headers={
+            "Origin": ORIGIN,
+            "Access-Control-Request-Method": "PUT",
+            "Access-Control-Request-Headers": headers,
+        },
+    )
+    written = await exporter.http.put(
+        path, json={"enabled": False}, headers=AUTHORIZED | {"Origin": ORIGIN}
+    )
+    foreign = await exporter.http.get(path, headers={"Origin": "http://evil.example"})
+
+    assert preflight.status_code == 204
+    assert preflight.headers["access-control-allow-headers"].split(", ") == headers.split(",")
+    assert "PUT" in preflight.headers["access-control-allow-methods"]
+    for answer in (preflight, written):
+        assert answer.headers["access-control-allow-origin"] == ORIGIN
+    assert written.json()["enabled"] is False
+    assert "access-control-allow-origin" not in foreign.headers
+    for answer in (preflight, written, foreign):
+        assert "Origin" in answer.headers["vary"]
+    elsewhere = await exporter.http.get("/metrics", headers={"Origin": ORIGIN})
+    assert "access-control-allow-origin" not in elsewhere.headers
+
+
+async def test_the_description_names_every_route_and_its_examples_are_what_comes(
+    exporter: Exporter,
+) -> None:
+    description = (await exporter.http.get("/openapi.json")).json()
+
+    assert set(description["paths"]) == {
+        "/metrics",
+        "/probe",
+        "/sd",
+        "/api/v1/targets",
+        "/api/v1/targets/{name}",
+        "/api/v1/targets/{name}/probes",
+        "/api/v1/targets/{name}/transforms",
+        "/-/healthy",
+        "/-/ready",
+        "/-/reload",
+    }
+    for path, operations in description["paths"].items():
+        for method, operation in operations.items():
+            await _replay(exporter, path, method, operation)
+
+
+async def _replay(exporter: Exporter, path: str, method: str, operation: dict[str, Any]) -> None:
+    """Ask with the examples of the request, and compare with the example of the good answer."""
+    parameters = {
+        parameter["name"]: parameter["schema"]["examples"][0]
+        for parameter in operation.get("parameters", [])
+        if parameter["name"] != "debug"
+    }
+    body = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
+    answer = await exporter.http.request(
+        method,
+        path.format(**parameters),
+        params={key: value for key, value in parameters.items() if f"{{{key}}}" not in path},
+        json=body.get("example"),
+        headers=AUTHORIZED if "security" in operation else {},
+    )
+    (media, content), *_ = operation["responses"]["200"]["content"].items()
+
+    assert answer.status_code == 200, (path, method, answer.text)
+    assert answer.headers["content-type"].partition(";")[0] == media
+    if media == "application/json":
+        assert _shape(answer.json()) == _shape(content["example"])
+    else:
+        assert content["example"].split("{")[0].split(" ")[0] in answer.text
+
+
+def _shape(document: Any) -> Any:
+    """Keys and types: numbers, and the null that a number may be, count as one."""
+    if isinstance(document, dict):
+        return {key: _shape(value) for key, value in document.items()}
+    if isinstance(document, list):
+        return [_shape(item) for item in document[:1]]
+    return {bool: "flag", str: "text"}.get(type(document), "number")
+
+
+async def test_the_examples_of_errors_are_problem_documents(exporter: Exporter) -> None:
+    description = (await exporter.http.get("/openapi.json")).json()
+    problem = description["components"]["schemas"]["Problem"]
+
+    assert set(description["components"]["schemas"]) == {"Problem"}
+    for operations in description["paths"].values():
+        for operation in operations.values():
+            for status, response in operation["responses"].items():
+                if status != "200":
+                    example = response["content"]["application/problem+json"]["example"]
+                    assert set(problem["required"]) <= set(example) <= set(problem["properties"])
+                    assert example["status"] == int(status)
+
+
+async def test_the_description_for_people_needs_nothing_from_outside(exporter: Exporter) -> None:
+    answer = await exporter.http.get("/docs")
+
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert "PUT /api/v1/targets/{name}/transforms" in answer.text
+    assert "https://" not in answer.text
+    assert "src=" not in answer.text
+    assert json.dumps("mail-1") in answer.text.replace("&quot;", '"')
