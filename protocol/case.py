@@ -31,7 +31,7 @@ class Wanted:
     """Whose value an answer "done" carries."""
     value: Value | None = None
     blank: bool = False
-    """Whether every byte of the result must be zero."""
+    """Whether an error may have no byte in its result but zeros."""
 
     def fault(self, datagram: bytes, dialect: Dialect) -> str | None:
         """What is wrong with an answer, or None."""
@@ -48,7 +48,7 @@ class Wanted:
             return f"the RID is {response.identifier}"
         if self.value is not None and value != self.value:
             return f"the value is {value}"
-        if self.blank and any(response.result):
+        if self.blank and response.status is not Status.DONE and any(response.result):
             return "an error carries a number"
         return None
 
@@ -58,12 +58,15 @@ class Wanted:
 
     def __str__(self) -> str:
         words = [status.value for status in Status if status in self.statuses]
+        if len(words) == len(Status):
+            words = ["an error"]
         words += ["silence"] if self.silence else []
         text = " or ".join(words)
         if self.command:
             text += f", {self.command.value.replace('_', ' ')}"
         if self.value is not None:
             text += f" = {self.value}"
+        text += ", RES zero" if self.blank else ""
         return text if self.identifier is None else f"{text}, RID {self.identifier}"
 
 

@@ -20,11 +20,8 @@ from protocol.errors import BadResponse, DatagramError
 from protocol.message import Request, Response, Value
 from protocol.token import Token
 
-_MOMENT = 0.05
-"""Seconds in which an answer may come later than that to a request sent behind it."""
-
-_RATION_PAUSE = 1.0
-"""Seconds between two attempts to be told an error."""
+_MOMENT = 0.02
+"""Seconds, and two round trips more, by which an answer may come later than that to a request sent behind it."""
 
 _ATTEMPTS = 6
 _PATIENCE = 2
@@ -65,7 +62,11 @@ class Stopped(Exception):
 
 
 class Examination:
-    """One server examined over sockets of its own. `waiting` is told of every pause before it begins."""
+    """One server examined over sockets of its own.
+
+    `timeout` seconds without an answer to a good request mean that it has stopped. An error that does not come is
+    asked for again after `pause` seconds; `waiting` is told of that before.
+    """
 
     def __init__(
         self,
@@ -74,12 +75,15 @@ class Examination:
         dialect: Dialect,
         timeout: float,
         waiting: Callable[[Case], None] = lambda case: None,
+        pause: float = 1.0,
     ) -> None:
         self._address = address
         self._token = token
         self._dialect = dialect
         self._timeout = timeout
         self._waiting = waiting
+        self._pause = pause
+        self._moment = _MOMENT
         self._unanswered = 0
         """Errors that were wanted and did not come, in a row."""
 
@@ -160,7 +164,7 @@ class Examination:
             for step in waiting.values():
                 _transmit(examined, step.sent)
             self._await_turn()
-            while waiting and (got := _receive(examined, _MOMENT)):
+            while waiting and (got := _receive(examined, self._moment)):
                 identifier = int.from_bytes(got[place])
                 answered = waiting.pop(identifier, None)
                 if answered is None:
@@ -186,7 +190,7 @@ class Examination:
                 return
             _transmit(examined, echoed)
             self._await_turn()
-            answers = self._collect(examined, _MOMENT)
+            answers = self._collect(examined, self._moment)
             if not answers:
                 return
         yield Shortfall(
@@ -206,17 +210,19 @@ class Examination:
 
     def _answers(self, case: Case, step: Step, examined: socket.socket) -> list[bytes]:
         """All answers to one datagram; where one is wanted, it is sent again until one comes."""
+        rationed = Status.DONE not in step.wanted.statuses or len(step.wanted.statuses) > 1
         patient = not step.wanted.silence and self._unanswered < _PATIENCE
-        pauses = [_MOMENT] + [_RATION_PAUSE] * (_ATTEMPTS - 1 if patient else 0)
-        for attempt, pause in enumerate(pauses):
+        attempts = _ATTEMPTS if patient else 1
+        for attempt in range(attempts):
             if attempt:
                 self._waiting(case)
             _transmit(examined, step.sent)
             self._await_turn()
-            if answers := self._collect(examined, pause, linger=case.once):
-                self._unanswered = 0
-                return answers
-        self._unanswered += not step.wanted.silence
+            seconds = self._pause if attempt else self._moment
+            if answers := self._collect(examined, seconds, linger=case.once):
+                self._unanswered *= not rationed
+                return answers[:1] if attempt else answers
+        self._unanswered += rationed and not step.wanted.silence
         return []
 
     def _collect(
@@ -238,8 +244,10 @@ class Examination:
         good = Request(0, self._token.octets, code).encode(self._dialect)
         with self._socket() as witness:
             for _ in range(_ATTEMPTS):
+                sent_at = monotonic()
                 _transmit(witness, good)
                 if (answer := _receive(witness, self._timeout / _ATTEMPTS)) is not None:
+                    self._moment = _MOMENT + 2 * (monotonic() - sent_at)
                     return answer
         raise Stopped
 

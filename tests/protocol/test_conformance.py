@@ -1,0 +1,428 @@
+"""The table of cases against good servers of every dialect, and against servers each of which is broken in one way."""
+
+import asyncio
+from collections.abc import Callable
+from itertools import count
+
+import pytest
+
+from protocol.conformance import cases
+from protocol.dialect import WRITES, Command, Dialect, Status
+from protocol.dialects import DIALECTS, V0
+from protocol.examination import Examination, Finding, Verdict
+from protocol.message import Response, Value
+from protocol.server import Ration, respond, serve
+from protocol.token import Token
+from tests.udp import Source, hearing, lying
+
+TOKEN = Token(b"secretpa")
+AMPLE = 150
+"""A ration of errors with which an examination need not wait."""
+
+dialects = pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS.keys())
+
+
+class Counters:
+    """An application that counts what it is asked, and has a switch."""
+
+    def __init__(self, enabled: bool = True) -> None:
+        self.enabled = enabled
+        self.asked: list[Command] = []
+
+    def answer(self, command: Command) -> Value:
+        self.asked.append(command)
+        if command in WRITES:
+            self.enabled = command is Command.ENABLE_TRANSFORMS
+        if command in (Command.CONNECTIONS, Command.TRANSFERRED_BYTES):
+            return len(self.asked) + 1
+        return 1 if command.endswith(("_total", "_connections")) else self.enabled
+
+
+def token(dialect: Dialect) -> Token:
+    return Token(TOKEN.octets[: dialect.token_length])
+
+
+async def examine(
+    port: int, dialect: Dialect = V0, *, write: bool = True, timeout: float = 2, pause: float = 1
+) -> list[Finding]:
+    examination = Examination(("127.0.0.1", port), token(dialect), dialect, timeout, pause=pause)
+    table = cases(dialect, token(dialect), write=write)
+    return await asyncio.to_thread(lambda: list(examination.run(table)))
+
+
+def not_passed(findings: list[Finding]) -> set[str]:
+    return {finding.case.name for finding in findings if finding.verdict is not Verdict.PASSED}
+
+
+@dialects
+async def test_our_own_server_passes_in_every_dialect(dialect: Dialect) -> None:
+    application = Counters()
+    async with serve(
+        "127.0.0.1", 0, token(dialect), application.answer, dialect, Ration(AMPLE)
+    ) as endpoint:
+        findings = await examine(endpoint.port, dialect)
+
+    assert not_passed(findings) == set()
+    assert set(application.asked) >= set(dialect.reads)
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+async def test_the_switch_is_tried_and_put_back_as_it_was(enabled: bool) -> None:
+    application = Counters(enabled)
+    async with serve("127.0.0.1", 0, TOKEN, application.answer, V0, Ration(AMPLE)) as endpoint:
+        findings = await examine(endpoint.port)
+
+    assert not_passed(findings) == set()
+    assert {Command.ENABLE_TRANSFORMS, Command.DISABLE_TRANSFORMS} <= set(application.asked)
+    assert application.enabled is enabled
+
+
+@dialects
+async def test_nothing_is_written_unless_it_is_asked_for(dialect: Dialect) -> None:
+    application = Counters()
+    async with serve(
+        "127.0.0.1", 0, token(dialect), application.answer, dialect, Ration(AMPLE)
+    ) as endpoint:
+        await examine(endpoint.port, dialect, write=False)
+
+    assert not WRITES & set(application.asked)
+
+
+@dialects
+def test_no_datagram_of_the_table_could_write_even_if_its_faults_were_ignored(
+    dialect: Dialect,
+) -> None:
+    writes = {bytes([dialect.operations[c].code]) for c in WRITES & dialect.operations.keys()}
+    sent = [step.sent for case in cases(dialect, token(dialect)) for step in case.steps]
+
+    assert not writes & {datagram[dialect.command.span] for datagram in sent}
+
+
+def test_the_table_has_every_command_every_status_and_every_size() -> None:
+    table = cases(V0, TOKEN, write=True)
+    steps = [step for case in table for step in case.steps]
+
+    assert {step.wanted.command for step in steps} >= set(V0.operations)
+    told = {
+        status
+        for step in steps
+        if len(step.wanted.statuses) == 1
+        for status in step.wanted.statuses
+    }
+    assert told == set(V0.status_codes) - {Status.SERVER_FAILURE}
+    assert {len(step.sent) for step in steps} >= {*range(65), 1400}
+    assert len({case.name for case in table}) == len(table)
+
+
+async def test_an_examination_waits_for_the_ration_of_errors() -> None:
+    told: list[str] = []
+    async with serve("127.0.0.1", 0, TOKEN, Counters().answer, V0, Ration(2, 2)) as endpoint:
+        examination = Examination(
+            ("127.0.0.1", endpoint.port), TOKEN, V0, 2, lambda case: told.append(case.name)
+        )
+        table = [case for case in cases(V0, TOKEN) if case.name == "a wrong token is told"]
+        findings = await asyncio.to_thread(lambda: list(examination.run(table)))
+
+    assert not_passed(findings) == set()
+    assert "a wrong token is told" in told
+
+
+class Server:
+    """A good server, whose parts the broken ones replace."""
+
+    def __init__(self) -> None:
+        self.application = Counters()
+        self.ration = Ration(AMPLE, per_second=0)
+
+    def __call__(self, datagram: bytes) -> list[bytes]:
+        response = self.respond(datagram)
+        if response is None:
+            return []
+        if response.status is not Status.DONE and not self.ration.allows("", 0):
+            return []
+        return [self.encode(response)]
+
+    def respond(self, datagram: bytes) -> Response | None:
+        return respond(datagram, TOKEN, self.application.answer)
+
+    def encode(self, response: Response) -> bytes:
+        return response.encode()
+
+
+class EndlessLoop(Server):
+    def __init__(self) -> None:
+        super().__init__()
+        self.ration = Ration(10**9)
+
+
+class CompletesShortDatagrams(Server):
+    """Reads into a buffer that it never clears."""
+
+    buffer = bytes(14)
+
+    def respond(self, datagram: bytes) -> Response | None:
+        if len(datagram) > 14 or not datagram.startswith(V0.signature):
+            return super().respond(datagram)
+        self.buffer = datagram + self.buffer[len(datagram) :]
+        return super().respond(self.buffer)
+
+
+class AnswersShortDatagramsWithTheLastAnswer(Server):
+    last = Response(0, Status.DONE)
+
+    def respond(self, datagram: bytes) -> Response | None:
+        if 2 <= len(datagram) < 14 and datagram.startswith(V0.signature):
+            return self.last
+        response = super().respond(datagram)
+        self.last = response or self.last
+        return response
+
+
+class LeaksTheLastNumberInErrors(Server):
+    last = bytes(8)
+
+    def encode(self, response: Response) -> bytes:
+        if response.status is Status.DONE:
+            self.last = response.result
+        return response.encode()[:6] + self.last
+
+
+class AnswersTheIdentifierZero(Server):
+    def encode(self, response: Response) -> bytes:
+        return Response(0, response.status, response.result).encode()
+
+
+class AnswersErrorsWithoutTheIdentifier(Server):
+    def encode(self, response: Response) -> bytes:
+        good = response.status is Status.DONE
+        return Response(
+            (good and response.identifier) or 0, response.status, response.result
+        ).encode()
+
+
+class LittleEndian(Server):
+    def encode(self, response: Response) -> bytes:
+        return response.encode()[:6] + response.result[::-1]
+
+
+class AnswersForeignSignatures(Server):
+    def respond(self, datagram: bytes) -> Response | None:
+        return super().respond(V0.signature + datagram[2:])
+
+
+class LooksAtTheTokenBeforeTheVersion(Server):
+    def respond(self, datagram: bytes) -> Response | None:
+        if len(datagram) == 14 and datagram[5:13] != TOKEN.octets:
+            return super().respond(datagram[:2] + V0.header[2:] + datagram[3:])
+        return super().respond(datagram)
+
+
+class LooksAtTheCommandBeforeTheToken(Server):
+    def respond(self, datagram: bytes) -> Response | None:
+        if len(datagram) == 14 and datagram.startswith(V0.header) and datagram[13] > 5:
+            return super().respond(datagram[:5] + TOKEN.octets + datagram[13:])
+        return super().respond(datagram)
+
+
+class SaysDoneInsteadOfTheState(Server):
+    """Answers every switch with zeros, which says on."""
+
+    def respond(self, datagram: bytes) -> Response | None:
+        response = super().respond(datagram)
+        if response and datagram[13:] in (b"\4", b"\5"):
+            return Response(response.identifier, response.status)
+        return response
+
+
+class TakesOnForOff(Server):
+    def respond(self, datagram: bytes) -> Response | None:
+        response = super().respond(datagram)
+        if response and datagram[13:] in (b"\3", b"\4", b"\5"):
+            return Response(
+                response.identifier, response.status, (1 - response.result[7]).to_bytes(8)
+            )
+        return response
+
+
+class ForgetsTheSwitch(Server):
+    def respond(self, datagram: bytes) -> Response | None:
+        response = super().respond(datagram)
+        self.application.enabled = True
+        return response
+
+
+class CountsDown(Server):
+    def __init__(self) -> None:
+        super().__init__()
+        self.left = count(10**6, -1)
+
+    def respond(self, datagram: bytes) -> Response | None:
+        response = super().respond(datagram)
+        if response and response.status is Status.DONE and datagram[13:] == b"\2":
+            return Response(response.identifier, response.status, next(self.left).to_bytes(8))
+        return response
+
+
+class HasMoreConnectionsOpenThanEver(Server):
+    def respond(self, datagram: bytes) -> Response | None:
+        response = super().respond(datagram)
+        if response and response.status is Status.DONE and datagram[13:] == b"\1":
+            return Response(response.identifier, response.status, (10**6).to_bytes(8))
+        return response
+
+
+class ComparesHalfTheToken(Server):
+    def respond(self, datagram: bytes) -> Response | None:
+        if datagram[5:9] == TOKEN.octets[:4]:
+            return super().respond(datagram[:5] + TOKEN.octets + datagram[13:])
+        return super().respond(datagram)
+
+
+class AnswersEverythingTwice(Server):
+    def __call__(self, datagram: bytes) -> list[bytes]:
+        return 2 * super().__call__(datagram)
+
+
+class IgnoresTheVersion(Server):
+    def respond(self, datagram: bytes) -> Response | None:
+        known = datagram.startswith(V0.signature) and len(datagram) == 14
+        return super().respond(V0.header + datagram[3:] if known else datagram)
+
+
+class CutsLongDatagrams(Server):
+    def respond(self, datagram: bytes) -> Response | None:
+        return super().respond(datagram[:14])
+
+
+class TellsNoErrors(Server):
+    def respond(self, datagram: bytes) -> Response | None:
+        response = super().respond(datagram)
+        return response if response and response.status is Status.DONE else None
+
+
+FOREIGN = "a foreign signature is not answered, whatever follows"
+NO_SIGNATURE = "a datagram without a whole signature is not answered"
+SHORT = "a short datagram is told, and not completed from the one before"
+LONG = "a long datagram is told"
+LONGEST = "a datagram of 1,400 bytes is told"
+LOOP = "its own answers sent back die out"
+FAULTS = "the first fault in the order is told"
+SWITCH = "the transforms are switched and read back"
+IDENTIFIER = "the RID comes back, whatever it is"
+ERROR_IDENTIFIER = "the RID comes back in errors"
+PARALLEL = "requests at once are all answered, in any order"
+PARALLEL_LATER = "requests are answered also to who has had his errors"
+WHOLE = "an error carries no number"
+VERSION = "a wrong version is told"
+TOKEN_FAULT = "a wrong token is told"
+ONCE = "a request gets one answer"
+ONCE_ERROR = "an error gets one answer"
+
+
+@pytest.mark.parametrize(
+    ("broken", "caught"),
+    [
+        (Server, set()),
+        (EndlessLoop, {LOOP}),
+        (CompletesShortDatagrams, {SHORT, FAULTS, ERROR_IDENTIFIER}),
+        (AnswersShortDatagramsWithTheLastAnswer, {SHORT, FAULTS, ERROR_IDENTIFIER}),
+        (LeaksTheLastNumberInErrors, {WHOLE}),
+        (
+            AnswersTheIdentifierZero,
+            {IDENTIFIER, ERROR_IDENTIFIER, PARALLEL, PARALLEL_LATER},
+        ),
+        (AnswersErrorsWithoutTheIdentifier, {ERROR_IDENTIFIER}),
+        (LittleEndian, {"numbers are in network byte order"}),
+        (AnswersForeignSignatures, {FOREIGN, NO_SIGNATURE}),
+        (LooksAtTheTokenBeforeTheVersion, {FAULTS}),
+        (LooksAtTheCommandBeforeTheToken, {FAULTS}),
+        (SaysDoneInsteadOfTheState, {SWITCH}),
+        (TakesOnForOff, {SWITCH}),
+        (ForgetsTheSwitch, {SWITCH}),
+        (CountsDown, {"counters only grow"}),
+        (HasMoreConnectionsOpenThanEver, {"no more connections are open than there have been"}),
+        (ComparesHalfTheToken, {TOKEN_FAULT}),
+        (AnswersEverythingTwice, {ONCE, ONCE_ERROR}),
+        (IgnoresTheVersion, {VERSION, FAULTS}),
+        (CutsLongDatagrams, {LONG, LONGEST, FAULTS}),
+    ],
+)
+async def test_a_broken_server_is_caught_by_the_right_case(
+    broken: Callable[[], Server], caught: set[str]
+) -> None:
+    async with lying(broken()) as port:
+        findings = await examine(port)
+
+    assert not_passed(findings) == caught
+
+
+async def test_errors_that_are_never_told_are_not_answered() -> None:
+    async with lying(TellsNoErrors()) as port:
+        findings = await examine(port, pause=0.01)
+
+    missing = {f.case.name for f in findings if f.verdict is Verdict.NOT_ANSWERED}
+    assert {TOKEN_FAULT, VERSION, SHORT, LONG, LOOP} <= missing
+    assert not [finding for finding in findings if finding.verdict is Verdict.FAILED]
+
+
+class DiesOfShortDatagrams(Server):
+    """Never to answer again, or, with `lives`, as soon as a supervisor has started it again."""
+
+    def __init__(self, missed: int) -> None:
+        super().__init__()
+        self.missed = missed
+        self.left = 0
+
+    def __call__(self, datagram: bytes) -> list[bytes]:
+        if datagram.startswith(V0.header) and len(datagram) < 5:
+            self.left = self.missed
+        self.left -= 1
+        return [] if self.left >= 0 else super().__call__(datagram)
+
+
+async def test_a_server_that_dies_fails_the_case_that_killed_it_and_the_rest_is_not_tried() -> (
+    None
+):
+    async with lying(DiesOfShortDatagrams(10**9)) as port:
+        findings = await examine(port, timeout=0.1)
+
+    verdicts = [finding.verdict for finding in findings]
+    killer = verdicts.index(Verdict.FAILED)
+    assert findings[killer].case.name == SHORT
+    assert findings[killer].shortfalls[0].text == "the server stopped answering"
+    assert set(verdicts[:killer]) == {Verdict.PASSED}
+    assert set(verdicts[killer + 1 :]) == {Verdict.NOT_ANSWERED}
+
+
+async def test_a_server_that_is_started_again_is_examined_further() -> None:
+    async with lying(DiesOfShortDatagrams(7)) as port:
+        findings = await examine(port, timeout=0.1)
+
+    assert SHORT in not_passed(findings)
+    assert LONG not in not_passed(findings)
+
+
+async def test_a_closed_port_is_told_at_once() -> None:
+    async with lying(Server()) as port:
+        pass
+    findings = await examine(port, timeout=60)
+
+    assert {finding.verdict for finding in findings[1:]} == {Verdict.NOT_ANSWERED}
+
+
+async def test_answers_in_another_order_are_taken() -> None:
+    """Every answer is held back until the next datagram comes."""
+    server = Server()
+    held: list[tuple[bytes, Source]] = []
+
+    def answer(datagram: bytes, source: Source) -> list[tuple[bytes, Source]]:
+        held.extend((reply, source) for reply in server(datagram))
+        if datagram[3:5] == bytes(2) or len(held) > 4:
+            answered, held[:] = held[::-1], []
+            return answered
+        return []
+
+    async with hearing(answer) as opened:
+        findings = await examine(opened.getsockname()[1])
+
+    assert not_passed(findings) == set()
