@@ -155,7 +155,7 @@ class Chain:
                 _check_code(program, process.returncode, errors)
             if source.tell() != message.size:
                 raise TransformFailed(FAILED, f"{program.name} did not read all its input")
-            if not output.seek(0, os.SEEK_END):
+            if not output.seek(0, os.SEEK_END) and message.size:
                 raise TransformFailed(FAILED, f"{program.name} wrote nothing")
         except BaseException:
             output.close()

@@ -1,0 +1,133 @@
+"""A mail server in the test's own event loop, to look inside; and a client of raw bytes."""
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from reference_server.connection import ServerLimits, Sessions
+from reference_server.delivery import Maildirs
+from reference_server.intake import Intake
+from reference_server.session import SessionLimits
+from reference_server.smtp import MailServer
+from reference_server.status import ServerStatus
+from reference_server.transform import Bounds, Chain, Program
+
+ENVELOPE = b"EHLO me.example\r\nMAIL FROM:<a@x.org>\r\nRCPT TO:<bob@example.com>\r\nDATA\r\n"
+MAIL = ENVELOPE + b"Subject: hi\r\n\r\nhello\r\n.\r\n"
+
+
+@dataclass
+class Inside:
+    server: MailServer
+    sessions: Sessions
+    status: ServerStatus
+    root: Path
+    port: int
+
+    def stored(self, user: str = "bob") -> list[bytes]:
+        return [file.read_bytes() for file in self.root.glob(f"{user}/new/*")]
+
+    def leftovers(self) -> list[Path]:
+        return [f for f in self.root.rglob("*") if f.is_file() and f.parent.name != "new"]
+
+
+@asynccontextmanager
+async def mail_server(
+    directory: Path,
+    *programs: str,
+    bounds: Bounds = Bounds(),  # noqa: B008  a frozen value
+    slots: int = 4,
+    session_limits: SessionLimits = SessionLimits(),  # noqa: B008
+    limits: ServerLimits = ServerLimits(),  # noqa: B008
+) -> AsyncIterator[Inside]:
+    root = directory / "mail"
+    root.mkdir()
+    status = ServerStatus()
+    path = os.environ["PATH"]
+    chain = Chain(bounds, {"PATH": path}, root)
+    argvs = [Program.parse(program, path) for program in programs]
+    intake = Intake("mail.example", status, Maildirs(root, "mail.example"), argvs, chain, slots)
+    sessions = Sessions(
+        "mail.example", frozenset({"example.com"}), status, intake, session_limits, limits
+    )
+    server = MailServer(sessions)
+    listening = socket.create_server(("127.0.0.1", 0))
+    await server.listen(listening)
+    try:
+        yield Inside(server, sessions, status, root, listening.getsockname()[1])
+    finally:
+        await server.stop(0.5)
+        intake.close()
+
+
+@dataclass
+class Client:
+    """Counts what it sends and what it receives."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    sent: int = 0
+    received: int = 0
+
+    async def send(self, octets: bytes) -> None:
+        self.writer.write(octets)
+        await self.writer.drain()
+        self.sent += len(octets)
+
+    async def code(self) -> int:
+        """The code of the next reply."""
+        async with asyncio.timeout(5):
+            while True:
+                line = await self.reader.readline()
+                self.received += len(line)
+                if line[3:4] != b"-":
+                    return int(line[:3] or b"0")
+
+    async def ask(self, octets: bytes) -> int:
+        await self.send(octets)
+        return await self.code()
+
+    async def rest(self) -> bytes:
+        """All that comes until the server closes."""
+        async with asyncio.timeout(5):
+            octets = await self.reader.read()
+        self.received += len(octets)
+        return octets
+
+    def reset(self) -> None:
+        """Leave with RST."""
+        linger = b"\x01\x00\x00\x00" + bytes(4)
+        self.writer.get_extra_info("socket").setsockopt(
+            socket.SOL_SOCKET, socket.SO_LINGER, linger
+        )
+        self.writer.transport.abort()
+
+
+@asynccontextmanager
+async def client(port: int) -> AsyncIterator[Client]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        yield Client(reader, writer)
+    finally:
+        writer.close()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for a condition, at most five seconds."""
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.002)
+
+
+async def quiet(work: Awaitable[object], seconds: float) -> bool:
+    """Whether `work` is not done within `seconds`."""
+    try:
+        async with asyncio.timeout(seconds):
+            await work
+    except TimeoutError:
+        return True
+    return False

@@ -1,0 +1,291 @@
+"""Sessions on real sockets: what is counted, and what ends them."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from reference_server.connection import ServerLimits
+from reference_server.session import SessionLimits
+from reference_server.transform import Bounds
+from tests.reference_server.inside import (
+    ENVELOPE,
+    MAIL,
+    Client,
+    Inside,
+    client,
+    mail_server,
+    until,
+)
+
+
+async def polite(c: Client) -> None:
+    await c.send(b"EHLO me\r\nQUIT\r\n")
+    await c.rest()
+
+
+async def with_mail(c: Client) -> None:
+    await c.send(MAIL + b"QUIT\r\nNOOP\r\nNOOP\r\n")
+    await c.rest()
+
+
+async def in_small_pieces(c: Client) -> None:
+    for start in range(0, len(MAIL), 7):
+        await c.send(MAIL[start : start + 7])
+    await c.send(b"QUIT\r\n")
+    await c.rest()
+
+
+async def half_closed(c: Client) -> None:
+    await c.send(MAIL)
+    c.writer.write_eof()
+    await c.rest()
+
+
+async def gone_in_data(c: Client) -> None:
+    await c.send(ENVELOPE + b"half a li")
+    c.writer.write_eof()
+    await c.rest()
+
+
+async def babbling(c: Client) -> None:
+    await c.send(b"\x00\xff\r\n" * 30)
+    await c.rest()
+
+
+async def mute(c: Client) -> None:
+    c.writer.write_eof()
+    await c.rest()
+
+
+KINDS = [polite, with_mail, in_small_pieces, half_closed, gone_in_data, babbling, mute]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+async def test_bytes_are_what_the_client_sent_and_received(
+    kind: Callable[[Client], Awaitable[None]], tmp_path: Path
+) -> None:
+    async with mail_server(tmp_path) as inside:
+        async with client(inside.port) as c:
+            await kind(c)
+        await until(lambda: inside.status.active_connections == 0)
+
+        assert (inside.status.received_bytes, inside.status.sent_bytes) == (c.sent, c.received)
+        assert inside.status.connections == 1
+
+
+async def test_connections_are_active_until_they_close_and_historic_for_ever(
+    tmp_path: Path,
+) -> None:
+    async with mail_server(tmp_path) as inside:
+        async with client(inside.port) as one, client(inside.port) as other:
+            await one.code()
+            await other.code()
+            assert (inside.status.connections, inside.status.active_connections) == (2, 2)
+            one.reset()
+            await until(lambda: inside.status.active_connections == 1)
+        await until(lambda: inside.status.active_connections == 0)
+
+        assert inside.status.connections == 2
+
+
+async def test_a_client_that_is_one_too_many_is_told_so_counted_and_closed(tmp_path: Path) -> None:
+    async with mail_server(tmp_path, limits=ServerLimits(connections_per_address=1)) as inside:
+        async with client(inside.port) as first:
+            assert await first.code() == 220
+            async with client(inside.port) as second:
+                await second.send(b"EHLO me\r\n")
+                assert (
+                    await second.rest() == b"421 4.7.0 too many connections, try again later\r\n"
+                )
+            await until(lambda: inside.status.active_connections == 1)
+            assert inside.status.connections == 2
+            assert inside.status.received_bytes == second.sent
+            assert inside.status.sent_bytes == first.received + second.received
+        await until(lambda: inside.status.active_connections == 0)
+        async with client(inside.port) as third:
+            assert await third.code() == 220
+
+
+async def test_thousands_of_ugly_connections_leave_no_active_one_and_no_task(
+    tmp_path: Path,
+) -> None:
+    dice = random.Random(1)
+    stream = MAIL + b"NOOP\r\n" + MAIL + b"QUIT\r\n"
+
+    async def ugly(inside: Inside, many: asyncio.Semaphore) -> None:
+        async with many, client(inside.port) as c:
+            if dice.random() < 0.8:
+                await c.send(stream[: dice.randrange(len(stream))])
+            if dice.random() < 0.3:
+                await c.code()
+            if dice.random() < 0.5:
+                c.reset()
+
+    async with mail_server(tmp_path, limits=ServerLimits(connections=30)) as inside:
+        many = asyncio.Semaphore(40)
+        await asyncio.gather(*(ugly(inside, many) for _ in range(1500)))
+        await until(lambda: inside.status.active_connections == 0 and not inside.sessions.tasks)
+
+        assert inside.sessions.connections == set()
+        assert inside.sessions.per_address == {}
+        assert inside.status.mails == len(inside.stored())
+        assert inside.leftovers() == []
+
+
+async def test_a_client_that_closes_its_sending_half_still_gets_its_answer(tmp_path: Path) -> None:
+    async with mail_server(tmp_path, "sh -c 'sleep 0.2; cat'") as inside:
+        async with client(inside.port) as c:
+            await c.send(MAIL + MAIL + b"QUIT\r\n")
+            c.writer.write_eof()
+            told = await c.rest()
+
+        assert told.count(b"250 2.0.0 stored") == 2
+        assert told.endswith(b"221 2.0.0 good-bye\r\n")
+        assert len(inside.stored()) == 2
+
+
+async def test_a_message_whose_client_is_gone_after_the_final_dot_is_stored(
+    tmp_path: Path,
+) -> None:
+    async with mail_server(tmp_path, "sh -c 'sleep 0.2; cat'") as inside:
+        async with client(inside.port) as c:
+            await c.send(MAIL)
+            await until(lambda: bool(inside.sessions.tasks))
+            c.reset()
+            await until(lambda: inside.status.active_connections == 0)
+        await until(lambda: inside.status.mails == 1)
+
+        assert len(inside.stored()) == 1
+
+
+async def test_a_silent_client_is_told_and_closed(tmp_path: Path) -> None:
+    async with mail_server(tmp_path, limits=ServerLimits(idle=0.05)) as inside:
+        async with client(inside.port) as c:
+            assert await c.code() == 220
+            assert await c.rest() == b"421 4.4.2 too slow, good-bye\r\n"
+
+
+async def test_a_client_that_drips_its_message_is_cut_off(tmp_path: Path) -> None:
+    async def drip(c: Client) -> None:
+        while True:
+            await c.send(b"x\r\n")
+            await asyncio.sleep(0.01)
+
+    async with mail_server(tmp_path, limits=ServerLimits(idle=0.1, message=0.3)) as inside:
+        async with client(inside.port) as c:
+            await c.send(ENVELOPE)
+            dripping = asyncio.create_task(drip(c))
+            assert (await c.rest()).endswith(b"421 4.4.2 too slow, good-bye\r\n")
+            dripping.cancel()
+        assert inside.stored() == []
+
+
+async def test_a_slow_program_is_not_a_slow_client(tmp_path: Path) -> None:
+    limits = ServerLimits(idle=0.1, message=0.1)
+    async with mail_server(tmp_path, "sh -c 'sleep 0.4; cat'", limits=limits) as inside:
+        async with client(inside.port) as c:
+            await c.send(MAIL)
+            for _ in range(5):
+                await c.code()
+            assert await c.code() == 250
+
+
+async def test_a_client_that_does_not_read_its_replies_is_cut_off(tmp_path: Path) -> None:
+    limits, tireless = ServerLimits(idle=0.3), SessionLimits(commands=10_000_000)
+    async with mail_server(tmp_path, limits=limits, session_limits=tireless) as inside:
+        async with client(inside.port) as c:
+            cast(asyncio.ReadTransport, c.writer.transport).pause_reading()
+            flood = asyncio.create_task(c.send(b"NOOP\r\n" * 1_000_000))
+            await until(lambda: inside.status.active_connections == 0)
+            flood.cancel()
+
+        # What the kernel would not take was not sent: far from a million replies.
+        assert 0 < inside.status.sent_bytes < 10_000_000
+
+
+@pytest.mark.parametrize("size", [100, 600_000, 3_000_000])
+async def test_a_message_of_any_size_is_stored_as_it_was_sent(size: int, tmp_path: Path) -> None:
+    line = b"0123456789 \xc3\xbc \xff\r\n"
+    content = line * (size // len(line))
+    async with mail_server(tmp_path, session_limits=SessionLimits(message_size=size)) as inside:
+        async with client(inside.port) as c:
+            await c.send(ENVELOPE + content + b".\r\nQUIT\r\n")
+            assert b"250 2.0.0 stored" in await c.rest()
+
+        [stored] = inside.stored()
+        assert stored.endswith(content.replace(b"\r\n", b"\n"))
+        assert stored.startswith(
+            b"Return-Path: <a@x.org>\nReceived: from me.example ([127.0.0.1])\n"
+        )
+        assert inside.leftovers() == []
+
+
+async def test_a_full_disk_while_a_large_message_comes_in_is_452(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(directory: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    async with mail_server(tmp_path) as inside:
+        monkeypatch.setattr("reference_server.spool.unnamed_file", full)
+        async with client(inside.port) as c:
+            await c.send(ENVELOPE + b"x\r\n" * 600_000 + b".\r\n" + ENVELOPE + b".\r\nQUIT\r\n")
+            told = await c.rest()
+
+        assert b"452 4.3.1 no room left" in told
+        assert b"250 2.0.0 stored" in told
+        assert len(inside.stored()) == 1
+
+
+async def test_one_clients_greeting_does_not_change_what_another_one_may_do(
+    tmp_path: Path,
+) -> None:
+    async with mail_server(tmp_path) as inside:
+        async with client(inside.port) as one, client(inside.port) as other:
+            await one.send(b"EHLO me\r\nMAIL FROM:<a@x>\r\n")
+            await other.send(b"HELO me\r\nQUIT\r\n")
+            assert b"221" in await other.rest()
+            for _ in range(3):
+                assert await one.code() in (220, 250)
+            assert await one.ask(b"RCPT TO:<bob@example.com>\r\n") == 250
+
+
+async def test_when_the_server_ends_messages_that_are_being_stored_are_answered_before_421(
+    tmp_path: Path,
+) -> None:
+    async with mail_server(tmp_path, "sh -c 'sleep 0.3; cat'") as inside:
+        async with client(inside.port) as c, client(inside.port) as idle:
+            await idle.code()
+            await c.send(MAIL)
+            await until(lambda: bool(inside.sessions.tasks))
+            await inside.server.stop(2)
+            told = await c.rest()
+
+            assert b"250 2.0.0 stored" in told
+            assert told.endswith(b"421 4.3.2 service is closing, try again later\r\n")
+            assert (await idle.rest()).startswith(b"421 4.3.2")
+        assert len(inside.stored()) == 1
+
+
+async def test_when_the_grace_is_over_messages_are_refused_and_nothing_of_them_stays(
+    tmp_path: Path,
+) -> None:
+    async with mail_server(
+        tmp_path, "sh -c 'sleep 60; cat'", bounds=Bounds(seconds=100)
+    ) as inside:
+        async with client(inside.port) as transformed, client(inside.port) as sending:
+            await transformed.send(MAIL)
+            await sending.send(ENVELOPE + b"half")
+            await until(lambda: bool(inside.sessions.tasks))
+            await inside.server.stop(0.2)
+
+            assert b"451 4.3.2 the server is busy" in await transformed.rest()
+            assert (await sending.rest()).endswith(
+                b"421 4.3.2 service is closing, try again later\r\n"
+            )
+        assert inside.stored() == []
+        assert inside.leftovers() == []

@@ -1,0 +1,305 @@
+"""Programs over messages: every row of the table in docs/reference-server.md, and what hostile ones do."""
+
+import os
+import shlex
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from reference_server.reply import Reply
+from reference_server.spool import Spool, unnamed_file
+from reference_server.transform import Bounds, Chain, Program, TransformFailed
+from tests.reference_server.inside import ENVELOPE, MAIL, client, mail_server, until
+
+BOUNDS = Bounds(seconds=5, chain_seconds=10, output=1_000_000, memory=256 * 1024 * 1024)
+
+
+@pytest.fixture
+def chain(tmp_path: Path) -> Iterator[Chain]:
+    chain = Chain(BOUNDS, {"PATH": os.environ["PATH"]}, tmp_path)
+    yield chain
+    chain.close()
+
+
+def program(text: str) -> Program:
+    return Program.parse(text, os.environ["PATH"])
+
+
+def shell(script: str) -> Program:
+    return program(f"sh -c {shlex.quote(script)}")
+
+
+def run(chain: Chain, tmp_path: Path, *programs: Program, content: bytes = b"hello\n") -> bytes:
+    spool = Spool(tmp_path)
+    spool.append(content)
+    spool = chain.run(programs, spool, {"SENDER": "a@x"}, chain.deadline())
+    try:
+        return spool.open().read()
+    finally:
+        spool.close()
+
+
+def failure(
+    chain: Chain, tmp_path: Path, *programs: Program, content: bytes = b"hello\n"
+) -> TransformFailed:
+    with pytest.raises(TransformFailed) as caught:
+        run(chain, tmp_path, *programs, content=content)
+    return caught.value
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_programs_run_in_order_each_on_what_the_one_before_wrote(
+    chain: Chain, tmp_path: Path
+) -> None:
+    assert (
+        run(chain, tmp_path, shell("cat; echo one"), shell("cat; echo two"))
+        == b"hello\none\ntwo\n"
+    )
+
+
+def test_a_message_larger_than_memory_and_pipes_goes_through(chain: Chain, tmp_path: Path) -> None:
+    content = b"0123456789\n" * 80_000
+
+    assert run(chain, tmp_path, program("cat"), program("tr 0 x"), content=content) == (
+        content.replace(b"0", b"x")
+    )
+
+
+def test_an_empty_message_may_stay_empty(chain: Chain, tmp_path: Path) -> None:
+    assert run(chain, tmp_path, program("cat"), content=b"") == b""
+
+
+def test_no_shell_reads_the_arguments(chain: Chain, tmp_path: Path) -> None:
+    assert run(chain, tmp_path, program("sed 's/$/ $HOME; `id`/'")) == b"hello $HOME; `id`\n"
+
+
+def test_the_environment_is_ours_and_the_messages_and_nothing_else(
+    chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SMTPSTATUS_TOKEN", "secretpa")
+
+    shown = run(chain, tmp_path, shell("cat >/dev/null; env -u PWD -u SHLVL -u _ -u OLDPWD"))
+
+    assert sorted(shown.decode().split()) == sorted([f"PATH={os.environ['PATH']}", "SENDER=a@x"])
+
+
+CODES = {
+    1: (451, "4.3.0"), 2: (451, "4.3.0"), 64: (451, "4.3.5"), 65: (554, "5.6.0"), 66: (451, "4.3.5"),
+    67: (451, "4.3.5"), 68: (451, "4.3.5"), 69: (554, "5.3.0"), 70: (451, "4.3.5"), 71: (451, "4.3.0"),
+    72: (451, "4.3.5"), 73: (451, "4.3.0"), 74: (451, "4.3.0"), 75: (451, "4.3.0"), 76: (554, "5.6.0"),
+    77: (554, "5.7.1"), 78: (451, "4.3.5"), 99: (451, "4.3.0"), 100: (554, "5.6.0"), 111: (451, "4.3.0"),
+    126: (451, "4.3.5"), 127: (451, "4.3.5"), 255: (451, "4.3.0"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("code", "reply"), CODES.items())
+def test_the_exit_status_decides(
+    code: int, reply: tuple[int, str], chain: Chain, tmp_path: Path
+) -> None:
+    told = failure(chain, tmp_path, shell(f"cat; exit {code}")).reply
+
+    assert (told.code, told.status) == reply
+
+
+BAD = {
+    "killed by a signal": ("cat; kill -SEGV $$", "was killed by signal 11"),
+    "too much output": ("cat; exec yes", "was killed by signal 25"),
+    "too much memory": (
+        f"cat; exec {sys.executable} -c 'bytearray(1 << 30)' || exit 1",
+        "ended with 1",
+    ),
+    "input not read": ("echo hello", "did not read all its input"),
+    "input half read": ("head -c 3; true", "did not read all its input"),
+    "no output": ("cat >/dev/null", "wrote nothing"),
+}
+
+
+@pytest.mark.parametrize(("script", "reason"), BAD.values(), ids=BAD)
+def test_what_went_wrong_is_the_servers_affair_and_the_client_tries_again(
+    script: str, reason: str, chain: Chain, tmp_path: Path
+) -> None:
+    failed = failure(chain, tmp_path, shell(script))
+
+    assert failed.reply == Reply(451, "4.3.0", "the server failed, try again later")
+    assert reason in str(failed)
+
+
+def test_a_program_that_vanished_is_our_fault(chain: Chain, tmp_path: Path) -> None:
+    script = tmp_path / "script"
+    script.write_text("#!/bin/sh\ncat\n")
+    script.chmod(0o700)
+    vanishing = program(str(script))
+    script.unlink()
+
+    assert failure(chain, tmp_path, vanishing).reply.status == "4.3.5"
+
+
+def test_a_refusal_tells_the_client_the_first_line_of_stderr_and_nothing_unprintable(
+    chain: Chain, tmp_path: Path
+) -> None:
+    def told(text: str, code: int) -> Reply:
+        return failure(chain, tmp_path, shell(f"cat; printf '{text}' >&2; exit {code}")).reply
+
+    assert told("no cards, please\\nsecret", 65) == Reply(554, "5.6.0", "no cards, please")
+    assert told("5.7.13 not you", 77) == Reply(554, "5.7.13", "not you")
+    assert told("4.7.0 not now", 77) == Reply(554, "5.7.1", "4.7.0 not now")
+    assert told("a\\r\\001\\377b", 65) == Reply(554, "5.6.0", "a???b")
+    assert told("x" * 500, 65).text == "x" * 200
+    assert told("our secret", 75).text == "the server failed, try again later"
+
+
+def test_a_program_that_hangs_is_killed_with_its_whole_group_at_the_limit(tmp_path: Path) -> None:
+    mark = f"29.{os.getpid()}"
+    chain = Chain(Bounds(seconds=0.3), {"PATH": os.environ["PATH"]}, tmp_path)
+    started = time.monotonic()
+
+    failed = failure(
+        chain, tmp_path, shell(f"sleep {mark} & cat; trap '' TERM; sleep {mark}; sleep {mark}")
+    )
+
+    chain.close()
+    assert "ran out of time" in str(failed)
+    assert time.monotonic() - started < 3
+    assert not alive(f"sleep {mark}")
+
+
+def test_what_a_program_leaves_behind_is_killed_when_it_ends_and_holds_nobody_up(
+    chain: Chain, tmp_path: Path
+) -> None:
+    mark = f"28.{os.getpid()}"
+    started = time.monotonic()
+
+    assert run(chain, tmp_path, shell(f"sleep {mark} & cat")) == b"hello\n"
+    assert time.monotonic() - started < 2
+    deadline = time.monotonic() + 5
+    while alive(f"sleep {mark}") and time.monotonic() < deadline:
+        pass
+    assert not alive(f"sleep {mark}")
+
+
+def alive(command: str) -> bool:
+    """Whether a process with this command line runs; a zombie has none."""
+    wanted = command.replace(" ", "\0").encode() + b"\0"
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if entry.read_bytes() == wanted:
+                return True
+        except OSError:
+            continue
+    return False
+
+
+def test_no_zombie_and_no_descriptor_is_left_by_good_and_bad_programs(
+    chain: Chain, tmp_path: Path
+) -> None:
+    before = descriptors()
+    for _ in range(100):
+        run(chain, tmp_path, program("cat"))
+        failure(chain, tmp_path, program("false"))
+
+    assert descriptors() == before
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+def test_when_the_time_for_the_whole_chain_is_over_the_client_tries_again(tmp_path: Path) -> None:
+    chain = Chain(Bounds(seconds=5, chain_seconds=0.2), {"PATH": os.environ["PATH"]}, tmp_path)
+    slow = shell("sleep 0.15; cat")
+
+    assert failure(chain, tmp_path, slow, slow).reply.code == 451
+    chain.close()
+
+
+def test_when_the_server_ends_programs_are_killed(chain: Chain, tmp_path: Path) -> None:
+    chain.stop()
+
+    assert failure(chain, tmp_path, shell("cat; sleep 20")).reply.status == "4.3.2"
+
+
+def test_programs_are_found_checked_and_named() -> None:
+    assert program("cat -").argv[1:] == ("-",)
+    assert Path(program("cat").argv[0]).is_absolute()
+    for text, told in {
+        "": "it is empty",
+        "'": "No closing quotation",
+        "/etc/passwd": "can be run",
+    }.items():
+        with pytest.raises(ValueError, match=told):
+            program(text)
+
+
+def test_an_unnamed_file_has_no_name(tmp_path: Path) -> None:
+    with unnamed_file(tmp_path):
+        assert list(tmp_path.iterdir()) == []
+
+
+async def test_the_switch_is_read_once_when_the_message_ends(tmp_path: Path) -> None:
+    async with mail_server(tmp_path, "sh -c 'sleep 0.2; sed s/hello/HELLO/'", "cat") as inside:
+        async with client(inside.port) as c:
+            await c.send(MAIL)
+            await until(lambda: bool(inside.sessions.tasks))
+            inside.status.transforms_enabled = False
+            await c.send(MAIL + b"QUIT\r\n")
+            assert (await c.rest()).count(b"250 2.0.0 stored") == 2
+
+        assert sorted(message[-6:] for message in inside.stored()) == [b"HELLO\n", b"hello\n"]
+
+
+async def test_a_message_that_was_not_transformed_is_not_stored_and_the_session_goes_on(
+    tmp_path: Path,
+) -> None:
+    async with mail_server(tmp_path, "sh -c 'grep -q good && cat'", "false") as inside:
+        async with client(inside.port) as c:
+            await c.send(MAIL + ENVELOPE + b"again\r\n.\r\nQUIT\r\n")
+            told = await c.rest()
+
+        assert told.count(b"\r\n451 4.3.0") == 2
+        assert told.endswith(b"221 2.0.0 good-bye\r\n")
+        assert inside.stored() == []
+        assert inside.leftovers() == []
+        assert inside.status.mails == 0
+
+
+async def test_hostile_envelopes_reach_programs_as_plain_text(tmp_path: Path) -> None:
+    shown = 'printf "%s|" "$SENDER" "$RECIPIENTS" "$CLIENT_HELO" "$CLIENT_ADDRESS"'
+    envelope = (
+        b'EHLO `id`\r\nMAIL FROM:<"$(id)`id` () { :; }; \\"x"@x>\r\n'
+        b'RCPT TO:<";rm -rf"@example.com>\r\nRCPT TO:<b@example.com>\r\nDATA\r\n'
+    )
+    async with mail_server(tmp_path, f"sh -c 'cat; {shown}'") as inside:
+        async with client(inside.port) as c:
+            await c.send(envelope + b".\r\nQUIT\r\n")
+            await c.rest()
+
+        [stored] = inside.stored("b")
+        assert stored.endswith(
+            b'"$(id)`id` () { :; }; \\"x"@x|";rm -rf"@example.com\nb@example.com|`id`|127.0.0.1|'
+        )
+
+
+async def test_only_so_many_messages_are_transformed_at_once_and_the_others_wait(
+    tmp_path: Path,
+) -> None:
+    running = tmp_path / "running"
+    running.mkdir()
+    script = tmp_path / "script"
+    script.write_text(
+        f"#!/bin/sh\ntouch {running}/$$; ls {running} | wc -l; sleep 0.1; cat; rm {running}/$$\n"
+    )
+    script.chmod(0o700)
+
+    async with mail_server(tmp_path, str(script), slots=2) as inside:
+        for _ in range(6):
+            async with client(inside.port) as c:
+                await c.send(MAIL)
+                c.writer.write_eof()
+        await until(lambda: inside.status.mails == 6)
+
+        seen = [int(message.partition(b"\n\t")[2].splitlines()[3]) for message in inside.stored()]
+    assert max(seen) <= 2
