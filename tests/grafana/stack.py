@@ -1,0 +1,146 @@
+"""Real servers, the real exporter and a real Prometheus with this project's own configuration and rules.
+
+quiet      a reference server that nobody sends mail to
+group-4, group-6, group-11: servers of other dialects, which tell what version 0 does not
+closed     nobody listens
+locked     the quiet server, asked with a wrong token
+"""
+
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from anyio.from_thread import start_blocking_portal
+
+from protocol import DIALECTS, Command, Token, Value, serve
+from tests.processes import Prometheus, eventually, exporter, free_port, mail_server, prometheus
+
+ROOT = Path(__file__).parents[2]
+API_TOKEN = "open-sesame"
+GRAFANA = "http://127.0.0.1:3000"
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """A Prometheus that scrapes an exporter, whose URL is `exporter`, in both of the ways that are shipped.
+
+    Job `smtpstatus` scrapes /metrics; `smtpstatus-fleet` finds the same servers through /sd.
+    """
+
+    prometheus: Prometheus
+    exporter: str
+
+    def ask(self, expression: str) -> list[dict[str, Any]]:
+        """The samples of an instant query."""
+        found: list[dict[str, Any]] = self.prometheus.get("/api/v1/query", query=expression)[
+            "result"
+        ]
+        return found
+
+
+@contextmanager
+def running_stack(folder: Path) -> Iterator[Stack]:
+    with ExitStack() as stack:
+        quiet = stack.enter_context(mail_server(folder / "mail")).status
+        targets = [
+            _target("quiet", quiet),
+            _target("closed", free_port()),
+            _target("locked", quiet, "xxxxxxxx"),
+            *stack.enter_context(_servers_of_other_dialects()),
+        ]
+        api = {"token": API_TOKEN, "cors_origins": [GRAFANA]}
+        file = folder / "exporter.yml"
+        file.write_text(yaml.safe_dump({"targets": targets, "api": api}))
+        url = stack.enter_context(exporter(f"--config.file={file}"))
+        _write_rules(folder)
+        configuration = yaml.safe_dump(_configuration(url.removeprefix("http://")))
+        yield Stack(stack.enter_context(prometheus(folder, configuration)), url)
+
+
+def _target(name: str, port: int, token: str = "secretpa", dialect: str = "v0") -> dict[str, str]:
+    return {"name": name, "address": f"127.0.0.1:{port}", "token": token, "dialect": dialect}
+
+
+@contextmanager
+def _servers_of_other_dialects() -> Iterator[list[dict[str, str]]]:
+    """Their entries in the exporter's configuration."""
+    answers = _Answers()
+    with start_blocking_portal() as portal, ExitStack() as stack:
+
+        def serving(name: str, token: str) -> dict[str, str]:
+            dialect = DIALECTS[name]
+            secret = Token.parse(token, dialect.token_length)
+            served = serve("127.0.0.1", 0, secret, answers, dialect)
+            endpoint = stack.enter_context(portal.wrap_async_context_manager(served))
+            return _target(name, endpoint.port, token, name)
+
+        yield [
+            serving("group-4", "secretpa"),
+            serving("group-6", "s"),
+            serving("group-11", "secretpa"),
+        ]
+
+
+class _Answers:
+    """What the servers of other dialects say: numbers that stand still, and the switch that they share."""
+
+    def __init__(self) -> None:
+        self._enabled = True
+
+    def __call__(self, command: Command) -> Value | None:
+        if command in (Command.ENABLE_TRANSFORMS, Command.DISABLE_TRANSFORMS):
+            self._enabled = command is Command.ENABLE_TRANSFORMS
+        if command is Command.TRANSFORMS:
+            return self._enabled
+        return False if command is Command.VERBOSE else 7
+
+
+def _configuration(address: str) -> dict[str, Any]:
+    """Both shipped configurations in one, with the exporter's real address, and scrapes as fast as tests want."""
+
+    def shipped(name: str) -> dict[str, Any]:
+        text = (ROOT / "prometheus" / name).read_text().replace("exporter:17030", address)
+        return dict(yaml.safe_load(text))
+
+    one, fleet = shipped("prometheus.yml"), shipped("prometheus-fleet.yml")
+    fleet["scrape_configs"][0]["job_name"] = "smtpstatus-fleet"
+    times = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
+    return one | {
+        "global": times,
+        "scrape_configs": one["scrape_configs"] + fleet["scrape_configs"],
+    }
+
+
+def _write_rules(folder: Path) -> None:
+    """The shipped rules, evaluated every second."""
+    (folder / "rules").mkdir()
+    for path in (ROOT / "prometheus/rules").glob("*.yml"):
+        rules = yaml.safe_load(path.read_text())
+        for group in rules["groups"]:
+            group.pop("interval", None)
+        (folder / "rules" / path.name).write_text(yaml.safe_dump(rules))
+
+
+def settle(stack: Stack) -> None:
+    """Wait until there are samples enough for every rate, and the rules have been evaluated over them."""
+    value = stack.prometheus.value
+    recorded = "count(instance_target:smtpstatus_connections:rate5m_avg1d)"
+    answering = 'count(smtpstatus_connections_total{job="smtpstatus"})'
+    eventually(lambda: (value("min(count_over_time(up[1m]))") or 0) >= 3)
+    eventually(lambda: (value(recorded) or 0) >= 2 * (value(answering) or 1))
+
+
+def switch_off(stack: Stack, target: str) -> None:
+    """Switch a server's transforms off through the exporter's API."""
+    request = urllib.request.Request(
+        f"{stack.exporter}/api/v1/targets/{target}/transforms",
+        data=b'{"enabled": false}',
+        headers={"Authorization": f"Bearer {API_TOKEN}", "Content-Type": "application/json"},
+        method="PUT",
+    )
+    with urllib.request.urlopen(request, timeout=5) as answer:
+        assert answer.status == 200

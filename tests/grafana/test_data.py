@@ -1,0 +1,162 @@
+"""What the dashboards and rules ask, asked of a real Prometheus that scrapes the real exporter in both shipped ways."""
+
+import re
+import urllib.request
+from math import isfinite
+from typing import Any
+
+import pytest
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.grafana.dashboards import DASHBOARDS, ROOT, Asked, annotations, queries
+from tests.grafana.promql import filled, selectors
+from tests.grafana.stack import Stack
+
+JOBS = ("smtpstatus", "smtpstatus-fleet")
+BUILT_IN = {"up", "scrape_duration_seconds", "ALERTS_FOR_STATE"}
+NOT_OF_A_QUIET_SERVER = {
+    # It has no error, no alert, and nobody switched it; and it is of version 0.
+    *("server: Mails per second A", "server: Verbose A"),
+    *("server: Bytes in each direction A", "server: Bytes in each direction B"),
+    *("overview: What is wrong, and since when A", "overview: Servers B", "overview: Servers H"),
+    "control: Servers that can be switched C",
+}
+QUIET = [
+    asked
+    for asked in queries()
+    if asked.dashboard != "exporter" and str(asked) not in NOT_OF_A_QUIET_SERVER
+]
+ZERO_WHEN_QUIET = re.compile(r"rate\(|resets\(|changes\(|retransmissions|1 - |rate5m|scrape_error")
+
+
+def values(samples: list[dict[str, Any]]) -> list[float]:
+    return [float(sample["value"][1]) for sample in samples]
+
+
+@pytest.mark.parametrize("asked", queries(), ids=str)
+def test_every_query_of_every_panel_returns_data(asked: Asked, stack: Stack) -> None:
+    found = values(stack.ask(filled(asked.expression)))
+
+    assert found
+    assert all(isfinite(value) for value in found), found
+
+
+@pytest.mark.parametrize("job", JOBS)
+@pytest.mark.parametrize("asked", QUIET, ids=str)
+def test_a_quiet_server_has_zeros_and_no_holes(asked: Asked, job: str, stack: Stack) -> None:
+    found = values(stack.ask(filled(asked.expression, job, "quiet")))
+
+    assert found
+    assert all(isfinite(value) for value in found), found
+    if ZERO_WHEN_QUIET.search(asked.expression):
+        assert not any(found), found
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_a_server_that_fails_tells_why(job: str, stack: Stack) -> None:
+    (why,) = [asked for asked in queries() if str(asked) == "overview: Servers B"]
+    found = stack.ask(filled(why.expression, job))
+
+    assert {(row["metric"]["target"], row["metric"]["reason"]) for row in found} == {
+        ("closed", "unreachable"),
+        ("locked", "authentication"),
+    }
+
+
+def test_tables_get_the_same_labels_from_all_their_queries(stack: Stack) -> None:
+    """Rows are merged by their labels: one more of them, or a metric's name, would keep them apart."""
+    for asked in queries():
+        if asked.panel["type"] != "table" or "ALERTS" in asked.expression:
+            continue
+        allowed = {"job", "instance", "target"}
+        if "scrape_error" in asked.expression:
+            allowed.add("reason")
+        for sample in stack.ask(filled(asked.expression)):
+            assert set(sample["metric"]) <= allowed, str(asked)
+
+
+def test_the_moment_of_a_switch_is_marked(stack: Stack) -> None:
+    marks = {expression for _, expression in annotations() if "changed_timestamp" in expression}
+    (mark,) = marks
+    (sample,) = stack.ask(filled(mark, "smtpstatus"))
+
+    assert sample["metric"]["target"] == "group-4"
+    assert abs(float(sample["value"][1]) / 1000 - sample["value"][0]) < 120
+
+
+@pytest.mark.parametrize("name", DASHBOARDS)
+def test_every_variable_has_values(name: str, stack: Stack) -> None:
+    for variable in DASHBOARDS[name]["templating"]["list"]:
+        if variable["type"] != "query":
+            continue
+        series, label = variable["definition"].removesuffix(")").split("(", 1)[1].rsplit(", ", 1)
+        assert stack.prometheus.get(f"/api/v1/label/{label}/values", **{"match[]": filled(series)})
+
+
+def rules() -> list[dict[str, Any]]:
+    groups = [
+        group
+        for path in sorted((ROOT / "prometheus/rules").glob("*.yml"))
+        for group in yaml.safe_load(path.read_text())["groups"]
+    ]
+    return [rule for group in groups for rule in group["rules"]]
+
+
+@pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule.get("alert") or rule["record"])
+def test_every_rule_reads_series_that_are_there(rule: dict[str, Any], stack: Stack) -> None:
+    for selector in selectors(rule["expr"]):
+        assert stack.ask(str(selector)), str(selector)
+
+
+def test_prometheus_evaluates_every_rule_without_an_error(stack: Stack) -> None:
+    groups = stack.prometheus.get("/api/v1/rules")["groups"]
+    loaded = [rule for group in groups for rule in group["rules"]]
+
+    assert len(loaded) == len(rules())
+    assert {(rule["health"], rule.get("lastError", "")) for rule in loaded} == {("ok", "")}
+
+
+def exported(stack: Stack) -> set[str]:
+    """The name of every series on /metrics, that of a histogram without its suffix."""
+    with urllib.request.urlopen(f"{stack.exporter}/metrics", timeout=5) as answer:
+        text = answer.read().decode()
+    return {
+        family.name if family.type == "histogram" else sample.name
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def used() -> set[str]:
+    expressions = [asked.expression for asked in queries()]
+    expressions += [expression for _, expression in annotations()]
+    expressions += [rule["expr"] for rule in rules()]
+    names = {selector.name or "" for text in expressions for selector in selectors(text)}
+    return {re.sub(r"_(bucket|sum|count)$", "", name) for name in names}
+
+
+def test_every_exported_metric_is_used_and_every_used_one_exported(stack: Stack) -> None:
+    recorded = {rule["record"] for rule in rules() if "record" in rule}
+
+    assert used() - BUILT_IN - recorded == exported(stack)
+
+
+def test_every_recorded_series_is_used() -> None:
+    assert {rule["record"] for rule in rules() if "record" in rule} <= used()
+
+
+def test_both_ways_of_scraping_give_the_same_series(stack: Stack) -> None:
+    """So dashboards and alerts hold for either, but for the errors, of which /probe tells the zeros too."""
+    query = '{job="JOB",__name__=~"smtpstatus_.+",__name__!~"smtpstatus_(exporter_|scrape_error).+|.+_error"}'
+    one, fleet = (
+        [
+            {name: value for name, value in sample["metric"].items() if name != "job"}
+            for sample in stack.ask(query.replace("JOB", job))
+        ]
+        for job in JOBS
+    )
+
+    assert sorted(map(str, one)) == sorted(map(str, fleet))
+    assert not stack.ask('smtpstatus_up{job="smtpstatus-exporter"}')
+    assert stack.ask('smtpstatus_exporter_targets{job="smtpstatus-exporter"}')
