@@ -1,0 +1,415 @@
+"""The `smtpstatus` command against real servers."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import tomllib
+import xml.etree.ElementTree as ET
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import protocol
+from protocol.__main__ import main
+from protocol.dialect import WRITES, Command
+from protocol.dialects import DIALECTS
+from protocol.message import Value
+from protocol.server import Endpoint, Ration, serve
+from protocol.token import Token
+from tests.processes import COMMANDS
+from tests.udp import lying
+
+TOKEN = Token(b"secretpa")
+VALUES: dict[Command, Value] = {
+    Command.CONNECTIONS: 1234,
+    Command.ACTIVE_CONNECTIONS: 5,
+    Command.TRANSFERRED_BYTES: 51234,
+}
+
+
+class Application:
+    def __init__(self) -> None:
+        self.enabled = True
+        self.values = dict(VALUES)
+
+    def answer(self, command: Command) -> Value:
+        if command in WRITES:
+            self.enabled = command is Command.ENABLE_TRANSFORMS
+        return self.values.get(command, self.enabled)
+
+
+@pytest.fixture
+def application() -> Application:
+    return Application()
+
+
+@pytest.fixture
+async def server(application: Application) -> AsyncIterator[Endpoint]:
+    async with serve("127.0.0.1", 0, TOKEN, application.answer, ration=Ration(150)) as endpoint:
+        yield endpoint
+
+
+class Cli:
+    """Runs the command in a thread, beside the server in the test's event loop."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self._capsys = capsys
+        self.out = ""
+        self.err = ""
+
+    async def __call__(self, *arguments: str) -> int:
+        try:
+            status = await asyncio.to_thread(main, arguments)
+        except SystemExit as stop:  # argparse's way
+            status = int(stop.code or 0)
+        self.out, self.err = self._capsys.readouterr()
+        return status
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
+    return Cli(capsys)
+
+
+async def test_get_shows_a_table(server: Endpoint, cli: Cli) -> None:
+    assert await cli("get", f"127.0.0.1:{server.port}", "--token", "secretpa") == 0
+
+    rows = [line.split() for line in cli.out.splitlines()[2:]]
+    assert rows == [
+        ["connections,", "historic", "1,234"],
+        ["connections,", "concurrent", "5"],
+        ["bytes", "transferred", "51,234", "(51.2", "kB)"],
+        ["transforms", "on"],
+    ]
+    assert cli.err == ""
+
+
+async def test_get_in_json_has_the_keys_of_the_exporters_api(server: Endpoint, cli: Cli) -> None:
+    target = f"127.0.0.1:{server.port}"
+
+    assert await cli("get", target, "--json", "--token", "secretpa") == 0
+
+    found = cli.json
+    assert 0 < found.pop("round_trip_seconds") < 2
+    assert found == {
+        "target": target,
+        "up": True,
+        "connections_total": 1234,
+        "active_connections": 5,
+        "transferred_bytes_total": 51234,
+        "transforms_enabled": True,
+    }
+
+
+async def test_a_server_that_says_no_is_status_1_and_named(server: Endpoint, cli: Cli) -> None:
+    target = f"127.0.0.1:{server.port}"
+
+    assert await cli("get", target, "--json", "--token", "wrongone") == 1
+
+    assert cli.json == {
+        "target": target,
+        "up": False,
+        "connections_total": None,
+        "active_connections": None,
+        "transferred_bytes_total": None,
+        "transforms_enabled": None,
+        "round_trip_seconds": cli.json["round_trip_seconds"],
+        "error": "the server says: authentication failed",
+    }
+    assert cli.err == f"smtpstatus: {target}: the server says: authentication failed\n"
+
+
+async def test_silence_is_status_3_after_the_timeout(cli: Cli) -> None:
+    async with lying(lambda datagram: []) as port:
+        status = await cli("get", f"127.0.0.1:{port}", "--token", "secretpa", "--timeout", "50ms")
+
+    assert status == 3
+    assert "no answer within" in cli.err
+    assert cli.out == ""
+
+
+async def test_a_closed_port_is_status_3_at_once(cli: Cli) -> None:
+    async with lying(lambda datagram: []) as port:
+        pass
+    async with asyncio.timeout(20):
+        status = await cli("get", f"127.0.0.1:{port}", "--token", "secretpa", "--timeout", "1h")
+
+    assert (status, "refused" in cli.err) == (3, True)
+
+
+async def test_the_token_comes_from_a_file_or_the_environment(
+    server: Endpoint, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = f"127.0.0.1:{server.port}"
+    path = tmp_path / "token"
+    path.write_text("secretpa\n")
+
+    assert await cli("get", target, "--token-file", str(path)) == 0
+    monkeypatch.setenv("SMTPSTATUS_TOKEN", "hex:7365637265747061")
+    assert await cli("get", target) == 0
+    assert await cli("--token", "wrongone", "get", target) == 1  # what is written wins
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["get"], "HOST[:PORT]"),
+        (["git", "host"], "invalid choice"),
+        (["get", "host", "--timeout", "soon"], "'soon' is no duration"),
+        (["get", "host", "--timeout", "0s"], "more than 0"),
+        (["get", "host"], "no token: give --token-file or --token, or set SMTPSTATUS_TOKEN"),
+        (["get", "host", "--token", "short"], "the token is 5 bytes long"),
+        (["get", "host:99999", "--token", "secretpa"], "'host:99999' is no address"),
+        (["get", "host", "--token", "secretpa", "--token-file", "f"], "exclude each other"),
+        (["get", "host", "--token-file", "/no/such"], "/no/such cannot be read"),
+        (["get", "host", "--token", "secretpa", "--dialect", "v9"], "v0, group-4, group-6"),
+        (["transforms", "host", "up", "--token", "secretpa"], "invalid choice: 'up'"),
+        (
+            ["transforms", "host", "on", "--token", "secretpa", "--dialect", "group-11"],
+            "group-11 have no transforms",
+        ),
+        (["watch", "host", "--count", "0"], "'0' is no count"),
+        (["identify", "host:x"], "'host:x' is no address"),
+        (["decode", "xyz"], "not hexadecimal"),
+        (["decode", "cff"], "not hexadecimal"),
+    ],
+)
+async def test_wrong_usage_is_status_2_and_says_what_would_fit(
+    arguments: list[str], text: str, cli: Cli
+) -> None:
+    assert await cli(*arguments) == 2
+
+    assert text in cli.err
+    assert "secretpa" not in cli.err
+    assert "Traceback" not in cli.err
+
+
+async def test_transforms_are_read_and_switched(
+    server: Endpoint, application: Application, cli: Cli
+) -> None:
+    target = f"127.0.0.1:{server.port}"
+
+    assert await cli("transforms", target, "--token", "secretpa") == 0
+    assert cli.out == "transforms on\n"
+    assert await cli("transforms", target, "off", "--token", "secretpa") == 0
+    assert (cli.out, application.enabled) == ("transforms off\n", False)
+    assert await cli("transforms", target, "on", "--json", "--token", "secretpa") == 0
+    assert (cli.json, application.enabled) == ({"target": target, "enabled": True}, True)
+
+
+async def test_a_switch_that_does_not_hold_is_status_1(cli: Cli) -> None:
+    async with serve("127.0.0.1", 0, TOKEN, lambda command: True) as endpoint:
+        target = f"127.0.0.1:{endpoint.port}"
+        status = await cli("transforms", target, "off", "--json", "--token", "secretpa")
+
+    assert (status, cli.json["enabled"]) == (1, None)
+    assert "read back as on" in cli.err
+
+
+async def test_a_target_without_a_port_is_asked_at_its_dialects_own(cli: Cli) -> None:
+    token = ("--token", "secretpa", "--timeout", "20ms", "--json")
+    await cli("get", "127.0.0.1", *token)
+    assert cli.json["target"] == "127.0.0.1"
+
+
+@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS.keys())
+async def test_every_dialect_can_be_asked_and_identified(
+    dialect: protocol.Dialect, cli: Cli
+) -> None:
+    asked: list[Command] = []
+
+    def answer(command: Command) -> Value:
+        asked.append(command)
+        return VALUES.get(command, 0)
+
+    token = Token(TOKEN.octets[: dialect.token_length])
+    async with serve("127.0.0.1", 0, token, answer, dialect) as endpoint:
+        target = f"127.0.0.1:{endpoint.port}"
+        text = token.octets.decode()
+        assert await cli("get", target, "--json", "--token", text, "--dialect", dialect.name) == 0
+        assert cli.json["transferred_bytes_total"] == 51234
+        assert ("transforms_enabled" in cli.json) is (Command.TRANSFORMS in dialect.reads)
+        asked.clear()
+        assert await cli("identify", target, "--timeout", "300ms") == 0
+        assert cli.out == f"{target} speaks {dialect.name}\n"
+        assert asked == []
+
+
+async def test_identify_tells_silence_from_an_unknown_dialect(cli: Cli) -> None:
+    async with lying(lambda datagram: [b"who are you?"]) as port:
+        status = await cli("identify", f"127.0.0.1:{port}", "--json", "--timeout", "300ms")
+        assert (status, cli.json["dialects"], len(cli.json["probes"])) == (1, [], len(DIALECTS))
+        status = await cli("identify", f"127.0.0.1:{port}", "--timeout", "300ms")
+        assert (status, cli.out) == (
+            1,
+            f"127.0.0.1:{port} answers, in none of the known dialects\n",
+        )
+    async with lying(lambda datagram: []) as port:
+        assert await cli("identify", f"127.0.0.1:{port}", "--timeout", "100ms") == 3
+        assert "no answer in any of the known dialects" in cli.out
+
+
+async def test_the_probes_of_identify_write_in_no_dialect_even_where_the_signature_is_ignored(
+    cli: Cli,
+) -> None:
+    heard: list[bytes] = []
+
+    def listen(datagram: bytes) -> list[bytes]:
+        heard.append(datagram)
+        return []
+
+    async with lying(listen) as port:
+        await cli("identify", f"127.0.0.1:{port}", "--timeout", "200ms")
+
+    assert {datagram[:2] for datagram in heard} == {d.signature for d in DIALECTS.values()}
+    for dialect in DIALECTS.values():
+        writes = {dialect.operations[c].code for c in WRITES & dialect.operations.keys()}
+        for datagram in heard:
+            assert not writes & set(datagram[dialect.command.span])
+
+
+async def test_watch_prints_a_line_for_each_reading(server: Endpoint, cli: Cli) -> None:
+    target = f"127.0.0.1:{server.port}"
+    arguments = ("watch", target, "--interval", "20ms", "--timeout", "20ms", "--token", "secretpa")
+    assert await cli(*arguments, "--count", "2") == 0
+    lines = cli.out.splitlines()
+    assert len(lines) == 2
+    assert "connections, historic 1,234  " in lines[0]
+    assert "connections, historic 1,234 0/s" in lines[1]
+    assert await cli(*arguments, "--count", "2", "--json") == 0
+    samples = [json.loads(line) for line in cli.out.splitlines()]
+    assert [sample["connections_total"] for sample in samples] == [1234, 1234]
+    assert samples[1]["per_second"] == {"connections_total": 0.0, "transferred_bytes_total": 0.0}
+
+
+async def test_check_passes_our_server_and_writes_what_ci_reads(
+    server: Endpoint, application: Application, cli: Cli, tmp_path: Path
+) -> None:
+    target = f"127.0.0.1:{server.port}"
+    junit = tmp_path / "junit.xml"
+
+    status = await cli("check", target, "--write", "--junit", str(junit), "--token", "secretpa")
+
+    assert (status, application.enabled) == (0, True)
+    assert "0 failed, 0 not answered" in cli.out.splitlines()[-1]
+    suite = ET.parse(junit).getroot()
+    assert suite.attrib["failures"] == "0"
+    assert len(suite.findall("testcase")) == int(suite.attrib["tests"])
+
+
+async def test_check_says_what_was_sent_wanted_and_got_without_the_token(
+    cli: Cli, tmp_path: Path
+) -> None:
+    answer = bytes.fromhex("cffe00 1234 00 0000000000000003")
+    target_junit = tmp_path / "junit.xml"
+    async with lying(lambda datagram: [datagram[:5] + answer[5:]]) as port:
+        target = f"127.0.0.1:{port}"
+        arguments = ("check", target, "--token", "secretpa", "--timeout", "1s")
+        assert await cli(*arguments, "--junit", str(target_junit)) == 1
+        text = cli.out
+        assert await cli(*arguments, "--json") == 1
+
+    assert "sent    cffe001234" + "*" * 16 in text
+    assert "wanted  invalid version" in text
+    assert "got     cffe001234000000000000000003" in text
+    failed = [case for case in cli.json["cases"] if case["verdict"] == "failed"]
+    assert cli.json["passed"] is False
+    assert "a wrong token is told" in {case["name"] for case in failed}
+    failures = ET.parse(target_junit).getroot().findall("testcase/failure")
+    assert {failure.attrib["message"] for failure in failures} == {"failed"}
+    for report in (text, cli.out, target_junit.read_text()):
+        assert b"secretpa".hex() not in report
+        assert "secretpa" not in report
+
+
+async def test_check_needs_an_answer_and_the_right_token(server: Endpoint, cli: Cli) -> None:
+    async with lying(lambda datagram: []) as port:
+        target = f"127.0.0.1:{port}"
+        assert await cli("check", target, "--token", "secretpa", "--timeout", "50ms") == 3
+    assert await cli("check", f"127.0.0.1:{server.port}", "--token", "wrongone") == 1
+    assert "authentication failed" in cli.err
+
+
+def run(*arguments: str, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [str(COMMANDS / "smtpstatus"), *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **environment},
+    )
+
+
+async def test_control_c_is_quiet_and_the_way_to_end_a_watch(server: Endpoint) -> None:
+    process = run(
+        "watch", f"127.0.0.1:{server.port}", "--interval", "50ms", SMTPSTATUS_TOKEN="secretpa"
+    )
+    assert process.stdout
+    assert "1,234" in await asyncio.to_thread(process.stdout.readline)
+    process.send_signal(signal.SIGINT)
+
+    _, errors = await asyncio.to_thread(process.communicate)
+    assert (process.returncode, errors) == (0, "")
+
+
+async def test_control_c_ends_a_question_quietly() -> None:
+    asked = asyncio.Event()
+
+    def listen(datagram: bytes) -> list[bytes]:
+        asked.set()
+        return []
+
+    async with lying(listen) as port:
+        process = run("get", f"127.0.0.1:{port}", "--timeout", "1m", SMTPSTATUS_TOKEN="secretpa")
+        await asked.wait()
+        process.send_signal(signal.SIGINT)
+        _, errors = await asyncio.to_thread(process.communicate)
+
+    assert (process.returncode, errors) == (130, "")
+
+
+async def test_a_reader_that_goes_away_is_no_error(server: Endpoint) -> None:
+    process = run(
+        "watch", f"127.0.0.1:{server.port}", "--interval", "20ms", SMTPSTATUS_TOKEN="secretpa"
+    )
+    assert process.stdout
+    await asyncio.to_thread(process.stdout.readline)
+    process.stdout.close()
+
+    assert process.stderr
+    assert await asyncio.to_thread(process.stderr.read) == ""
+    assert await asyncio.to_thread(process.wait) == 141
+    process.stderr.close()
+
+
+def test_the_version_is_the_packages() -> None:
+    project = tomllib.loads((Path(protocol.__file__).parents[1] / "pyproject.toml").read_text())
+    version = project["project"]["version"]
+
+    printed = subprocess.run(
+        [COMMANDS / "smtpstatus", "--version"], capture_output=True, text=True
+    )
+
+    assert printed.stdout == f"smtpstatus {version}\n"
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["decode", "cffe00"]])
+def test_what_asks_nobody_starts_without_asyncio(arguments: list[str]) -> None:
+    found = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "protocol", *arguments],
+        capture_output=True,
+        text=True,
+    )
+
+    assert "argparse" in found.stderr
+    assert "asyncio" not in found.stderr
+    assert "ssl" not in found.stderr
