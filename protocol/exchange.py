@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from heapq import heappop, heappush
+from itertools import count
 from typing import Literal
 
 from protocol.address import Address
@@ -68,6 +69,8 @@ class Exchange:
         self._asked: dict[Address, list[Inquiry]] = {}
         self._identifiers: dict[Address, set[int]] = {}
         self._timers: list[tuple[float, int, Inquiry]] = []
+        self._order = count()
+        """Tells timers of the same moment apart."""
         self._under_way = 0
 
     def close(self) -> None:
@@ -110,27 +113,32 @@ class Exchange:
 
     def _next_due(self, fresh: deque[Inquiry], now: float) -> Inquiry | None:
         while self._timers and self._timers[0][0] <= now:
-            inquiry = heappop(self._timers)[2]
-            if not inquiry.done:
+            due, _, inquiry = heappop(self._timers)
+            if (
+                not inquiry.done and inquiry.due == due
+            ):  # else it was put off, and is in here again
                 return inquiry
         return fresh.popleft() if fresh else None
 
     def _schedule(self, inquiry: Inquiry) -> None:
         if inquiry.due < math.inf:
-            heappush(self._timers, (inquiry.due, id(inquiry), inquiry))
+            heappush(self._timers, (inquiry.due, next(self._order), inquiry))
 
     def _transmit(self, inquiry: Inquiry, now: float, deadline: float) -> int:
         """Send what an inquiry has to send; returns the number of datagrams."""
         sent = 0
         if inquiry.turn():
             self._enlist(inquiry)
+        address = inquiry.address
         for datagram in inquiry.transmit(now, deadline):
-            if failure := self._send(datagram, inquiry.address):
+            if failure := self._send(datagram, address):
                 self._report_unreachable(inquiry, failure, datagram)
                 return sent
             sent += 1
             if self._trace:
-                self._trace(Event(now, "sent", inquiry.address, datagram))
+                self._trace(Event(now, "sent", address, datagram))
+            if inquiry.done or inquiry.address != address:
+                return sent  # the system has reported an earlier one as undeliverable
         self._schedule(inquiry)
         return sent
 
@@ -164,11 +172,11 @@ class Exchange:
 
     def _drain(self, opened: socket.socket) -> int:
         """Take in what has come, up to a few batches; returns the number of datagrams."""
-        for count in range(4 * _BATCH):
+        for taken in range(4 * _BATCH):
             try:
                 datagram, address = opened.recvfrom(_LONGEST)
             except (BlockingIOError, InterruptedError):
-                return count
+                return taken
             except OSError:
                 self._drain_errors(opened)
             else:
@@ -200,13 +208,13 @@ class Exchange:
         """Take in the ICMP errors that the system has queued; returns how many there were."""
         if sys.platform != "linux":
             return 0
-        for count in range(4 * _BATCH):
+        for taken in range(4 * _BATCH):
             try:
                 datagram, ancillary, _, address = opened.recvmsg(
                     _LONGEST, 512, socket.MSG_ERRQUEUE
                 )
             except OSError:
-                return count
+                return taken
             failure = OSError(*_extended_error(ancillary))
             for inquiry in tuple(self._asked.get(address, ())):
                 if not inquiry.done and inquiry.address == address:

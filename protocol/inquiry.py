@@ -175,11 +175,11 @@ class Inquiry:
             self.due = now + self._wait * self._random.uniform(0.9, 1.1)
         self._wait *= 2
         self._sent_at = now
-        self._sent += len(self._unanswered)
-        if self._transmissions_here:
-            self._retransmissions += len(self._unanswered)
+        again = self._transmissions_here > 0
         self._transmissions_here += 1
         for identifier, command in self._unanswered.items():
+            self._sent += 1
+            self._retransmissions += again
             code = self._dialect.operations[command].code
             yield Request(identifier, self._token.octets, code).encode(self._dialect)
 

@@ -256,6 +256,25 @@ async def test_a_silent_first_address_gives_way_to_the_next() -> None:
     assert reading[Command.CONNECTIONS] == 5
 
 
+async def test_closed_first_addresses_give_way_at_once() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as unused:
+        unused.bind(("127.0.0.1", 0))
+        closed = unused.getsockname()[1]
+    async with serve("127.0.0.1", 0, TOKEN, Switch().answer) as endpoint:
+        asked = peer(closed)
+        addresses = [("127.0.0.1", closed), ("127.0.0.2", closed), ("127.0.0.1", endpoint.port)]
+        asked.numeric = tuple(addresses)
+        started = time.monotonic()
+        reading = await read(asked)
+
+    assert reading[Command.CONNECTIONS] == 5
+    assert (
+        4 < reading.cost.datagrams_sent <= 12
+    )  # the system reports a closed port after the first or the next
+    assert reading.cost.retransmissions == 0
+    assert time.monotonic() - started < 0.2  # less than the first retransmission would wait
+
+
 async def test_ipv6_is_read_as_ipv4_is() -> None:
     async with serve("::1", 0, TOKEN, Switch().answer) as endpoint:
         reading = await read(peer(endpoint.port, host="::1"))
