@@ -13,6 +13,11 @@ export async function readTargets() {
   return (await ask("api/v1/targets")).targets;
 }
 
+// The last readings and the last failures that the exporter remembers, oldest first.
+export function readHistory(target) {
+  return ask(`api/v1/targets/${encodeURIComponent(target)}/probes`);
+}
+
 // The state that the server reports after the change.
 export async function writeTransforms(target, enabled, token) {
   const answer = await ask(`api/v1/targets/${encodeURIComponent(target)}/transforms`, {

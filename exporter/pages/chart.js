@@ -1,16 +1,18 @@
 // A rate over the last minutes as a small area chart.
 
-import { peak, WINDOW } from "./growth.js";
+import { peak, width } from "./growth.js";
 
+const WIDTH = 300; // as in the viewBox
 const HEIGHT = 40;
 const HEADROOM = 3; // the stroke of the peak stays inside
 
 export function draw(svg, points, now, label) {
   const [area, line] = svg.children;
   const top = peak(points) || 1;
+  const scale = WIDTH / width(points, now);
   const lines = unbroken(points).map((part) =>
     part.map(({ at, rate }) => [
-      round(WINDOW - (now - at)),
+      round(WIDTH - (now - at) * scale),
       round(HEIGHT - 1 - (rate / top) * (HEIGHT - 1 - HEADROOM)),
     ]),
   );

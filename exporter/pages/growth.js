@@ -1,6 +1,7 @@
 // How fast a counter grows, from successive readings of it.
 
-export const WINDOW = 300; // seconds that a chart shows
+export const WINDOW = 300; // seconds that are remembered
+const LEAST = 60; // seconds that a chart shows, from the beginning on
 const SPAN = 10; // seconds that a rate is taken over: live, and yet calm
 
 export class Growth {
@@ -36,6 +37,11 @@ export class Growth {
 export function remember(points, at, rate) {
   points.push({ at, rate });
   while (points[0].at < at - WINDOW) points.shift();
+}
+
+// The seconds that a chart of these points shows.
+export function width(points, now) {
+  return points.length ? Math.min(WINDOW, Math.max(LEAST, now - points[0].at)) : LEAST;
 }
 
 export function peak(points) {

@@ -14,15 +14,16 @@ export class Overview {
   read(rows, at) {
     const up = rows.filter((row) => row.target.up);
     const down = rows.length - up.length;
-    write(part("up"), down ? `${count(up.length)} of ${count(rows.length)} up` : `${count(rows.length)} up`);
+    write(part("up"), count(up.length));
+    write(part("of"), down ? `of ${count(rows.length)} up` : "up");
     write(part("down"), down ? `${count(down)} down` : "none down");
     part("down").classList.toggle("bad", down > 0);
-    write(part("all-open"), count(sum(up.map((row) => row.target.active_connections))));
     this.#slowest(up);
     remember(this.#connections, at, sum(up.map((row) => row.connections.rate)));
     remember(this.#bytes, at, sum(up.map((row) => row.bytes.rate)));
-    chart("all-connections", this.#connections, at, perSecond, "Connections per second of all targets");
-    chart("all-bytes", this.#bytes, at, bytesPerSecond, "Bytes per second of all targets");
+    const open = sum(up.map((row) => row.target.active_connections));
+    chart("all-connections", this.#connections, at, perSecond, "Connections per second of all targets", `${count(open)} open · `);
+    chart("all-bytes", this.#bytes, at, bytesPerSecond, "Bytes per second of all targets", "");
     document.title = down ? `${down} down · smtpstatus` : "smtpstatus";
   }
 
@@ -36,12 +37,12 @@ export class Overview {
   }
 }
 
-function chart(id, points, at, words, label) {
+function chart(id, points, at, words, label, aside) {
   const now = words(points.at(-1).rate);
   const most = words(peak(points));
   write(part(id), now);
-  write(part(`${id}-peak`), `peak ${most} in 5 min`);
-  draw(part(`${id}-chart`), points, at, `${label} over the last 5 minutes: now ${now}, at most ${most}`);
+  write(part(`${id}-aside`), `${aside}peak ${most}`);
+  draw(part(`${id}-chart`), points, at, `${label} over the last minutes: now ${now}, at most ${most}`);
 }
 
 // Of what is known; null if nothing is.

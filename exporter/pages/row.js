@@ -12,7 +12,7 @@ export class Row {
   visible = false;
   #parts = {};
 
-  constructor(name, onSwitch) {
+  constructor(name, onSwitch, onHistory) {
     this.name = name;
     this.element = template.content.firstElementChild.cloneNode(true);
     for (const part of ["where", "state", "open", "trip", "switch", "word", "error"]) {
@@ -21,9 +21,12 @@ export class Row {
     this.#parts.connections = metric(this.element.querySelector(".connections"));
     this.#parts.bytes = metric(this.element.querySelector(".bytes"));
     this.element.querySelector(".name").textContent = name;
-    const query = `target=${encodeURIComponent(name)}`;
-    link(this.element.querySelector(".probe"), `probe?${query}&debug=true`, `Probe ${name}`);
-    link(this.element.querySelector(".history"), `history?${query}`, `History of ${name}`);
+    const probe = this.element.querySelector(".probe");
+    probe.href = `probe?target=${encodeURIComponent(name)}&debug=true`;
+    probe.setAttribute("aria-label", `Probe ${name}`);
+    const history = this.element.querySelector(".history");
+    history.setAttribute("aria-label", `History of ${name}`);
+    history.addEventListener("click", () => onHistory(this));
     this.#parts.switch.setAttribute("aria-label", `Transforms of ${name}`);
     this.#parts.switch.addEventListener("click", () => onSwitch(this));
   }
@@ -44,7 +47,7 @@ export class Row {
 
   draw(at) {
     const { connections, bytes: transferred } = this.#parts;
-    const last = "over the last 5 minutes";
+    const last = "over the last minutes";
     draw(connections.chart, this.connections.points, at, `Connections per second of ${this.name} ${last}`);
     draw(transferred.chart, this.bytes.points, at, `Bytes per second of ${this.name} ${last}`);
   }
@@ -55,8 +58,7 @@ export class Row {
   }
 
   get text() {
-    const { address = "", labels = {}, error = "" } = this.target;
-    return [this.name, address, ...Object.values(labels), error].join("\n").toLowerCase();
+    return [this.name, where(this.target), this.target.error].join("\n").toLowerCase();
   }
 
   #tell() {
@@ -66,9 +68,9 @@ export class Row {
     write(parts.state, target.up ? "up" : "down");
     write(parts.where, where(target));
     write(parts.connections.rate, perSecond(this.connections.rate));
-    write(parts.connections.total, target.up ? `${count(target.connections_total)} in all` : "");
+    write(parts.connections.total, total(count, target.connections_total));
     write(parts.bytes.rate, bytesPerSecond(this.bytes.rate));
-    write(parts.bytes.total, target.up ? `${bytes(target.transferred_bytes_total)} in all` : "");
+    write(parts.bytes.total, total(bytes, target.transferred_bytes_total));
     write(parts.open, count(target.active_connections));
     write(parts.trip, duration(target.up ? target.round_trip_seconds : null));
     write(parts.error, target.error ?? "");
@@ -93,14 +95,14 @@ function metric(element) {
   };
 }
 
-function where({ target, address, labels = {} }) {
-  const words = Object.entries(labels).map(([label, value]) => `${label}=${value}`);
-  return [address === target ? null : address, ...words].filter(Boolean).join("  ·  ");
+function total(words, value) {
+  return value === null ? "" : `${words(value)} in all`;
 }
 
-function link(anchor, href, label) {
-  anchor.href = href;
-  anchor.setAttribute("aria-label", label);
+// Beside the name: the address, if it is another word, and the labels.
+function where({ target, address, labels }) {
+  const words = Object.entries(labels).map(([label, value]) => `${label}=${value}`);
+  return [address === target ? null : address, ...words].filter(Boolean).join("  ·  ");
 }
 
 export function write(element, text) {

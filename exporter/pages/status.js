@@ -1,6 +1,7 @@
 // The status page: asks the exporter, one question at a time, while somebody can see the answer.
 
 import { readTargets } from "./api.js";
+import { showHistory } from "./history.js";
 import { List } from "./list.js";
 import { Overview } from "./overview.js";
 import { Row, write } from "./row.js";
@@ -65,7 +66,7 @@ function show(targets, at) {
 }
 
 function newRow(name) {
-  const row = new Row(name, (asked) => switching.ask(asked));
+  const row = new Row(name, (asked) => switching.ask(asked), showHistory);
   row.element.row = row;
   seen.observe(row.element);
   return row;

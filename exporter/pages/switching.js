@@ -28,7 +28,7 @@ export class Switching {
     this.#row = row;
     this.#wanted = !row.target.transforms_enabled;
     const word = this.#wanted ? "on" : "off";
-    part("dialog-title").textContent = `Switch transforms ${word} on ${row.name}?`;
+    part("dialog-title").textContent = `Switch ${word} the transforms of ${row.name}?`;
     part("dialog-text").textContent = this.#wanted
       ? `From the next mail on, ${row.name} runs every mail through its transforms.`
       : `From the next mail on, ${row.name} delivers mail as it comes, without its transforms.`;

@@ -11,15 +11,16 @@ export function count(value) {
 }
 
 export function perSecond(rate) {
-  return rate === null ? UNKNOWN : `${scaled(rate, "")}/s`;
+  if (rate === null) return UNKNOWN;
+  return `${rate < 1000 ? short.format(hundredths(rate)) : whole.format(rate)}/s`;
 }
 
 export function bytes(value) {
-  return value === null ? UNKNOWN : scaled(value, "B");
+  return value === null ? UNKNOWN : scaled(value);
 }
 
 export function bytesPerSecond(rate) {
-  return rate === null ? UNKNOWN : `${scaled(rate, "B")}/s`;
+  return rate === null ? UNKNOWN : `${scaled(rate)}/s`;
 }
 
 export function duration(seconds) {
@@ -33,10 +34,13 @@ export function clock(date) {
   return date.toLocaleTimeString("en-GB");
 }
 
-function scaled(value, unit) {
+function scaled(value) {
   for (const [size, prefix] of SCALES) {
-    if (value >= size * 0.9995) return `${short.format(value / size)} ${prefix}${unit}`;
+    if (value >= size * 0.9995) return `${short.format(value / size)} ${prefix}B`;
   }
-  const text = short.format(Math.round(value * 100) / 100);
-  return unit ? `${text} ${unit}` : text;
+  return `${short.format(hundredths(value))} B`;
+}
+
+function hundredths(value) {
+  return Math.round(value * 100) / 100;
 }
