@@ -48,14 +48,17 @@ export class Switching {
       return;
     }
     this.#busy(true);
+    let enabled;
     try {
-      this.#done(await writeTransforms(this.#row.name, this.#wanted, token), token);
+      enabled = await writeTransforms(this.#row.name, this.#wanted, token);
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
-      this.#failed(error);
-    } finally {
       this.#busy(false);
+      this.#failed(error);
+      return;
     }
+    this.#busy(false);
+    this.#done(enabled, token);
   }
 
   #done(enabled, token) {
