@@ -1,6 +1,7 @@
 """The `smtpstatus-exporter` command: flags and environment → configuration → application → web server."""
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -68,7 +69,10 @@ def _start(arguments: Sequence[str], environ: Mapping[str, str]) -> None:
         print(f"the configuration is good: {len(load().targets)} targets")
         return
     log.configure(options.log_level, options.log_format, sys.stderr)
-    asyncio.run(_run(options, environ, Service(load), web))
+    service = Service(load)
+    # A fleet's configuration is there to stay: the collector need not look through it while scrapes run.
+    gc.freeze()
+    asyncio.run(_run(options, environ, service, web))
 
 
 async def _run(

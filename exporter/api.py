@@ -11,8 +11,9 @@ from pydantic import BaseModel, ConfigDict, StrictBool, ValidationError
 from exporter import examples
 from exporter.audit import Write, client_of
 from exporter.config import Target
+from exporter.disconnect import while_connected
 from exporter.history import Entry
-from exporter.problem import Problem, unanswered
+from exporter.problem import Problem, cut_short, unanswered
 from exporter.scraping import deadline_of
 from exporter.service import Installed, Service
 from exporter.slices import json_list, text_response
@@ -45,7 +46,8 @@ class Switch(BaseModel):
 async def targets(request: Request) -> Response:
     """Every configured target, asked now."""
     installed = _service(request).installed
-    scrapes = await installed.targets.read_all(deadline_of(request))
+    reading = installed.targets.read_all(deadline_of(request))
+    scrapes = await while_connected(request, reading)
     states = (_state(installed, scrape) for scrape in scrapes)
     return await text_response(request, "application/json", json_list("targets", states))
 
@@ -55,7 +57,8 @@ async def target(request: Request, name: Name) -> dict[str, Any]:
     """One configured target, asked now."""
     installed = _service(request).installed
     found = _named(installed, name)
-    return _state(installed, await installed.targets.read(found, deadline_of(request)))
+    reading = installed.targets.read(found, deadline_of(request))
+    return _state(installed, await while_connected(request, reading))
 
 
 @router.get("/targets/{name}/probes", responses=examples.LAST_PROBES)
@@ -75,7 +78,8 @@ async def transforms(request: Request, name: Name) -> dict[str, Any]:
     """Whether the server transforms mails, asked now."""
     installed = _service(request).installed
     found = _switchable(_named(installed, name))
-    reading = await installed.targets.read_transforms(found, deadline_of(request))
+    asking = installed.targets.read_transforms(found, deadline_of(request))
+    reading = await while_connected(request, asking)
     if reading.error:
         raise unanswered(reading.error)
     return {"target": name, "enabled": reading[Command.TRANSFORMS]}
@@ -89,7 +93,8 @@ async def switch(request: Request, name: Name) -> dict[str, Any]:
     service = _service(request)
     write = Write(client_of(request), name)
     try:
-        enabled = await _switch(request, service, write)
+        with cut_short():
+            enabled = await _switch(request, service, write)
     except Problem as problem:
         write.tell(service.own, problem)
         raise

@@ -17,6 +17,7 @@ _OUTCOMES = {
     HTTPStatus.NOT_IMPLEMENTED: "unsupported",
     HTTPStatus.BAD_GATEWAY: "failed",
     HTTPStatus.GATEWAY_TIMEOUT: "failed",
+    HTTPStatus.SERVICE_UNAVAILABLE: "failed",
 }
 """What becomes of a write, by the status of its answer; what is not here is the request's own fault."""
 

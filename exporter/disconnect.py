@@ -6,15 +6,21 @@ from typing import TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 
+from exporter.problem import cut_short
+
 T = TypeVar("T")
 
 
 async def while_connected(request: Request, work: Coroutine[None, None, T]) -> T:
-    """The work's result. Raises `ClientDisconnect`, the work cancelled and ended, when the client goes first."""
+    """The work's result. When the client goes first, the work is cancelled, and `ClientDisconnect` raised.
+
+    Raises `Problem` when the exporter shuts down.
+    """
     working = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_disconnected(request))
     try:
-        await asyncio.wait((working, gone), return_when=asyncio.FIRST_COMPLETED)
+        with cut_short():
+            await asyncio.wait((working, gone), return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
             raise ClientDisconnect
         return working.result()

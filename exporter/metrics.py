@@ -64,7 +64,7 @@ def sample_text(number: float) -> str:
     text = repr(float(number))
     if (point := text.find(".")) > 6 and number > 0:
         mantissa = f"{text[0]}.{text[1:point]}{text[point + 1 :]}".rstrip("0.")
-        return f"{mantissa}e+0{point - 1}"
+        return f"{mantissa}e+{point - 1:02d}"
     return text
 
 

@@ -1,17 +1,14 @@
 """Errors as problem documents (RFC 9457)."""
 
+import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from http import HTTPStatus
 
 from starlette.responses import Response
 
 from protocol import NoReading, Reason
-
-STATUS = {
-    Reason.TIMEOUT: HTTPStatus.GATEWAY_TIMEOUT,
-}
-"""Failures between the exporter and a server that are not 502."""
 
 
 class Problem(Exception):
@@ -46,7 +43,17 @@ class Problem(Exception):
         )
 
 
+@contextmanager
+def cut_short() -> Iterator[None]:
+    """The HTTP server cancels a request only when it shuts down: then that is the answer."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "the exporter is shutting down") from None
+
+
 def unanswered(error: NoReading) -> Problem:
     """The problem of a server that refused, or could not be reached, or did not answer."""
-    status = STATUS.get(error.reason, HTTPStatus.BAD_GATEWAY)
+    silent = error.reason is Reason.TIMEOUT
+    status = HTTPStatus.GATEWAY_TIMEOUT if silent else HTTPStatus.BAD_GATEWAY
     return Problem(status, str(error), reason=error.reason.value)

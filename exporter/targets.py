@@ -196,13 +196,16 @@ class Targets:
         self, peers: Sequence[Peer], readings: Sequence[Reading], strays: Mapping[Discard, int]
     ) -> list[Scrape]:
         """The readings as scrapes, which the observer has been told of, in slices."""
-        scrapes = [
-            Scrape(str(peer.where), peer.dialect, self._by_peer.get(peer), reading)
-            for peer, reading in zip(peers, readings, strict=True)
-        ]
-        for start in range(0, len(scrapes), _SLICE):
-            self._observe(scrapes[start : start + _SLICE], strays)
+        pairs = list(zip(peers, readings, strict=True))
+        scrapes: list[Scrape] = []
+        for start in range(0, len(pairs), _SLICE):
+            part = [
+                Scrape(str(peer.where), peer.dialect, self._by_peer.get(peer), reading)
+                for peer, reading in pairs[start : start + _SLICE]
+            ]
+            self._observe(part, strays)
             strays = {}
+            scrapes += part
             await asyncio.sleep(0)
         return scrapes
 

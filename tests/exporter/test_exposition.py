@@ -1,0 +1,164 @@
+"""The text is prometheus_client's own, to the letter; a fleet's is written without holding up the loop."""
+
+import asyncio
+import gc
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, Gauge, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.exposition import generate_latest
+from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
+from prometheus_client.utils import floatToGoString
+from starlette.requests import Request
+
+from exporter.config import Config, Target
+from exporter.exposition import exposition, label_text
+from exporter.metrics import FAMILIES, SCRAPE_ERROR, SCRAPE_ERROR_DOCUMENTATION, Row, sample_text
+from exporter.negotiation import Format
+from exporter.secret import Secret
+from exporter.service import Service
+from exporter.slices import in_turns, json_list, text_response
+from exporter.targets import Scrape
+from protocol import V0, Command, Cost, HostPort, NoAnswer, Reading, Reason
+
+numbers = st.integers(0, 2**64 - 1)
+values = st.fixed_dictionaries(
+    {
+        Command.CONNECTIONS: numbers,
+        Command.ACTIVE_CONNECTIONS: numbers,
+        Command.TRANSFERRED_BYTES: numbers,
+        Command.TRANSFORMS: st.booleans(),
+    },
+    optional={Command.MAILS: numbers},
+)
+seconds = st.floats(0, 1000)
+readings = st.builds(Reading, values, st.none(), st.builds(Cost, numbers, numbers), seconds) | (
+    st.builds(
+        Reading, st.just({}), st.builds(NoAnswer, seconds, numbers), st.just(Cost()), seconds
+    )
+)
+labels = st.dictionaries(st.sampled_from(["site", "Zone", "a_b", "target"]), st.text(max_size=9))
+
+
+@st.composite
+def rows(draw: st.DrawFn) -> Row:
+    chosen = draw(labels)
+    scrape = Scrape("127.0.0.1:7030", V0, None, draw(readings))
+    changed = draw(st.none() | st.floats(0, 1e10))
+    reasons = tuple(Reason) if draw(st.booleans()) else ()
+    return Row(chosen, label_text(chosen), scrape, changed, reasons)
+
+
+class Snapshot:
+    """The same samples as prometheus_client's own families."""
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self._rows = rows
+
+    def collect(self) -> list[Metric]:
+        families = [self._family(family) for family in FAMILIES]
+        errors = GaugeMetricFamily(SCRAPE_ERROR, SCRAPE_ERROR_DOCUMENTATION)
+        for row in self._rows:
+            found = row.scrape.reading.error
+            for reason in row.reasons:
+                own = {**row.labels, "reason": reason.value}
+                errors.add_sample(SCRAPE_ERROR, own, bool(found and found.reason is reason))
+        return [family for family in (*families, errors) if family.samples]
+
+    def _family(self, ours: Any) -> Metric:
+        kind = CounterMetricFamily if ours.kind == "counter" else GaugeMetricFamily
+        family = kind(ours.name, ours.documentation)
+        for row in self._rows:
+            if (text := ours.value(row)) is not None:
+                family.add_sample(ours.name, dict(row.labels), float(text))
+        return family
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(rows(), max_size=3))
+def test_the_text_is_the_one_that_prometheus_client_writes(given: list[Row]) -> None:
+    snapshot = Snapshot(given)
+
+    text = generate_latest(snapshot).decode()
+    openmetrics = generate_openmetrics(snapshot).decode()  # type: ignore[no-untyped-call]
+    assert "".join(exposition(given, Format.TEXT)) == text
+    assert "".join(exposition(given, Format.OPENMETRICS)) == openmetrics
+
+
+@given(st.floats(0, allow_infinity=False) | numbers)
+def test_a_number_is_written_as_prometheus_client_writes_it(number: float) -> None:
+    assert sample_text(number) == floatToGoString(number)  # type: ignore[no-untyped-call]
+
+
+def one_row(**values: int) -> Row:
+    reading = Reading({Command(name): value for name, value in values.items()})
+    return Row({}, "", Scrape("", V0, None, reading), None, ())
+
+
+@pytest.mark.parametrize(
+    ("count", "sample"),
+    [(2**53 - 1, 2**53 - 1), (2**53, 0), (2**53 + 1, 1), (2**64 - 1, 2**53 - 1), (7 << 53, 0)],
+)
+def test_a_counter_wraps_at_2_to_the_53_so_that_every_sample_is_exact(
+    count: int, sample: int
+) -> None:
+    text = "".join(exposition([one_row(transferred_bytes_total=count)], Format.TEXT))
+
+    lines = [line for line in text.splitlines() if line.startswith("smtpstatus_transferred")]
+    assert [int(float(line.split()[1])) for line in lines] == [sample]
+
+
+def test_the_own_metrics_stand_in_front_and_the_end_is_marked_once() -> None:
+    own = CollectorRegistry()
+    Gauge("own", "The exporter's.", registry=own).set(1)
+
+    text = "".join(exposition([one_row(connections_total=1)], Format.OPENMETRICS, own))
+
+    assert text.startswith("# HELP own The exporter's.\n")
+    assert text.count("# EOF\n") == 1
+    assert text.endswith("smtpstatus_scrape_retransmissions 0.0\n# EOF\n")
+
+
+def fleet(size: int) -> tuple[Service, list[Scrape]]:
+    secret = Secret("secretpa", "")
+    targets = tuple(
+        Target(f"mail-{number}", HostPort("127.0.0.1", 7030), secret, labels={"site": "eu"})
+        for number in range(size)
+    )
+    values: Mapping[Command, int] = dict.fromkeys(V0.reads, 51234)
+    reading = Reading(values, None, Cost(4, 0, (0.0004,) * 4), 0.0005)
+    scrapes = [Scrape("127.0.0.1:7030", V0, target, reading) for target in targets]
+    return Service(lambda: Config(targets=targets)), scrapes
+
+
+async def test_ten_thousand_targets_are_written_without_holding_up_the_event_loop() -> None:
+    service, scrapes = fleet(10_000)
+    gc.collect()
+    gc.freeze()  # as the command does
+    longest = 0.0
+
+    async def watch() -> None:
+        nonlocal longest
+        since = time.thread_time()
+        while True:
+            await asyncio.sleep(0)
+            longest, since = max(longest, time.thread_time() - since), time.thread_time()
+
+    watching = asyncio.create_task(watch())
+    await asyncio.sleep(0)
+    headers = [(b"accept-encoding", b"gzip")]
+    request = Request({"type": "http", "method": "GET", "headers": headers})
+    rows = [row async for row in in_turns(service.installed.rows(scrapes))]
+    answer = await text_response(request, "text/plain", exposition(rows, Format.TEXT))
+    states = json_list("targets", ({"target": row.labels["target"]} for row in rows))
+    await text_response(request, "application/json", states)
+    watching.cancel()
+    gc.unfreeze()
+
+    assert answer.headers["content-encoding"] == "gzip"
+    assert longest < 0.05

@@ -1,0 +1,92 @@
+import re
+from pathlib import Path
+
+import pytest
+
+from exporter import flags
+from exporter.document import ConfigError
+from exporter.flags import FLAGS, Options
+
+DEFAULTS = Options((), False, (":17030",), False, None, 40, 0.5, "info", "logfmt")
+GIVEN = {
+    "config.file": "config.yml",
+    "config.check": "true",
+    "web.listen-address": "127.0.0.1:0,unix:/run/x",
+    "web.systemd-socket": "true",
+    "web.config.file": "web.yml",
+    "web.max-requests": "7",
+    "timeout-offset": "0.25",
+    "log.level": "debug",
+    "log.format": "json",
+}
+TOLD = Options(
+    (Path("config.yml"),),
+    True,
+    ("127.0.0.1:0", "unix:/run/x"),
+    True,
+    Path("web.yml"),
+    7,
+    0.25,
+    "debug",
+    "json",
+)
+
+
+def test_without_anything_there_are_defaults() -> None:
+    assert flags.parse([], {}) == DEFAULTS
+
+
+def test_every_flag_has_an_environment_variable() -> None:
+    environ = {flag.variable: GIVEN[flag.name] for flag in FLAGS}
+
+    assert flags.parse([], environ) == TOLD
+    assert "SMTPSTATUS_EXPORTER_WEB_LISTEN_ADDRESS" in environ
+    assert "SMTPSTATUS_EXPORTER_TIMEOUT_OFFSET" in environ
+
+
+def test_a_flag_wins_over_its_variable_and_may_be_repeated() -> None:
+    environ = {flag.variable: GIVEN[flag.name] for flag in FLAGS}
+    arguments = ["--web.listen-address=:1", "--web.listen-address", ":2", "--log.level=warn"]
+    options = flags.parse(arguments, environ)
+
+    assert options.listen_addresses == (":1", ":2")
+    assert options.log_level == "warn"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--web.max-requests=-1"], "--web.max-requests: '-1' is no number"),
+        (["--timeout-offset=soon"], "--timeout-offset: 'soon' is no duration"),
+        (["--log.level=loud"], "--log.level: 'loud' is not one of debug, info, warn, error"),
+        (["--log.format=xml"], "--log.format: 'xml' is not one of logfmt, json"),
+        (["--unknown"], "unrecognized arguments: --unknown; --help tells the flags"),
+        (["--config"], "unrecognized arguments: --config"),
+        (["extra"], "unrecognized arguments: extra"),
+    ],
+)
+def test_what_is_wrong_is_one_line(arguments: list[str], told: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        flags.parse(arguments, {})
+    assert str(error.value).startswith(told)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("offset", ["0", "0s"])
+def test_the_offset_may_be_nothing(offset: str) -> None:
+    assert flags.parse(["--timeout-offset", offset], {}).timeout_offset == 0
+
+
+def test_help_names_every_flag_its_variable_and_its_default(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        flags.parse(["--help"], {})
+
+    text = re.sub(r"\s+", " ", capsys.readouterr().out)
+    assert ended.value.code == 0
+    for flag in FLAGS:
+        assert f"--{flag.name} " in text
+        assert flag.variable in text.replace(" ", "")
+        if flag.default not in ("", "false"):
+            assert f"(default {flag.default})" in text

@@ -1,0 +1,201 @@
+"""The installed command, as a service manager starts and ends it."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.processes import COMMANDS, Process
+
+ONE_TARGET = {"SMTPSTATUS_TARGET": "127.0.0.1:1", "SMTPSTATUS_TOKEN": "secretpa"}
+ANYWHERE = ("--web.listen-address", "127.0.0.1:0")
+
+
+@contextmanager
+def exporter(*arguments: str, **environment: str) -> Iterator[Process]:
+    command = str(COMMANDS / "smtpstatus-exporter")
+    process = Process(command, *arguments, environment=environment)
+    try:
+        yield process
+    finally:
+        if not process.ended:
+            process.end(signal.SIGKILL)
+
+
+def address(process: Process) -> str:
+    return process.says(r'msg="Listening" address=(\S+)')[1]
+
+
+def get(process: Process, path: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(f"http://{address(process)}{path}", timeout=5) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def refused(*arguments: str, **environment: str) -> str:
+    """What the command says when it refuses to start: one line, exit status 2, no traceback."""
+    ended = subprocess.run(
+        [str(COMMANDS / "smtpstatus-exporter"), *arguments],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith("smtpstatus-exporter: ")
+    assert ended.stderr.count("\n") == 1
+    return ended.stderr
+
+
+def test_it_says_where_it_listens_answers_and_ends_cleanly_on_both_signals() -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with exporter(*ANYWHERE, **ONE_TARGET) as process:
+            assert re.fullmatch(r"127\.0\.0\.1:[1-9]\d+", address(process))
+            assert get(process, "/-/ready") == (200, "Ready\n")
+            status, text = get(process, "/metrics")
+            assert (status, 'smtpstatus_up{target="127.0.0.1:1"} 0.0' in text) == (200, True)
+
+            before = time.monotonic()
+            assert process.end(number) == 0
+            assert time.monotonic() - before < 2
+            assert "Traceback" not in process.output
+
+
+def test_it_ends_within_two_seconds_with_a_scrape_under_way(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        target = f"127.0.0.1:{silent.getsockname()[1]}"
+        config = tmp_path / "config.yml"
+        config.write_text(
+            f"timeout: 1m\ntargets: [{{name: mute, address: '{target}', token: secretpa}}]"
+        )
+        with exporter("--config.file", str(config), *ANYWHERE) as process:
+            host, port = address(process).split(":")
+            with socket.create_connection((host, int(port))) as scraper:
+                scraper.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+                silent.recv(64)
+
+                before = time.monotonic()
+                assert process.end() == 0
+                assert time.monotonic() - before < 2
+                assert scraper.recv(64).startswith(b"HTTP/1.1 503 ")
+            assert "Traceback" not in process.output
+
+
+def test_a_hangup_signal_reads_the_configuration_again(tmp_path: Path) -> None:
+    config = tmp_path / "config.yml"
+    config.write_text("targets: []")
+    with exporter("--config.file", str(config), *ANYWHERE) as process:
+        address(process)
+        config.write_text("targets: [")
+        process.send(signal.SIGHUP)
+        process.says(r"Configuration refused, the old one stays.*config\.yml:\d: this is not YAML")
+        assert get(process, "/-/ready")[0] == 200
+
+        config.write_text("targets: [{name: new, address: '127.0.0.1:1', token: secretpa}]")
+        process.send(signal.SIGHUP)
+        process.says('msg="Configuration loaded" targets=1')
+        assert get(process, "/probe?target=new")[0] == 200
+
+
+def test_the_log_can_be_json_and_holds_no_token(tmp_path: Path) -> None:
+    environment = {**ONE_TARGET, "SMTPSTATUS_API_TOKEN": "open-sesame"}
+    with exporter(*ANYWHERE, "--log.format=json", "--log.level=debug", **environment) as process:
+        listening = process.says(r'"msg": "Listening", "address": "(\S+)"')[1]
+        with urllib.request.urlopen(f"http://{listening}/metrics", timeout=5) as answer:
+            answer.read()
+        process.says("Target is down")
+        assert "secretpa" not in process.output
+        assert "open-sesame" not in process.output
+
+
+def test_config_check_tells_whether_the_configuration_is_good(tmp_path: Path) -> None:
+    config = tmp_path / "config.yml"
+    config.write_text("targets: [{name: a, address: h, token: secretpa}]")
+    told = subprocess.check_output(
+        [str(COMMANDS / "smtpstatus-exporter"), "--config.check", "--config.file", str(config)],
+        text=True,
+        timeout=20,
+    )
+    assert told == "the configuration is good: 1 targets\n"
+
+    config.write_text("targets:\n  - name: a\n    adress: h\n    token: secretpa\n")
+    line = refused("--config.check", "--config.file", str(config))
+    assert f"{config}:3: targets[0].adress: unknown key; did you mean address?" in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "told"),
+    [
+        ((), {}, "nothing to watch: give --config.file, or SMTPSTATUS_TARGET"),
+        ((), {"SMTPSTATUS_TARGET": "h:1", "SMTPSTATUS_TOKEN": "no"}, "the token is 2 bytes long"),
+        (("--log.level=loud",), ONE_TARGET, "--log.level: 'loud' is not one of"),
+        (("--web.listen-address=nonsense",), ONE_TARGET, "--web.listen-address nonsense: "),
+        (("--web.config.file=/none.yml",), ONE_TARGET, "/none.yml: the file cannot be read"),
+        ((), {**ONE_TARGET, "PROMETHEUS_MULTIPROC_DIR": "/tmp"}, "PROMETHEUS_MULTIPROC_DIR"),
+    ],
+)
+def test_what_is_wrong_is_one_line_and_exit_status_2(
+    arguments: tuple[str, ...], environment: dict[str, str], told: str
+) -> None:
+    assert told in refused(*arguments, **environment)
+
+
+def test_a_port_in_use_is_told() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        line = refused("--web.listen-address", f"127.0.0.1:{port}", **ONE_TARGET)
+
+    assert f"--web.listen-address 127.0.0.1:{port}: " in line
+    assert "in use" in line
+
+
+def test_it_listens_on_several_addresses_and_on_a_unix_socket(tmp_path: Path) -> None:
+    path = tmp_path / "exporter.sock"
+    addresses = f"127.0.0.1:0,unix:{path}"
+    with exporter(**ONE_TARGET, SMTPSTATUS_EXPORTER_WEB_LISTEN_ADDRESS=addresses) as process:
+        process.says(f"address=unix:{path}")
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(5)
+            client.connect(str(path))
+            client.sendall(b"GET /-/healthy HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            assert client.recv(4096).startswith(b"HTTP/1.1 200 OK")
+        assert get(process, "/-/healthy")[0] == 200
+
+
+def test_systemd_is_told_when_it_is_ready_and_when_it_stops(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(20)
+        with exporter(*ANYWHERE, **ONE_TARGET, NOTIFY_SOCKET=str(tmp_path / "notify")) as process:
+            assert systemd.recv(256) == b"READY=1"
+            address(process)
+            process.send(signal.SIGHUP)
+            assert systemd.recv(256).startswith(b"RELOADING=1")
+            assert systemd.recv(256) == b"READY=1"
+            process.end()
+            assert systemd.recv(256) == b"STOPPING=1"
+
+
+def test_the_web_configuration_guards_everything_but_health(tmp_path: Path) -> None:
+    web = tmp_path / "web.yml"
+    # The password is "test"; the cost is the lowest there is.
+    web.write_text(
+        "basic_auth_users:\n  prom: $2b$04$8ZpLSFxnTIl6T1MJkQNdCe6uW9IlYbdIOC4L0dS4oJ6Vr2S7bRsSa\n"
+    )
+    with exporter(*ANYWHERE, "--web.config.file", str(web), **ONE_TARGET) as process:
+        assert get(process, "/metrics")[0] == 401
+        assert get(process, "/-/healthy")[0] == get(process, "/-/ready")[0] == 200

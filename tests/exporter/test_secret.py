@@ -1,0 +1,93 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from exporter.document import ConfigError
+from exporter.secret import Secret, file_path
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "secret"
+
+
+def test_a_secret_does_not_show_itself() -> None:
+    assert "open-sesame" not in repr(Secret("open-sesame", "")) + str(Secret("open-sesame", ""))
+
+
+@pytest.mark.parametrize("text", ["secretpa", "secretpa\n", "secretpa\r\n"])
+def test_a_file_holds_one_line(path: Path, text: str) -> None:
+    path.write_bytes(text.encode())
+
+    assert Secret.read(path).text == "secretpa"
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"one\ntwo\n", b"\xff\xfe"])
+def test_any_other_file_is_refused_by_its_name_and_not_by_its_content(
+    path: Path, content: bytes
+) -> None:
+    path.write_bytes(content)
+
+    with pytest.raises(ConfigError) as told:
+        Secret.read(path)
+    assert str(path) in str(told.value)
+    assert "two" not in str(told.value)
+
+
+def test_a_file_that_is_missing_is_named(path: Path) -> None:
+    with pytest.raises(ConfigError, match=f"{path} cannot be read: No such file or directory"):
+        Secret.read(path)
+
+
+def test_a_file_is_read_again_when_it_changes_and_only_then(path: Path) -> None:
+    path.write_text("first")
+    secret = Secret.read(path)
+    assert not secret.refresh()
+
+    path.write_text("second")
+    assert secret.refresh()
+    assert secret.text == "second"
+    assert not secret.refresh()
+
+
+def test_a_file_replaced_by_a_link_is_read_again_as_in_a_kubernetes_volume(tmp_path: Path) -> None:
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "token").write_text(f"{name}-one")
+        os.utime(tmp_path / name / "token", (0, 0))
+    (tmp_path / "data").symlink_to("old")
+    secret = Secret.read(tmp_path / "data" / "token")
+
+    (tmp_path / "data.new").symlink_to("new")
+    (tmp_path / "data.new").replace(tmp_path / "data")
+
+    assert secret.refresh()
+    assert secret.text == "new-one"
+
+
+def test_a_file_that_goes_is_told_once_and_the_old_secret_stays(path: Path) -> None:
+    path.write_text("first")
+    secret = Secret.read(path)
+    path.unlink()
+
+    with pytest.raises(ConfigError, match="No such file"):
+        secret.refresh()
+    assert not secret.refresh()
+    assert secret.text == "first"
+
+    path.write_text("second")
+    assert secret.refresh()
+
+
+def test_paths_are_relative_to_the_configuration_or_below_systemds_credentials(
+    tmp_path: Path,
+) -> None:
+    environ = {"CREDENTIALS_DIRECTORY": "/run/credentials/unit"}
+
+    assert file_path("token", tmp_path, {}) == tmp_path / "token"
+    assert file_path("/etc/token", tmp_path, {}) == Path("/etc/token")
+    for text in ("$CREDENTIALS_DIRECTORY/token", "${CREDENTIALS_DIRECTORY}/token"):
+        assert file_path(text, tmp_path, environ) == Path("/run/credentials/unit/token")
+        with pytest.raises(ValueError, match="LoadCredential="):
+            file_path(text, tmp_path, {})
