@@ -1,0 +1,193 @@
+"""Maildirs: what is there after success, after every failure of the system, and after a crash."""
+
+import asyncio
+import errno
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from reference_server.delivery import Maildirs
+from reference_server.spool import Spool
+from tests.reference_server.inside import MAIL, client, mail_server
+
+HEAD = b"Return-Path: <>\n"
+
+
+def spool(tmp_path: Path, content: bytes = b"hello\n") -> Spool:
+    spool = Spool(tmp_path)
+    spool.append(content)
+    return spool
+
+
+def files(root: Path) -> list[Path]:
+    return [path.relative_to(root) for path in root.rglob("*") if path.is_file()]
+
+
+async def deliver(root: Path, *users: str, content: bytes = b"hello\n") -> Maildirs:
+    root.mkdir(exist_ok=True)
+    maildirs = Maildirs(root, "mail.example")
+    try:
+        await maildirs.deliver(users, HEAD, spool(root, content))
+    finally:
+        maildirs.close()
+    return maildirs
+
+
+async def test_every_user_has_the_message_once_under_a_maildirs_name(tmp_path: Path) -> None:
+    await deliver(tmp_path, "bob", "eve")
+
+    parts = [path.parts for path in sorted(files(tmp_path))]
+    assert [(user, new) for user, new, _ in parts] == [("bob", "new"), ("eve", "new")]
+    assert len({name for *_, name in parts}) == 1
+    assert {(tmp_path / path).read_bytes() for path in files(tmp_path)} == {HEAD + b"hello\n"}
+    seconds, unique, host = parts[0][2].split(".", 2)
+    assert abs(int(seconds) - time.time()) < 60
+    assert unique.startswith("M")
+    assert host == "mail.example"
+
+
+async def test_nobody_else_may_read_the_mail(tmp_path: Path) -> None:
+    await deliver(tmp_path, "bob")
+
+    [file] = files(tmp_path)
+    assert (tmp_path / file).stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "bob").stat().st_mode & 0o777 == 0o700
+    assert sorted(path.name for path in (tmp_path / "bob").iterdir()) == ["cur", "new", "tmp"]
+
+
+async def test_messages_at_the_same_time_each_get_a_name_and_share_the_directorys_fsync(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[bool] = []
+    fsync = os.fsync
+
+    def watched(descriptor: int) -> None:
+        synced.append(os.path.isdir(f"/proc/self/fd/{descriptor}"))  # noqa: PTH112
+        time.sleep(0.005)
+        fsync(descriptor)
+
+    maildirs = Maildirs(tmp_path, "mail.example")
+    await maildirs.deliver(["bob"], HEAD, spool(tmp_path))
+    monkeypatch.setattr(os, "fsync", watched)
+
+    await asyncio.gather(*(maildirs.deliver(["bob"], HEAD, spool(tmp_path)) for _ in range(32)))
+
+    maildirs.close()
+    assert len(files(tmp_path)) == 33
+    assert synced.count(False) == 32
+    assert 1 <= synced.count(True) < 16
+
+
+FAULTS: dict[str, tuple[str, int, int]] = {
+    "making the maildir": ("mkdir", 1, errno.EACCES),
+    "making tmp": ("mkdir", 2, errno.ENOSPC),
+    "syncing the maildir": ("fsync", 1, errno.EIO),
+    "syncing the root": ("fsync", 2, errno.EIO),
+    "opening": ("open", 5, errno.EROFS),
+    "writing": ("writev", 1, errno.ENOSPC),
+    "syncing the file": ("fsync", 5, errno.EIO),
+    "linking": ("link", 1, errno.EDQUOT),
+    "renaming": ("rename", 1, errno.EIO),
+    "syncing the first new": ("fsync", 6, errno.EIO),
+    "syncing the second new": ("fsync", 7, errno.EIO),
+}
+
+
+@pytest.mark.parametrize(("call", "which", "error"), FAULTS.values(), ids=FAULTS)
+async def test_when_the_system_fails_at_any_step_nobody_has_the_message_and_nothing_is_left(
+    call: str, which: int, error: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail_nth(monkeypatch, call, which, error)
+
+    with pytest.raises(OSError, match=os.strerror(error)):
+        await deliver(tmp_path / "mail", "bob", "eve")
+
+    assert files(tmp_path) == []
+    await deliver(tmp_path / "mail", "bob", "eve")
+    assert len(files(tmp_path)) == 2
+
+
+def fail_nth(monkeypatch: pytest.MonkeyPatch, call: str, which: int, error: int) -> None:
+    """Let the `which`th call of an `os` function fail."""
+    original: Callable[..., object] = getattr(os, call)
+    calls = 0
+
+    def failing(*arguments: object, **named: object) -> object:
+        nonlocal calls
+        calls += 1
+        if calls == which:
+            raise OSError(error, os.strerror(error))
+        return original(*arguments, **named)
+
+    monkeypatch.setattr(os, call, failing)
+
+
+REPLIES = {
+    errno.ENOSPC: b"452 4.3.1 no room left, try again later",
+    errno.EDQUOT: b"452 4.3.1 no room left, try again later",
+    errno.EIO: b"451 4.3.0 the server failed, try again later",
+    errno.EROFS: b"451 4.3.0 the server failed, try again later",
+}
+
+
+@pytest.mark.parametrize(("error", "reply"), REPLIES.items())
+async def test_the_client_is_told_to_try_again_and_never_why(
+    error: int, reply: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with mail_server(tmp_path) as inside:
+        fail_nth(monkeypatch, "writev", 1, error)
+        async with client(inside.port) as c:
+            await c.send(MAIL + MAIL + b"QUIT\r\n")
+            told = (await c.rest()).split(b"\r\n")
+
+        verdicts = [line for line in told if line.startswith((b"45", b"250 2.0.0 stored"))]
+        assert verdicts[0] == reply
+        assert len(inside.stored()) == 1
+        assert inside.leftovers() == []
+
+
+async def test_a_failure_of_the_program_itself_is_451_without_its_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> bytes:
+        raise ZeroDivisionError("a secret")
+
+    async with mail_server(tmp_path) as inside:
+        monkeypatch.setattr("reference_server.intake.trace_headers", broken)
+        async with client(inside.port) as c:
+            await c.send(MAIL + b"QUIT\r\n")
+            told = await c.rest()
+
+    assert b"451 4.3.0 the server failed, try again later" in told
+    assert b"secret" not in told
+
+
+async def test_a_maildir_that_was_removed_is_made_again(tmp_path: Path) -> None:
+    maildirs = Maildirs(tmp_path, "mail.example")
+    await maildirs.deliver(["bob"], HEAD, spool(tmp_path))
+    for path in sorted((tmp_path / "bob").rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+
+    await maildirs.deliver(["bob"], HEAD, spool(tmp_path))
+
+    maildirs.close()
+    assert len(files(tmp_path)) == 1
+
+
+async def test_files_in_tmp_are_removed_after_36_hours_and_not_before(tmp_path: Path) -> None:
+    await deliver(tmp_path, "bob")
+    for name, hours in (("old", 37), ("young", 35)):
+        file = tmp_path / "bob" / "tmp" / name
+        file.touch()
+        then = time.time() - hours * 3600
+        os.utime(file, (then, then))
+    maildirs = Maildirs(tmp_path, "mail.example")
+
+    assert maildirs.clear_stale() == 1
+
+    maildirs.close()
+    assert (tmp_path / "bob/tmp/young").exists()
+    assert len(files(tmp_path)) == 2

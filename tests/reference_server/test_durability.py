@@ -1,0 +1,174 @@
+"""250 means durable: shown by killing the server under load, and by the order of its system calls."""
+
+import random
+import re
+import signal
+import socket
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.real import require
+from tests.reference_server.server import Server, running
+
+KILLS = 25
+
+
+@dataclass
+class Load:
+    """Clients that send numbered messages to two users until the server is gone."""
+
+    port: int
+    seed: int
+    accepted: list[str] = field(default_factory=list)
+
+    def run(self, threads: int) -> list[threading.Thread]:
+        workers = [threading.Thread(target=self._send, args=(n,)) for n in range(threads)]
+        for worker in workers:
+            worker.start()
+        return workers
+
+    def _send(self, worker: int) -> None:
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), 5) as connection:
+                lines = connection.makefile("rb")
+                connection.sendall(b"EHLO me\r\n")
+                number = 0
+                while True:
+                    number += 1
+                    name = f"{self.seed}-{worker}-{number}"
+                    size = 10 if number % 5 else 20_000
+                    body = f"Message-ID: {name}\r\n\r\n{'0123456789' * 7}\r\n" + "x" * 70 + "\r\n"
+                    body += f"{name}\r\n" * size
+                    connection.sendall(
+                        b"MAIL FROM:<a@x>\r\nRCPT TO:<bob@example.com>\r\nRCPT TO:<eve@example.com>\r\nDATA\r\n"
+                        + body.encode() + f"end {name}\r\n.\r\n".encode()
+                    )  # fmt: skip
+                    while not (line := lines.readline()).startswith(b"250 2.0.0 stored"):
+                        if not line:
+                            return
+                    self.accepted.append(name)
+        except OSError:
+            return
+
+
+def names(messages: list[bytes]) -> Counter[str]:
+    """How often each message is there; each must be whole, from its header to its last line."""
+    found: Counter[str] = Counter()
+    for message in messages:
+        name = re.search(rb"\nMessage-ID: (\S+)\n", message)
+        assert name
+        assert message.startswith(b"Return-Path: <a@x>\n")
+        assert message.endswith(b"\nend " + name[1] + b"\n")
+        found[name[1].decode()] += 1
+    return found
+
+
+def test_killed_at_any_moment_the_server_has_every_message_that_got_its_250_whole_and_once(
+    tmp_path: Path,
+) -> None:
+    dice = random.Random(7)
+    accepted: list[str] = []
+    for seed in range(KILLS):
+        with running(tmp_path, "--transform", "cat", "--log.level", "error") as server:
+            load = Load(server.smtp, seed)
+            workers = load.run(4)
+            deadline = time.monotonic() + 5
+            wanted = dice.randrange(20)
+            while len(load.accepted) < wanted and time.monotonic() < deadline:
+                time.sleep(dice.random() / 200)
+            server.process.send_signal(signal.SIGKILL)
+            server.process.wait()
+            for worker in workers:
+                worker.join(5)
+        accepted += load.accepted
+
+    assert len(accepted) > KILLS
+    for user in ("bob", "eve"):
+        found = names(server.stored(user))
+        assert set(accepted) <= set(found)
+        assert set(found.values()) == {1}
+
+
+def strace(*flags: str) -> tuple[str, ...]:
+    """In front of a command; the tracer keeps aside (-D), so that signals go to the command itself."""
+    return (require("strace"), "-D", "-f", "-y", "-s", "200", *flags)
+
+
+def order_of(trace: str) -> list[str]:
+    """What matters for durability, in the order in which it was done."""
+    begun: dict[str, str] = {}
+    happened = []
+    for line in trace.splitlines():
+        process, _, call = line.partition(" ")
+        call = call.strip()
+        if resumed := re.match(r"<\.\.\. \w+ resumed>(.*)", call):
+            call = begun.pop(process) + resumed[1]
+        elif call.endswith("<unfinished ...>"):
+            begun[process] = call.removesuffix("<unfinished ...>")
+            if call.startswith("sendto"):  # a reply counts as sent from the beginning of the call
+                begun[process] = ""
+            else:
+                continue
+        if call.startswith("sendto") and "250 2.0.0 stored" in call:
+            happened.append("250")
+        elif call.endswith("= 0"):
+            name = call.partition("(")[0]
+            place = (
+                re.search(r"/mail/[^/]+/(tmp|new)(?:/[^/]+)?>", call) if name == "fsync" else None
+            )
+            happened.append(f"{name} {place[1]}" if place else name)
+    return happened
+
+
+@pytest.mark.parametrize("recipients", [1, 2])
+def test_file_then_name_then_directory_are_on_disk_before_250_is_sent(
+    recipients: int, tmp_path: Path
+) -> None:
+    trace = tmp_path / "trace"
+    watched = strace("-o", str(trace), "-e", "trace=fsync,rename,link,sendto")
+
+    with running(tmp_path, front=watched) as server:
+        for _ in range(3):
+            deliver_one(server, recipients)
+        server.stop()
+
+    happened = [call for call in order_of(trace.read_text()) if call != "fsync"]
+    links = ["link"] * (recipients - 1)
+    one = ["fsync tmp", *links, "rename", *["fsync new"] * recipients, "250"]
+    assert happened == one * 3
+
+
+def deliver_one(server: Server, recipients: int) -> bytes:
+    with socket.create_connection(("127.0.0.1", server.smtp), 10) as connection:
+        to = "".join(f"RCPT TO:<user{n}@example.com>\r\n" for n in range(recipients))
+        mail = f"EHLO me\r\nMAIL FROM:<>\r\n{to}DATA\r\nhello\r\n.\r\nQUIT\r\n"
+        connection.sendall(mail.encode())
+        told = b""
+        while octets := connection.recv(4096):
+            told += octets
+    return told.splitlines()[-2]
+
+
+FAULTS = {
+    "fsync:error=EIO:when=5": b"451 4.3.0 the server failed, try again later",
+    "link:error=ENOSPC:when=1": b"452 4.3.1 no room left, try again later",
+    "rename:error=EDQUOT:when=1": b"452 4.3.1 no room left, try again later",
+}
+
+
+@pytest.mark.parametrize(("fault", "reply"), FAULTS.items())
+def test_when_the_kernel_says_no_the_client_hears_so_and_nothing_is_left(
+    fault: str, reply: bytes, tmp_path: Path
+) -> None:
+    calls = ("-e", "trace=fsync,rename,link", "-e", f"inject={fault}")
+
+    with running(tmp_path, front=strace("-o", "/dev/null", *calls)) as server:
+        assert deliver_one(server, 2) == reply
+        assert server.stored() == []
+        assert server.leftovers() == []
+        server.stop()
