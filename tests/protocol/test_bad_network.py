@@ -1,0 +1,114 @@
+"""Ten thousand exchanges over a network that does everything a network can do to UDP."""
+
+import asyncio
+import json
+import math
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from protocol.address import HostPort
+from protocol.client import Peer, Reading, read_all
+from protocol.dialects import V0
+from protocol.errors import Disbelieved, Discard, NoAnswer
+from protocol.token import Token
+from tests.real import require
+from tests.rough import Weather, rough_network, value
+
+TOKEN = Token(b"secretpa")
+PEERS = 1275
+ROUNDS = 2  # of four commands for each peer: 10,200 exchanges
+ATTEMPTS = 3
+SIGMAS = 6
+"""Standard deviations: further off than that once in a thousand million runs."""
+
+
+def expected_readings(count: int, command_answered: float) -> tuple[float, float]:
+    """How many readings succeed, and the most that chance makes of it: all four commands must be answered."""
+    share = command_answered ** len(V0.reads)
+    return count * share, SIGMAS * math.sqrt(count * share * (1 - share))
+
+
+@pytest.mark.parametrize(
+    "weather",
+    [
+        Weather(lost=0.02, corrupted=0.0, doubled=0.0, forged=0.0, delay=0.01),
+        Weather(lost=0.2, corrupted=0.05, doubled=0.1, forged=0.2, delay=0.04),
+    ],
+    ids=["fair", "storm"],
+)
+async def test_no_value_is_wrong_and_the_share_that_succeeds_is_what_the_losses_predict(
+    weather: Weather,
+) -> None:
+    strays: Counter[Discard] = Counter()
+    readings: list[tuple[Peer, Reading]] = []
+    async with rough_network(TOKEN, weather, seed=7030) as port:
+        peers = [
+            Peer(HostPort(f"127.77.{number >> 8}.{number & 255}", port), TOKEN)
+            for number in range(PEERS)
+        ]
+        for _ in range(ROUNDS):
+            deadline = asyncio.get_running_loop().time() + 2.5
+            found = await read_all(peers, deadline=deadline, attempts=ATTEMPTS, strays=strays)
+            readings += zip(peers, found, strict=True)
+
+    answered = [(peer, reading) for peer, reading in readings if not reading.error]
+    for peer, reading in answered:
+        assert reading.values == {command: value(peer.where.host, command) for command in V0.reads}
+    expected, chance = expected_readings(len(readings), weather.answered(ATTEMPTS))
+    assert len(answered) == pytest.approx(expected, abs=chance)
+    for _, reading in readings:
+        assert reading.error is None or isinstance(reading.error, NoAnswer | Disbelieved)
+    discarded = {reason for _, reading in readings for reason in reading.cost.discarded}
+    if weather.corrupted:
+        assert discarded >= set(Discard) - {Discard.SOURCE, Discard.RESULT}
+        assert strays.keys() == {Discard.SOURCE}
+    else:
+        assert discarded <= {Discard.IDENTIFIER}  # late answers to what was answered already
+        assert not strays
+
+
+RULES = """
+table ip lossy {
+  chain input {
+    type filter hook input priority 0;
+    udp dport 7030 numgen random mod 100 < 20 drop
+    udp sport 7030 numgen random mod 100 < 20 drop
+  }
+}
+"""
+
+
+def in_namespace(script: str) -> subprocess.CompletedProcess[str]:
+    """A shell script in a network namespace of its own, which ends with it."""
+    return subprocess.run(
+        [require("unshare"), "--net", "sh", "-c", script],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
+
+
+def test_the_kernels_own_losses_cost_what_they_must() -> None:
+    """Requests and answers are dropped in the receiving side's packet filter, one in five."""
+    count = 2500  # ten thousand exchanges
+    setup = f"ip link set lo up && {require('nft')} '{RULES}'"
+    require("ip")
+    attempt = in_namespace(setup)
+    if attempt.returncode:
+        refused = pytest.fail if os.environ.get("SMTPSTATUS_REQUIRE_REAL") == "1" else pytest.skip
+        refused(f"no namespace with a packet filter to be had here: {attempt.stderr}")
+
+    ran = in_namespace(f"{setup} && exec {sys.executable} -m tests.lossy 7030 {count}")
+
+    assert ran.returncode == 0, ran.stderr
+    found = json.loads(ran.stdout)
+    lossy = Weather(lost=0.2, corrupted=0, doubled=0, forged=0, delay=0)
+    expected, chance = expected_readings(count, lossy.answered(ATTEMPTS))
+    assert found["wrong"] == 0
+    assert found["answered"] == pytest.approx(expected, abs=chance)
+    assert found["retransmissions"] > 0
