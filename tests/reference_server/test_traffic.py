@@ -1,0 +1,122 @@
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from protocol import Command
+from reference_server.letter import Conduct, pace, write
+from tests.reference_server.server import running
+
+TO_US = ("--domain", "example.com")
+
+
+def traffic(*flags: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "reference_server.traffic", *flags],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def summary(text: str) -> dict[str, int]:
+    """How often each outcome was, by code and meaning."""
+    lines = re.findall(r"^ *(\d+)  (\S+ +.+)$", text, re.M)
+    return {re.sub(r" +", " ", what): int(n) for n, what in lines}
+
+
+async def test_what_was_accepted_is_stored_and_every_letter_is_a_connection(
+    tmp_path: Path,
+) -> None:
+    with running(tmp_path) as server:
+        sending = traffic(f"127.0.0.1:{server.smtp}", "--rate", "500", "--count", "120", *TO_US)
+        told, errors = sending.communicate(timeout=30)
+
+        outcomes = summary(told)
+        assert (sending.returncode, errors) == (0, "")
+        assert await server.ask(Command.CONNECTIONS) == 120
+        assert (
+            len({m.partition(b"Message-ID: ")[2][:30] for m in server.stored()})
+            == (outcomes["250 accepted"])
+        )
+        assert outcomes["250 accepted"] > 90
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_with_a_summary(number: signal.Signals, tmp_path: Path) -> None:
+    with running(tmp_path) as server:
+        sending = traffic(f"127.0.0.1:{server.smtp}", "--rate", "50", "--size", "100", *TO_US)
+        deadline = time.monotonic() + 10
+        while not server.stored() and time.monotonic() < deadline:
+            pass
+        sending.send_signal(number)
+        told, errors = sending.communicate(timeout=5)
+
+    assert (sending.returncode, errors) == (0, "")
+    assert summary(told)["250 accepted"] > 0
+
+
+def test_while_the_server_is_away_it_says_so_once_and_tries_on(tmp_path: Path) -> None:
+    with running(tmp_path) as server:
+        server.stop()
+        sending = traffic(f"127.0.0.1:{server.smtp}", "--rate", "50", "--duration", "1500ms")
+        told, errors = sending.communicate(timeout=10)
+
+    assert errors.count("\n") == 1
+    assert f"127.0.0.1:{server.smtp} does not answer: " in errors
+    assert summary(told)["--- no answer"] >= 2
+
+
+BAD = {
+    "no address": (["--rate", "1"], "HOST:PORT; --help shows"),
+    "a bad address": (["nowhere"], "'nowhere' is no address"),
+    "a bad rate": (["x:1", "--rate", "fast"], "--rate: 'fast' is no rate"),
+    "a bad duration": (["x:1", "--duration", "5"], "--duration: '5' is no duration"),
+    "an unknown flag": (["x:1", "--speed", "5"], "unrecognized arguments: --speed 5"),
+}
+
+
+@pytest.mark.parametrize(("flags", "told"), BAD.values(), ids=BAD)
+def test_a_wrong_flag_is_one_line_and_exit_status_2(flags: list[str], told: str) -> None:
+    sending = traffic(*flags)
+    out, errors = sending.communicate(timeout=10)
+
+    assert (sending.returncode, out, errors.count("\n")) == (2, "", 1)
+    assert told in errors
+
+
+def test_letters_are_a_days_mail() -> None:
+    random = Random(5)
+    letters = [write(random, "example.com", number, 0) for number in range(2000)]
+
+    sizes = sorted(len(letter.octets) for letter in letters)
+    assert sizes[1000] < 6000
+    assert sizes[-10] > 100_000
+    conducts = Counter(letter.conduct for letter in letters)
+    assert 1800 < conducts[Conduct.POLITE] < 2000
+    assert all(conducts.values())
+    assert 0 < sum("nobody@not-here.example" in letter.recipients for letter in letters) < 200
+    for letter in letters:
+        assert b"\r\n\r\n" in letter.octets
+        assert letter.octets.count(b"\n") == letter.octets.count(b"\r\n") == letter.octets.count(b"\r")  # fmt: skip
+
+
+@pytest.mark.parametrize("size", [2, 100, 5000])
+def test_a_letters_text_has_the_size_that_was_asked_for(size: int) -> None:
+    letter = write(Random(1), "example.com", 1, 0, size)
+
+    assert abs(len(letter.octets.partition(b"\r\n\r\n")[2]) - size) <= 4
+
+
+def test_a_days_letters_come_at_the_rate_that_was_asked_for_in_waves() -> None:
+    random, now, hours = Random(3), 0.0, Counter[int]()
+    while now < 240:
+        now += pace(50, now, random)
+        hours[int(now // 60)] += 1
+
+    assert 0.9 < sum(hours.values()) / (240 * 50) < 1.15
+    assert hours[0] > 2 * hours[2]
