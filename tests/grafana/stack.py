@@ -28,7 +28,8 @@ GRAFANA = "http://127.0.0.1:3000"
 class Stack:
     """A Prometheus that scrapes an exporter, whose URL is `exporter`, in both of the ways that are shipped.
 
-    Job `smtpstatus` scrapes /metrics; `smtpstatus-fleet` finds the same servers through /sd.
+    Job `smtpstatus` scrapes /metrics; `smtpstatus-fleet` finds the same servers through /sd;
+    `shard-0` and `shard-1` share them out between them.
     """
 
     prometheus: Prometheus
@@ -127,11 +128,17 @@ def _write_rules(folder: Path) -> None:
 
 def settle(stack: Stack) -> None:
     """Wait until there are samples enough for every rate, and the rules have been evaluated over them."""
-    value = stack.prometheus.value
-    recorded = "count(instance_target:smtpstatus_connections:rate5m_avg1d)"
-    answering = 'count(smtpstatus_connections_total{job="smtpstatus"})'
-    eventually(lambda: (value("min(count_over_time(up[1m]))") or 0) >= 3)
-    eventually(lambda: (value(recorded) or 0) >= 2 * (value(answering) or 1))
+
+    def count(selector: str) -> float:
+        return stack.prometheus.value(f"count({selector})") or 0
+
+    recorded = "instance_target:smtpstatus_connections:rate5m_avg1d"
+    counter = "smtpstatus_connections_total"
+    eventually(lambda: count('smtpstatus_up{job="smtpstatus"}'))
+    # Each server is scraped in three ways: /metrics, /probe, and /probe by its shard.
+    eventually(lambda: count("smtpstatus_up") == 3 * count('smtpstatus_up{job="smtpstatus"}'))
+    eventually(lambda: not count("count_over_time(up[1m]) < 3"))
+    eventually(lambda: count(recorded) == count(counter))
 
 
 def switch_off(stack: Stack, target: str) -> None:

@@ -160,3 +160,17 @@ def test_both_ways_of_scraping_give_the_same_series(stack: Stack) -> None:
     assert sorted(map(str, one)) == sorted(map(str, fleet))
     assert not stack.ask('smtpstatus_up{job="smtpstatus-exporter"}')
     assert stack.ask('smtpstatus_exporter_targets{job="smtpstatus-exporter"}')
+
+
+def test_shards_have_every_server_once_between_them(stack: Stack) -> None:
+    def servers(job: str) -> set[str]:
+        return {
+            sample["metric"]["target"] for sample in stack.ask(f'smtpstatus_up{{job="{job}"}}')
+        }
+
+    first, second = servers("shard-0"), servers("shard-1")
+
+    assert first
+    assert second
+    assert first.isdisjoint(second)
+    assert first | second == servers("smtpstatus")
