@@ -1,0 +1,142 @@
+"""The rules of the house (docs/design.md) that a program can check."""
+
+import ast
+import importlib
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import protocol
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("protocol", "exporter", "reference_server")
+MODULES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+ALLOWED = {
+    "protocol": {"protocol"},
+    "exporter": {"exporter", "protocol"},
+    "reference_server": {"reference_server", "protocol"},
+}
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def imported(path: Path) -> set[str]:
+    """The top-level names that a module imports, wherever in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "absolute imports only"
+            found.add((node.module or "").split(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_imports_point_downward_only(path: Path) -> None:
+    package = path.relative_to(ROOT).parts[0]
+
+    assert imported(path) & set(PACKAGES) <= ALLOWED[package]
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in MODULES if "protocol" in path.parts], ids=name_of
+)
+def test_the_protocol_needs_nothing_but_the_standard_library(path: Path) -> None:
+    assert imported(path) - {"protocol", "__future__"} <= set(sys.stdlib_module_names)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_a_module_is_one_noun(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 300
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_only_the_commands_read_the_environment_and_the_arguments(path: Path) -> None:
+    if path.name in ("__main__.py", "traffic.py"):
+        return
+    source = path.read_text()
+
+    assert "sys.argv" not in source
+    assert not re.search(r"os\.(environ|getenv)", source)
+
+
+def test_the_public_names_are_those_that_the_package_lists() -> None:
+    assert sorted(protocol.__all__) == sorted(set(protocol.__all__))
+    for name in protocol.__all__:
+        assert getattr(protocol, name) is not None
+
+
+def test_the_design_page_names_every_module() -> None:
+    page = (ROOT / "docs/design.md").read_text()
+
+    missing = [
+        name_of(path) for path in MODULES if path.name != "__init__.py" and path.name not in page
+    ]
+    assert missing == []
+
+
+def test_every_module_says_what_it_is() -> None:
+    for path in MODULES:
+        docstring = ast.get_docstring(ast.parse(path.read_text()))
+
+        assert docstring or not path.read_text(), name_of(path)
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
+
+
+def tracked() -> list[Path]:
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return [ROOT / name for name in listed.stdout.split("\0") if name and (ROOT / name).exists()]
+
+
+def test_every_link_between_files_leads_somewhere() -> None:
+    broken = []
+    for page in tracked():
+        if page.suffix != ".md":
+            continue
+        for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text()):
+            if "://" not in target and not (page.parent / target).exists():
+                broken.append(f"{name_of(page)}: {target}")
+
+    assert broken == []
+
+
+def test_locks_have_hashes_and_no_addresses() -> None:
+    for lock in ROOT.glob("requirements*.lock"):
+        text = lock.read_text()
+
+        assert "--hash=sha256:" in text
+        assert "://" not in text
+        assert "index" not in text
+
+
+def test_every_dependency_says_why_it_is_there() -> None:
+    lines = (ROOT / "pyproject.toml").read_text().split("dependencies = [")[1].splitlines()[1:]
+    for line in lines[: lines.index("]")]:
+        assert "#" in line, line
+
+
+def test_the_commands_are_the_contracts_own() -> None:
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        scripts = tomllib.load(file)["project"]["scripts"]
+
+    assert set(scripts) == {
+        "smtpstatus",
+        "smtpstatus-exporter",
+        "smtpstatus-server",
+        "smtpstatus-traffic",
+    }
+    for target in scripts.values():
+        module, function = target.split(":")
+        assert callable(getattr(importlib.import_module(module), function))
