@@ -107,12 +107,14 @@ FAMILIES = (
         Command.TRANSFERRED_BYTES, "Bytes transferred since the server started (command 02)."
     ),
     _quantity(Command.TRANSFORMS, "Whether mails are transformed: 1 on, 0 off (command 03)."),
-    _quantity(Command.MAILS, "Mails since the server started, in dialects that count them."),
-    _quantity(Command.SENT_BYTES, "Bytes sent since the server started, in dialects that tell."),
+    _quantity(Command.MAILS, "Mails since the server started (command 03 of group-4)."),
+    _quantity(Command.SENT_BYTES, "Bytes sent since the server started (command 02 of group-11)."),
     _quantity(
-        Command.RECEIVED_BYTES, "Bytes received since the server started, in dialects that tell."
+        Command.RECEIVED_BYTES, "Bytes received since the server started (command 03 of group-11)."
     ),
-    _quantity(Command.VERBOSE, "Whether the server is verbose: 1 on, 0 off, where it can be."),
+    _quantity(
+        Command.VERBOSE, "Whether the server is verbose: 1 on, 0 off (command 05 of group-6)."
+    ),
     Family(
         "smtpstatus_scrape_duration_seconds",
         "gauge",
