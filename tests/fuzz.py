@@ -1,0 +1,128 @@
+"""The fuzz target: everything that parses, given any bytes. `make fuzz` runs it for a minute.
+
+    python -m tests.fuzz [SECONDS]
+
+With atheris (coverage-guided) where it is installed, else with mutations of the protocol's own datagrams.
+"""
+
+import sys
+from contextlib import suppress
+from importlib import import_module
+from importlib.util import find_spec
+from random import Random
+from time import monotonic
+
+from protocol.address import HostPort
+from protocol.describe import as_text, describe
+from protocol.dialect import FLAGS, Dialect
+from protocol.dialects import DIALECTS
+from protocol.duration import parse_duration
+from protocol.errors import BadResponse, DatagramError
+from protocol.inquiry import Inquiry
+from protocol.message import Request, Response
+from protocol.roundtrip import RoundTrip
+from protocol.server import respond
+from protocol.token import Token
+
+SEEDS = [
+    bytes.fromhex(digits)
+    for digits in (
+        "cffe0012347365637265747061 00",
+        "cffe001234000000000000000003",
+        "fffe00123406 0000000000000000",
+        "feff00003412 6f 05",
+        "feff00a434120000 02000000",
+        "feca001234 00 e804000000000000",
+    )
+] + [b"[::1]:7030", b"mail.example:7030", b"hex:7365637265747061", b"1m30s", b"700ms"]
+
+
+def examine(data: bytes) -> None:
+    """Fails where any parser raises what it must not, or believes what it must not."""
+    for dialect in DIALECTS.values():
+        examine_request(data, dialect)
+        examine_response(data, dialect)
+    for one in describe(data):
+        assert b"".join(part.octets for part in one.parts) == data
+        as_text(one)
+    text = data.decode("utf-8", "surrogateescape")
+    for parse in (HostPort.parse, Token.parse, parse_duration):
+        with suppress(ValueError):
+            parse(text)
+
+
+def examine_request(data: bytes, dialect: Dialect) -> None:
+    token = Token(b"secretpa"[: dialect.token_length])
+    with suppress(DatagramError):
+        request = Request.decode(data, dialect)
+        assert Request.decode(request.encode(dialect), dialect) == request
+    response = respond(
+        data, token, lambda command: True if command in FLAGS else len(data), dialect
+    )
+    assert (response is not None) == data.startswith(dialect.signature)
+    if response and response.status in dialect.status_codes:
+        assert len(response.encode(dialect)) == dialect.response_length
+
+
+def examine_response(data: bytes, dialect: Dialect) -> None:
+    with suppress(BadResponse):
+        response = Response.decode(data, dialect)
+        for command in dialect.operations:
+            with suppress(BadResponse):
+                number = response.value(command, dialect)
+                assert number is None or 0 <= number < 2**64
+    token = Token(bytes(dialect.token_length))
+    inquiry = Inquiry(
+        (("127.0.0.1", 7030),),
+        token,
+        dialect,
+        dialect.reads,
+        round_trip=RoundTrip(),
+        attempts=1,
+        random=Random(0),
+    )
+    inquiry.identify(frozenset())
+    list(inquiry.transmit(0, 1))
+    reason = inquiry.receive(data, 0)
+    assert reason or len(data) == dialect.response_length
+
+
+def mutate(random: Random) -> bytes:
+    """A seed, with some bytes changed, cut off, put in or joined with another's."""
+    data = bytearray(random.choice(SEEDS))
+    for _ in range(random.randrange(4)):
+        place = random.randrange(len(data) + 1)
+        change = random.randrange(4)
+        if change == 0:
+            data[place:] = random.choice(SEEDS)[place:]
+        elif change == 1:
+            del data[place : place + random.randrange(1, 9)]
+        else:
+            data[place : place + change - 2] = random.randbytes(random.randrange(1, 5))
+    return bytes(data)
+
+
+def run(seconds: float, random: Random) -> int:
+    """Examine mutations until the time is over; returns how many there were."""
+    until = monotonic() + seconds
+    count = 0
+    while monotonic() < until:
+        data = mutate(random)
+        try:
+            examine(data)
+        except BaseException:
+            print(f"found by {data.hex()}", file=sys.stderr)
+            raise
+        count += 1
+    return count
+
+
+if __name__ == "__main__":
+    length = float(sys.argv[1]) if len(sys.argv) > 1 else 60
+    if find_spec("atheris"):
+        atheris = import_module("atheris")
+        atheris.instrument_all()
+        atheris.Setup([sys.argv[0], f"-max_total_time={int(length)}", "-max_len=64"], examine)
+        atheris.Fuzz()
+    else:
+        print(f"{run(length, Random())} datagrams, without coverage: atheris is not installed")
