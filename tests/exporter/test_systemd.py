@@ -1,0 +1,145 @@
+"""The units of deploy/systemd, and the command under systemd's own protocols."""
+
+import re
+import shlex
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from exporter import flags
+from tests.processes import COMMANDS, Process, eventually, free_port, running
+from tests.real import require
+
+UNITS = Path(__file__).parents[2] / "deploy/systemd"
+TARGET = {"SMTPSTATUS_TARGET": "127.0.0.1:9", "SMTPSTATUS_TOKEN": "secretpa"}
+
+
+@pytest.fixture
+def units(tmp_path: Path) -> Path:
+    """The units, with the command where it is on this machine."""
+    for unit in UNITS.iterdir():
+        text = unit.read_text().replace("/opt/smtpstatus/bin", str(COMMANDS))
+        (tmp_path / unit.name).write_text(text)
+    return tmp_path
+
+
+def test_systemd_finds_nothing_wrong_with_the_units(units: Path) -> None:
+    checked = subprocess.run(
+        [require("systemd-analyze"), "verify", "--man=no", *units.iterdir()],
+        capture_output=True,
+        text=True,
+    )
+
+    assert [line for line in checked.stderr.splitlines() if "smtpstatus" in line] == []
+
+
+def test_the_service_is_as_hard_as_a_network_service_can_be(units: Path) -> None:
+    """Below 1.5 of 10, where 10 is a service that may do everything."""
+    subprocess.run(
+        [
+            *(require("systemd-analyze"), "security", "--offline=true", "--threshold=15"),
+            units / "smtpstatus-exporter.service",
+        ],
+        check=True,
+        capture_output=True,
+    )
+
+
+def test_the_service_starts_the_command_with_flags_that_it_knows() -> None:
+    text = (UNITS / "smtpstatus-exporter.service").read_text()
+    [line] = re.findall(r"^ExecStart=(.*)$", text, flags=re.M)
+    command, *arguments = shlex.split(line)
+
+    assert Path(command).name == "smtpstatus-exporter"
+    assert flags.parse(arguments, {}).systemd_socket
+
+
+def test_a_socket_of_systemd_starts_the_command_and_answers() -> None:
+    port = free_port()
+    process = Process(
+        require("systemd-socket-activate"),
+        f"--listen=127.0.0.1:{port}",
+        *(f"--setenv={name}={value}" for name, value in TARGET.items()),
+        str(COMMANDS / "smtpstatus-exporter"),
+        "--web.systemd-socket",
+    )
+    try:
+        process.says("Listening on 127.0.0.1")
+        answer = httpx.get(f"http://127.0.0.1:{port}/-/healthy", trust_env=False, timeout=20)
+
+        assert answer.status_code == 200
+    finally:
+        process.end(signal.SIGTERM)
+
+
+@pytest.fixture
+def notices(tmp_path: Path) -> Iterator[socket.socket]:
+    """Where systemd listens for notices."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+        listening.bind(str(tmp_path / "notify"))
+        listening.settimeout(20)
+        yield listening
+
+
+def test_systemd_is_told_of_the_start_a_reload_and_the_end(notices: socket.socket) -> None:
+    def told() -> str:
+        return notices.recv(1024).decode().partition("\n")[0]
+
+    with running(
+        "smtpstatus-exporter",
+        "--web.listen-address=127.0.0.1:0",
+        NOTIFY_SOCKET=notices.getsockname(),
+        **TARGET,
+    ) as process:
+        states = [told()]
+        process.send(signal.SIGHUP)
+        states += [told(), told()]
+        process.send(signal.SIGTERM)
+        states.append(told())
+
+        assert states == ["READY=1", "RELOADING=1", "READY=1", "STOPPING=1"]
+        assert process.wait() == 0
+
+
+def test_the_command_listens_on_a_unix_socket_and_on_a_port_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "exporter.sock"
+    with running(
+        "smtpstatus-exporter",
+        f"--web.listen-address=unix:{path}",
+        "--web.listen-address=127.0.0.1:0",
+        **TARGET,
+    ) as process:
+        address = process.says(r"Listening.*address=\"?(127\.0\.0\.1:\d+)")[1]
+        eventually(path.is_socket)
+        with httpx.Client(transport=httpx.HTTPTransport(uds=str(path))) as client:
+            answers = [
+                client.get("http://exporter/-/healthy").status_code,
+                httpx.get(f"http://{address}/-/healthy", trust_env=False).status_code,
+            ]
+
+    assert answers == [200, 200]
+
+
+def test_a_port_in_use_ends_the_command_with_one_line() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        ended = subprocess.run(
+            [COMMANDS / "smtpstatus-exporter", f"--web.listen-address={address}"],
+            env=TARGET,
+            capture_output=True,
+            text=True,
+            timeout=20,
+        )
+
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr == (
+        f"smtpstatus-exporter: --web.listen-address {address}: the port is in use:"
+        " stop the program that has it, or choose another port\n"
+    )
