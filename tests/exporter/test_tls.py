@@ -8,10 +8,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import bcrypt
 import pytest
 
 from exporter.document import ConfigError
 from exporter.web import WebConfig, WebFile
+from tests.processes import eventually, prometheus, running
 from tests.real import require
 
 SERVER = "tls_server_config:\n  cert_file: server.pem\n  key_file: server.key\n"
@@ -247,3 +249,32 @@ def test_a_key_with_a_password_is_refused_and_not_asked_for_at_the_terminal(
 
     with pytest.raises(ConfigError, match="without a password"):
         WebConfig.load(written(directory, SERVER))
+
+
+def test_prometheus_scrapes_the_command_over_tls_with_a_certificate_and_a_password(
+    directory: Path,
+) -> None:
+    digest = bcrypt.hashpw(b"open sesame", bcrypt.gensalt(4)).decode()
+    web = written(directory, f"{MUTUAL}basic_auth_users: {{prometheus: {digest}}}\n")
+    configuration = f"""
+global: {{scrape_interval: 200ms, scrape_timeout: 200ms}}
+scrape_configs:
+  - job_name: exporter
+    scheme: https
+    tls_config:
+      ca_file: {directory}/ca.pem
+      cert_file: {directory}/client.pem
+      key_file: {directory}/client.key
+    basic_auth: {{username: prometheus, password: open sesame}}
+    static_configs: [{{targets: ["ADDRESS"]}}]
+"""
+    with running(
+        "smtpstatus-exporter",
+        "--web.listen-address=127.0.0.1:0",
+        f"--web.config.file={web}",
+        SMTPSTATUS_TARGET="127.0.0.1:9",
+        SMTPSTATUS_TOKEN="secretpa",
+    ) as process:
+        address = process.says(r"Listening.*address=\"?(127\.0\.0\.1:\d+)")[1]
+        with prometheus(directory, configuration.replace("ADDRESS", address)) as scraper:
+            assert eventually(lambda: scraper.value("up")) == 1
