@@ -36,17 +36,20 @@ class Body:
     def decode(self, octets: bytes) -> tuple[bytes, bytes | None]:
         """Take a piece; returns the content in it, and what came behind the end, or None where the end has not come."""
         octets = self._held + octets
-        end = octets.find(_END)
+        # Most pieces have no line that begins with a dot: one look, and neither the end nor doubled dots are sought.
+        dotted = b"\n." in octets
+        end = octets.find(_END) if dotted else -1
         if end >= 0:
-            return self._content(octets[: end + 2]), octets[end + 5 :]
+            return self._content(octets[: end + 2], dotted), octets[end + 5 :]
         # What may be the beginning of the end, or half a line end, waits for the next piece.
         held = next((n for n in (4, 3, 2, 1) if octets.endswith(_END[:n])), 0)
         whole = len(octets) - held
         self._held = octets[whole:]
-        return self._content(octets[:whole]), None
+        return self._content(octets[:whole], dotted), None
 
-    def _content(self, octets: bytes) -> bytes:
-        octets = octets.replace(b"\r\n.", b"\r\n")
+    def _content(self, octets: bytes, dotted: bool) -> bytes:
+        if dotted:
+            octets = octets.replace(b"\r\n.", b"\r\n")
         if self._first and octets:
             octets = octets[2:]
             self._first = False
