@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Literal
 
+import bcrypt
 import pytest
 from playwright.async_api import (
     Browser,
@@ -32,6 +33,7 @@ from tests.exporter.running import (
     running_mail_server,
     silence,
 )
+from tests.processes import running
 from tests.real import require
 
 ARGUMENTS = (
@@ -567,6 +569,34 @@ async def test_the_page_asks_nobody_but_its_exporter(exporter: Exporter, seen: S
     assert {
         address for address in seen.addresses if not address.startswith(home(exporter))
     } == set()
+
+
+async def test_behind_a_password_the_page_reads_and_switches(
+    browser: Browser, mail_server: MailServer, tmp_path: Path
+) -> None:
+    digest = bcrypt.hashpw(b"open sesame", bcrypt.gensalt(4)).decode()
+    (tmp_path / "web.yml").write_text(f"basic_auth_users: {{anna: {digest}}}\n")
+    with running(
+        "smtpstatus-exporter",
+        "--web.listen-address=127.0.0.1:0",
+        f"--web.config.file={tmp_path / 'web.yml'}",
+        SMTPSTATUS_TARGET=mail_server.address,
+        SMTPSTATUS_TOKEN=TOKEN,
+        SMTPSTATUS_API_TOKEN=API_TOKEN,
+    ) as process:
+        address = process.says(r"Listening.*address=\"?(127\.0\.0\.1:\d+)")[1]
+        page = await browser.new_page(
+            http_credentials={"username": "anna", "password": "open sesame"}
+        )
+        await page.goto(f"http://{address}/")
+        await switch(page, mail_server.address).click()
+        await give_token(page, "wrong")
+        await expect(page.get_by_role("alert").filter(visible=True)).to_contain_text("not accept")
+        await give_token(page)
+        await expect(switch(page, mail_server.address)).not_to_be_checked()
+        await page.close()
+
+    assert mail_server.values[Command.TRANSFORMS] is False
 
 
 class Traffic:
