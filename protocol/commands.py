@@ -153,8 +153,12 @@ def identify(options: Namespace) -> int:
     from protocol.identify import as_json, as_text, probe
 
     probes = asyncio.run(probe(options.target, options.timeout))
-    print(json.dumps(as_json(options.target, probes)) if options.json else as_text(probes))
-    if any(one.fits for one in probes):
+    found = any(one.fits for one in probes)
+    if options.json:
+        print(json.dumps(as_json(options.target, probes)))
+    else:
+        print(as_text(probes), file=sys.stdout if found else sys.stderr)
+    if found:
         return DONE
     return REFUSED if any(one.foreign for one in probes) else NO_ANSWER
 

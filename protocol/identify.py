@@ -62,12 +62,12 @@ async def _ask(where: HostPort, dialect: Dialect, deadline: float) -> Probe:
 
 
 def as_text(probes: Sequence[Probe]) -> str:
+    """What speaks which dialect, or, where nothing does, what became of each address."""
     if fitting := [one for one in probes if one.fits]:
         return "\n".join(f"{one.where} speaks {one.dialect.name}" for one in fitting)
-    heard = dict.fromkeys(one.where for one in probes if one.foreign)
-    if heard:
-        return "\n".join(f"{where} answers, in none of the known dialects" for where in heard)
-    return "no answer in any of the known dialects: " + ", ".join(DIALECTS)
+    said = {one.where: str(one.reading.error) for one in probes}
+    said |= {one.where: "answers, in none of the known dialects" for one in probes if one.foreign}
+    return "\n".join(f"{where}: {text}" for where, text in said.items())
 
 
 def as_json(target: str, probes: Sequence[Probe]) -> dict[str, object]:
