@@ -15,9 +15,10 @@ from exporter.admission import Admission, Full
 from exporter.cors import Cors
 from exporter.gate import Gate
 from exporter.head import Head
+from exporter.networks import Denied
 from exporter.problem import Problem
 from exporter.service import Service
-from exporter.targets import BadAddress, Denied, UnknownTarget
+from exporter.targets import BadAddress, UnknownTarget
 from exporter.web import WebFile
 
 

@@ -18,6 +18,10 @@ class Secret:
         self._path = path
         self._stamp = _stamp(path) if path else None
 
+    @property
+    def can_change(self) -> bool:
+        return self._path is not None
+
     @classmethod
     def read(cls, path: Path) -> "Secret":
         """The first line of a file. Raises `ConfigError`."""

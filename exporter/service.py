@@ -66,10 +66,11 @@ class Service:
         self.installed = self._install(load(), None)
 
     def is_api_token(self, given: str) -> bool:
-        """Whether `given` is the token that may write; compared in constant time."""
+        """Whether a header's text `given` is the token that may write; compared in constant time."""
         self.installed.targets.refresh_secrets()
         secret = self.installed.config.api.secret
-        return secret is not None and compare_digest(given.encode(), secret.text.encode())
+        octets = given.encode("latin-1")  # as headers are decoded
+        return secret is not None and compare_digest(octets, secret.text.encode())
 
     async def reload(self) -> None:
         """Read the configuration again and swap it in whole. Raises `ConfigError`, and the old one stays."""

@@ -6,14 +6,14 @@ Deadlines are times of the running loop's clock. Nothing is kept of what a serve
 import asyncio
 import logging
 import time
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv6Address, ip_address
 
-from exporter.config import Config, Rule, Target, token
+from exporter.config import Config, Target, token
 from exporter.document import ConfigError
 from exporter.flight import Flights
+from exporter.networks import Networks, renewed
 from exporter.secret import Secret
 from protocol import (
     V0,
@@ -24,20 +24,13 @@ from protocol import (
     Peer,
     Reading,
     Reason,
-    Token,
-    TokenError,
     Trace,
     UnknownName,
     connect,
     read_all,
-    resolve,
 )
-from protocol.address import Address
 
 logger = logging.getLogger(__name__)
-
-_PROBED = 1024
-"""Round-trip estimates of addresses beyond the targets that are kept: those probed last."""
 
 _SLICE = 500
 """Readings taken down in one go: the event loop has its turn in between."""
@@ -51,10 +44,6 @@ class UnknownTarget(Exception):
 
 class BadAddress(Exception):
     """What was given is neither a target's name nor an address."""
-
-
-class Denied(Exception):
-    """An address that is neither a target's nor in a network that may be probed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +78,10 @@ class Targets:
         self._peers = {target.name: _peer(target) for target in config.targets}
         self._by_peer = {self._peers[target.name]: target for target in config.targets}
         self._by_address = {target.address: target for target in reversed(config.targets)}
-        self._probed: OrderedDict[tuple[Address, ...], Peer] = OrderedDict()
+        self._networks = Networks(config.probe)
         self._flights: Flights[list[Scrape]] = Flights()
         self._all = tuple(self._by_peer)
-        self._secrets = config.secrets
-        self._rules = [(rule, token(rule.secret, rule.dialect)) for rule in config.probe]
+        self._secrets = [secret for secret in config.secrets if secret.can_change]
         self.changed: dict[str, float] = {}
         """When the transforms of a target were last changed from here: seconds since 1970, by name."""
         if before:
@@ -123,7 +111,7 @@ class Targets:
     async def probe(self, text: str, deadline: float, trace: Trace | None = None) -> Scrape:
         """One target by name, or by an address that may be asked; traced, it is asked alone.
 
-        Raises `UnknownTarget`, `BadAddress` or `Denied`.
+        Raises `UnknownTarget`, `BadAddress`, or `Denied` of exporter/networks.py.
         """
         try:
             peer = await self._find(text, deadline)
@@ -222,30 +210,7 @@ class Targets:
             ) from None
         if where in self._by_address:
             return self._peers[self._by_address[where].name]
-        if not self.config.probe:
-            raise Denied(f"{where} is not a target, and probe: lists no network beyond them")
-        return self._allowed(where, await resolve(where, deadline))
-
-    def _allowed(self, where: HostPort, addresses: Sequence[Address]) -> Peer:
-        """A peer bound to those of the resolved addresses that may be asked, with their network's own token.
-
-        Nothing is looked up again: the datagrams go to the very addresses that were checked.
-        """
-        for rule, secret in self._rules:
-            inside = tuple(address for address in addresses if _contains(rule, address))
-            if inside:
-                return self._bound(where, inside, secret, rule.dialect)
-        raise Denied(f"{where} is not a target, and has no address in a network that probe: lists")
-
-    def _bound(
-        self, where: HostPort, addresses: tuple[Address, ...], secret: Token, dialect: Dialect
-    ) -> Peer:
-        peer = self._probed.pop(addresses, None) or Peer(where, secret, dialect)
-        peer.numeric = addresses
-        self._probed[addresses] = peer
-        if len(self._probed) > _PROBED:
-            self._probed.popitem(last=False)
-        return peer
+        return await self._networks.peer(where, deadline)
 
     def refresh_secrets(self) -> None:
         """Take up secrets whose files have changed; one that does not fit is told in the log, and the old one stays."""
@@ -254,11 +219,8 @@ class Targets:
             return
         for peer, target in self._by_peer.items():
             if target.secret in changed:
-                peer.token = _renewed(peer.token, target.secret, target.dialect)
-        self._rules = [
-            (rule, _renewed(old, rule.secret, rule.dialect)) for rule, old in self._rules
-        ]
-        self._probed.clear()
+                peer.token = renewed(peer.token, target.secret, target.dialect)
+        self._networks.renew()
 
 
 def _refreshed(secret: Secret) -> bool:
@@ -269,21 +231,5 @@ def _refreshed(secret: Secret) -> bool:
         return False
 
 
-def _renewed(old: Token, secret: Secret, dialect: Dialect) -> Token:
-    try:
-        return token(secret, dialect)
-    except TokenError as error:
-        extra = {"origin": secret.origin, "err": error}
-        logger.warning("Token does not fit, the old one stays", extra=extra)
-        return old
-
-
 def _peer(target: Target) -> Peer:
     return Peer(target.address, token(target.secret, target.dialect), target.dialect)
-
-
-def _contains(rule: Rule, address: Address) -> bool:
-    found = ip_address(address[0])
-    if isinstance(found, IPv6Address) and found.ipv4_mapped:
-        found = found.ipv4_mapped
-    return any(found in network for network in rule.networks)
