@@ -3,7 +3,7 @@
 quiet      a reference server that nobody sends mail to
 group-4, group-6, group-11: servers of other dialects, which tell what version 0 does not
 closed     nobody listens
-locked     the quiet server, asked with a wrong token
+locked     a server that is asked with a wrong token
 """
 
 import urllib.request
@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 from anyio.from_thread import start_blocking_portal
 
-from protocol import DIALECTS, Command, Token, Value, serve
+from protocol import DIALECTS, V0, Command, Dialect, Ration, Token, Value, serve
 from tests.processes import Prometheus, eventually, exporter, free_port, mail_server, prometheus
 
 ROOT = Path(__file__).parents[2]
@@ -50,8 +50,7 @@ def running_stack(folder: Path) -> Iterator[Stack]:
         targets = [
             _target("quiet", quiet),
             _target("closed", free_port()),
-            _target("locked", quiet, "xxxxxxxx"),
-            *stack.enter_context(_servers_of_other_dialects()),
+            *stack.enter_context(_other_servers()),
         ]
         api = {"token": API_TOKEN, "cors_origins": [GRAFANA]}
         file = folder / "exporter.yml"
@@ -67,27 +66,29 @@ def _target(name: str, port: int, token: str = "secretpa", dialect: str = "v0") 
 
 
 @contextmanager
-def _servers_of_other_dialects() -> Iterator[list[dict[str, str]]]:
+def _other_servers() -> Iterator[list[dict[str, str]]]:
     """Their entries in the exporter's configuration."""
     answers = _Answers()
+    # Three scrapes a second are more wrong tokens than a server answers in the long run.
+    ration = Ration(burst=100_000)
     with start_blocking_portal() as portal, ExitStack() as stack:
 
-        def serving(name: str, token: str) -> dict[str, str]:
-            dialect = DIALECTS[name]
-            secret = Token.parse(token, dialect.token_length)
-            served = serve("127.0.0.1", 0, secret, answers, dialect)
+        def serving(name: str, dialect: Dialect, sent: str, right: str) -> dict[str, str]:
+            secret = Token.parse(right, dialect.token_length)
+            served = serve("127.0.0.1", 0, secret, answers, dialect, ration)
             endpoint = stack.enter_context(portal.wrap_async_context_manager(served))
-            return _target(name, endpoint.port, token, name)
+            return _target(name, endpoint.port, sent, dialect.name)
 
         yield [
-            serving("group-4", "secretpa"),
-            serving("group-6", "s"),
-            serving("group-11", "secretpa"),
+            serving("locked", V0, "xxxxxxxx", "secretpa"),
+            serving("group-4", DIALECTS["group-4"], "secretpa", "secretpa"),
+            serving("group-6", DIALECTS["group-6"], "s", "s"),
+            serving("group-11", DIALECTS["group-11"], "secretpa", "secretpa"),
         ]
 
 
 class _Answers:
-    """What the servers of other dialects say: numbers that stand still, and the switch that they share."""
+    """What these servers say: numbers that stand still, and a switch that they share."""
 
     def __init__(self) -> None:
         self._enabled = True
@@ -108,12 +109,21 @@ def _configuration(address: str) -> dict[str, Any]:
         return dict(yaml.safe_load(text))
 
     one, fleet = shipped("prometheus.yml"), shipped("prometheus-fleet.yml")
-    fleet["scrape_configs"][0]["job_name"] = "smtpstatus-fleet"
+    discovered = fleet["scrape_configs"][0]
+    shards = [_shard(discovered, number) for number in range(2)]
+    discovered["job_name"] = "smtpstatus-fleet"
     times = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
-    return one | {
-        "global": times,
-        "scrape_configs": one["scrape_configs"] + fleet["scrape_configs"],
-    }
+    jobs = [*one["scrape_configs"], *fleet["scrape_configs"], *shards]
+    return one | {"global": times, "scrape_configs": jobs}
+
+
+def _shard(discovered: dict[str, Any], number: int) -> dict[str, Any]:
+    """The discovering job as the shard of this number has it, by the page's own words."""
+    page = (ROOT / "docs/scaling.md").read_text()
+    relabelling = yaml.safe_load(page.split("```yaml\n")[1].split("```")[0])
+    relabelling[-1]["regex"] = str(number)
+    rules = [*discovered["relabel_configs"], *relabelling]
+    return discovered | {"job_name": f"shard-{number}", "relabel_configs": rules}
 
 
 def _write_rules(folder: Path) -> None:
