@@ -1,7 +1,7 @@
 """The file of `--web.config.file`, in the official exporters' format: TLS, basic authentication, headers, a limit.
 
 The file and the certificates that it names are looked at on every connection and request, and read again when
-they have changed. What is wrong then is logged once for each change, and the old settings stay.
+they have changed. What is wrong then is logged once, and the old settings stay.
 """
 
 import logging
@@ -18,6 +18,9 @@ from protocol import Ration
 from protocol.duration import parse_duration
 
 logger = logging.getLogger(__name__)
+
+Stamp = tuple[int, ...] | None
+"""What changes when a file is written or replaced, also through the links of a Kubernetes volume."""
 
 _KEYS = ("tls_server_config", "http_server_config", "basic_auth_users", "rate_limit")
 _HEADERS: Mapping[str, tuple[str, ...]] = {
@@ -40,23 +43,26 @@ class WebConfig:
     users: Mapping[bytes, bytes] = field(default_factory=dict, repr=False)
     """User names and their bcrypt hashes; none at all: everybody may come in."""
     rate: Ration | None = None
-    files: tuple[Path, ...] = ()
-    """The files beside this one that it was made from."""
+    stamps: Mapping[Path, Stamp] = field(default_factory=dict)
+    """The files that it was made from, as they were before they were read."""
 
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read the file, and the certificates that it names. Raises `ConfigError` with the file and the key."""
+        stamps = {path: _stamp(path)}
         root = document.read(path)
         if root is None:
-            return cls()
+            return cls(stamps=stamps)
         keys = root.keys(_KEYS)
         server = keys.get("tls_server_config")
+        if server:
+            stamps |= {named: _stamp(named) for named in tls.files(server, path.parent)}
         return cls(
             context=tls.context(server, path.parent) if server else None,
             headers=_headers(keys["http_server_config"]) if "http_server_config" in keys else (),
             users=_users(keys["basic_auth_users"]) if "basic_auth_users" in keys else {},
             rate=_rate(keys["rate_limit"]) if "rate_limit" in keys else None,
-            files=tls.files(server, path.parent) if server else (),
+            stamps=stamps,
         )
 
 
@@ -66,20 +72,31 @@ class WebFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._config = WebConfig.load(path)
-        self._stamps = self._look()
+        self._stamps = self._config.stamps
+        self._refused: str | None = None
 
     def current(self) -> WebConfig:
-        """The last good version, after a look whether there is another."""
-        stamps = self._look()
-        if stamps != self._stamps:
+        """The last good version, after a look whether there is another.
+
+        A bad version is tried again each time, as what it lacks may come; it is logged once.
+        """
+        stamps = {path: _stamp(path) for path in self._stamps}
+        if stamps != self._stamps or self._refused is not None:
             self._stamps = stamps
-            try:
-                self.reload()
-            except ConfigError as error:
-                logger.error("Web configuration refused, the old one stays", extra={"err": error})
-            else:
-                logger.info("Web configuration loaded", extra={"file": str(self._path)})
+            self._take()
         return self._config
+
+    def _take(self) -> None:
+        try:
+            self.reload()
+        except ConfigError as error:
+            if str(error) != self._refused:
+                self._refused = str(error)
+                logger.error(
+                    "Web configuration refused, the old one stays", extra={"err": self._refused}
+                )
+        else:
+            logger.info("Web configuration loaded", extra={"file": str(self._path)})
 
     def reload(self) -> None:
         """Read everything again at once. Raises `ConfigError`, and then the old version stays."""
@@ -89,7 +106,8 @@ class WebFile:
                 f"{self._path}: tls_server_config: TLS cannot be switched while running: restart"
             )
         self._config = config
-        self._stamps = self._look()
+        self._stamps = config.stamps
+        self._refused = None
 
     def ssl_context(self) -> ssl.SSLContext | None:
         """The context to listen with, which follows the file; None where the file has no TLS."""
@@ -100,12 +118,8 @@ class WebFile:
         assert context is not None  # a reload never takes TLS away
         return context
 
-    def _look(self) -> tuple[tuple[int, ...] | None, ...]:
-        return tuple(map(_stamp, (self._path, *self._config.files)))
 
-
-def _stamp(path: Path) -> tuple[int, ...] | None:
-    """What changes when a file is written or replaced, also through the links of a Kubernetes volume."""
+def _stamp(path: Path) -> Stamp:
     try:
         status = path.stat()
     except OSError:

@@ -20,7 +20,7 @@ export class Growth {
     if (this.#value !== null) this.#grown += value < this.#value ? value : value - this.#value;
     this.#value = value;
     this.#samples.push({ at, grown: this.#grown });
-    while (this.#samples.length > 2 && this.#samples[1].at <= at - SPAN) this.#samples.shift();
+    while (this.#samples.length > 2 && this.#samples[0].at < at - SPAN) this.#samples.shift();
     const first = this.#samples[0];
     this.#add(at, at > first.at ? (this.#grown - first.grown) / (at - first.at) : null);
   }

@@ -148,6 +148,19 @@ async def test_a_certificate_without_its_key_is_not_taken(
     assert caplog.messages == ["Web configuration refused, the old one stays"]
 
 
+async def test_a_certificate_that_comes_after_its_name_is_taken_when_it_comes(
+    directory: Path,
+) -> None:
+    async with greeting(written(directory, SERVER)) as port:
+        written(directory, SERVER.replace("server.", "later."))
+        assert await greeted(port, caller(directory)) == "server"
+
+        for suffix in ("key", "pem"):
+            (directory / f"renewed.{suffix}").rename(directory / f"later.{suffix}")
+
+        assert await greeted(port, caller(directory)) == "renewed"
+
+
 async def test_only_a_client_with_a_certificate_of_the_authority_comes_in(directory: Path) -> None:
     async with greeting(written(directory, MUTUAL)) as port:
         assert await greeted(port, caller(directory, "client")) == "server"

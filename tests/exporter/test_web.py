@@ -138,6 +138,23 @@ def test_a_bad_change_is_logged_once_and_the_old_settings_stay(
     assert caplog.messages == ["Web configuration refused, the old one stays"]
 
 
+def test_a_bad_change_that_is_mended_holds_at_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    web = WebFile(written(tmp_path, f"basic_auth_users: {{anna: {HASH}}}"))
+    written(tmp_path, "basic_auth_users: {bert: oops}")
+    web.current()
+
+    written(tmp_path, f"basic_auth_users: {{bert: {HASH}}}")
+
+    assert {b"bert"} == web.current().users.keys()
+    assert caplog.messages == [
+        "Web configuration refused, the old one stays",
+        "Web configuration loaded",
+    ]
+
+
 def test_a_file_that_is_gone_is_a_bad_change(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
