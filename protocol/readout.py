@@ -35,12 +35,14 @@ def as_table(target: str, dialect: Dialect, reading: Reading) -> str:
     trip = round_trip(reading)
     took = "" if trip is None else f", round trip {human_seconds(trip)}"
     lines = [f"{target} is up{took}", ""]
-    for command in dialect.reads:
+    shown = {command: human_value(reading[command]) for command in dialect.reads}
+    width = max(16, *map(len, shown.values()))
+    for command, text in shown.items():
         value = reading[command]
         scaled = (
             f"  ({human_bytes(value)})" if command in _BYTES and value and value >= 1000 else ""
         )
-        lines.append(f"  {_LABELS[command]:<24}{human_value(value):>16}{scaled}")
+        lines.append(f"  {_LABELS[command]:<24}{text:>{width}}{scaled}")
     return "\n".join(lines)
 
 

@@ -413,3 +413,42 @@ def test_what_asks_nobody_starts_without_asyncio(arguments: list[str]) -> None:
     assert "argparse" in found.stderr
     assert "asyncio" not in found.stderr
     assert "ssl" not in found.stderr
+
+
+async def test_on_a_terminal_the_charts_are_drawn_over_themselves(server: Endpoint) -> None:
+    ours, theirs = os.openpty()
+    arguments = ["watch", f"127.0.0.1:{server.port}", "--interval", "20ms", "--count", "3"]
+    process = await asyncio.create_subprocess_exec(
+        COMMANDS / "smtpstatus",
+        *arguments,
+        stdout=theirs,
+        env={**os.environ, "SMTPSTATUS_TOKEN": "secretpa"},
+    )
+    os.close(theirs)
+    status = await process.wait()
+    screen = os.read(ours, 1 << 16).decode()
+    os.close(ours)
+
+    assert status == 0
+    assert screen.count("\x1b[5F") == 2  # up over the five lines before, twice
+    assert screen.count(" 1,234 ") == 3
+    assert "\x1b[?" not in screen  # no mode is set, so none is left behind
+
+
+async def test_waiting_for_the_ration_is_told_on_a_terminal(application: Application) -> None:
+    ours, theirs = os.openpty()
+    async with serve("127.0.0.1", 0, TOKEN, application.answer, ration=Ration(20, 50)) as endpoint:
+        process = await asyncio.create_subprocess_exec(
+            COMMANDS / "smtpstatus",
+            *("check", f"127.0.0.1:{endpoint.port}", "--json", "--token", "secretpa"),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=theirs,
+        )
+        os.close(theirs)
+        out, _ = await process.communicate()
+    told = os.read(ours, 1 << 16).decode()
+    os.close(ours)
+
+    assert json.loads(out)["passed"] is True
+    assert "waiting for the ration of errors: " in told
+    assert told.endswith("\r\x1b[K")

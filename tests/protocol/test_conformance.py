@@ -77,6 +77,26 @@ async def test_the_switch_is_tried_and_put_back_as_it_was(enabled: bool) -> None
     assert application.enabled is enabled
 
 
+async def test_a_server_without_a_program_to_switch_may_say_so() -> None:
+    dialect = DIALECTS["group-4"]
+    application = Counters(enabled=False)
+    ration = Ration(AMPLE)
+
+    def answer(datagram: bytes) -> list[bytes]:
+        response = respond(datagram, TOKEN, application.answer, dialect)
+        application.enabled = False
+        if response is None or (response.status is not Status.DONE and not ration.allows("", 0)):
+            return []
+        if response.status is Status.DONE and datagram[13] == 5:
+            response = Response(response.identifier, Status.NO_TRANSFORM_PROGRAM)
+        return [response.encode(dialect)]
+
+    async with lying(answer) as port:
+        findings = await examine(port, dialect)
+
+    assert not_passed(findings) == set()
+
+
 @dialects
 async def test_nothing_is_written_unless_it_is_asked_for(dialect: Dialect) -> None:
     application = Counters()
