@@ -7,6 +7,8 @@ like any other; a bare CR, which some programs take for a line end and some do n
 putting CRLF for LF gives back what was sent.
 """
 
+from reference_server.reply import Reply, too_large
+
 _END = b"\r\n.\r\n"
 
 
@@ -22,16 +24,19 @@ class Body:
         self._line = 0
         self.size = 0
         """Octets so far, as RFC 1870 counts them: with CRLF, without the dots that were removed."""
-        self.bare_cr = False
-        self.long_line = False
+        self._bare_cr = False
+        self._long_line = False
 
     @property
-    def oversized(self) -> bool:
-        return self.size > self._size_limit
-
-    @property
-    def faulty(self) -> bool:
-        return self.oversized or self.bare_cr or self.long_line
+    def fault(self) -> Reply | None:
+        """What to reply instead of storing the message, as far as it has come."""
+        if self.size > self._size_limit:
+            return too_large(self._size_limit)
+        if self._bare_cr:
+            return Reply(550, "5.6.0", "a CR without LF in the message")
+        if self._long_line:
+            return Reply(550, "5.6.0", f"a line is longer than {self._line_limit} octets")
+        return None
 
     def decode(self, octets: bytes) -> tuple[bytes, bytes | None]:
         """Take a piece; returns the content in it, and what came behind the end, or None where the end has not come."""
@@ -55,7 +60,7 @@ class Body:
             self._first = False
         self.size += len(octets)
         content = octets.replace(b"\r\n", b"\n")
-        self.bare_cr = self.bare_cr or b"\r" in content
+        self._bare_cr = self._bare_cr or b"\r" in content
         self._measure(content)
         return content
 
@@ -65,7 +70,7 @@ class Body:
         while len(content) - start > self._line_limit:
             newline = content.rfind(b"\n", max(start, 0), start + self._line_limit + 1)
             if newline < 0:
-                self.long_line = True
+                self._long_line = True
                 return
             start = newline + 1
         newline = content.rfind(b"\n", max(start, 0))

@@ -11,9 +11,9 @@ from reference_server.reply import Reply
 class CommandError(Exception):
     """A client's mistake, and what to reply."""
 
-    def __init__(self, code: int, status: str, text: str) -> None:
-        super().__init__(text)
-        self.reply = Reply(code, status, text)
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(reply.text)
+        self.reply = reply
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +28,9 @@ class Line:
         try:
             text = octets.decode()
         except UnicodeDecodeError:
-            raise CommandError(500, "5.5.2", "the command is not UTF-8") from None
+            raise CommandError(Reply(500, "5.5.2", "the command is not UTF-8")) from None
         if not text.isprintable():
-            raise CommandError(500, "5.5.2", "the command has a control character")
+            raise CommandError(Reply(500, "5.5.2", "the command has a control character"))
         verb, _, argument = text.partition(" ")
         return cls(verb.upper(), argument.strip(" "))
 
@@ -51,7 +51,7 @@ def parse_hello(line: Line) -> str:
     """The client's name: not verified (RFC 5321 4.1.4), but fit to stand in a header."""
     name = line.argument
     if not re.fullmatch(r"[!#-'*+./0-9:=?A-Z[\]^_`a-z{|}~-]{1,255}", name):
-        raise CommandError(501, "5.5.4", f"write {line.verb} and your host's name")
+        raise CommandError(Reply(501, "5.5.4", f"write {line.verb} and your host's name"))
     return name
 
 
@@ -61,11 +61,11 @@ def parse_mail(argument: str) -> Mail:
     parameters = _parameters(rest, {"SIZE", "BODY", "SMTPUTF8"})
     size = parameters.get("SIZE", "0")
     if not re.fullmatch(r"[0-9]{1,20}", size):
-        raise CommandError(501, "5.5.4", "SIZE takes a number")
+        raise CommandError(Reply(501, "5.5.4", "SIZE takes a number"))
     if parameters.get("BODY", "7BIT").upper() not in ("7BIT", "8BITMIME"):
-        raise CommandError(501, "5.5.4", "BODY takes 7BIT or 8BITMIME")
+        raise CommandError(Reply(501, "5.5.4", "BODY takes 7BIT or 8BITMIME"))
     if parameters.get("SMTPUTF8"):
-        raise CommandError(501, "5.5.4", "SMTPUTF8 takes no value")
+        raise CommandError(Reply(501, "5.5.4", "SMTPUTF8 takes no value"))
     mail = Mail(address, int(size), "SMTPUTF8" in parameters)
     _check_ascii(address, mail.smtputf8)
     return mail
@@ -75,7 +75,7 @@ def parse_recipient(argument: str, smtputf8: bool) -> Address:
     """Read what follows RCPT (RFC 5321 4.1.1.3)."""
     address, rest = _path("TO:", argument)
     if address is None:
-        raise CommandError(501, "5.1.3", "a recipient cannot be empty")
+        raise CommandError(Reply(501, "5.1.3", "a recipient cannot be empty"))
     _parameters(rest, set())
     _check_ascii(address, smtputf8)
     return address
@@ -83,14 +83,15 @@ def parse_recipient(argument: str, smtputf8: bool) -> Address:
 
 def _path(keyword: str, argument: str) -> tuple[Address | None, str]:
     if argument[: len(keyword)].upper() != keyword:
-        raise CommandError(501, "5.5.4", f"write {keyword}<address>")
+        raise CommandError(Reply(501, "5.5.4", f"write {keyword}<address>"))
     try:
         # A space behind the colon is wrong, harmless, and common.
         address, rest = parse_path(argument[len(keyword) :].lstrip(" "))
     except ValueError as error:
-        raise CommandError(501, "5.1.7" if keyword == "FROM:" else "5.1.3", str(error)) from None
+        status = "5.1.7" if keyword == "FROM:" else "5.1.3"
+        raise CommandError(Reply(501, status, str(error))) from None
     if rest and not rest.startswith(" "):
-        raise CommandError(501, "5.5.4", "something stands behind the address")
+        raise CommandError(Reply(501, "5.5.4", "something stands behind the address"))
     return address, rest
 
 
@@ -99,16 +100,17 @@ def _parameters(text: str, known: set[str]) -> Mapping[str, str]:
     for word in text.split():
         found = _PARAMETER.fullmatch(word)
         if not found:
-            raise CommandError(501, "5.5.4", "a parameter is written NAME or NAME=VALUE")
+            raise CommandError(Reply(501, "5.5.4", "a parameter is written NAME or NAME=VALUE"))
         name = found[1].upper()
         if name not in known:
-            raise CommandError(555, "5.5.4", "a parameter is not known here")
+            raise CommandError(Reply(555, "5.5.4", "a parameter is not known here"))
         if name in parameters:
-            raise CommandError(501, "5.5.4", f"{name} is given twice")
+            raise CommandError(Reply(501, "5.5.4", f"{name} is given twice"))
         parameters[name] = found[2] or ""
     return parameters
 
 
 def _check_ascii(address: Address | None, smtputf8: bool) -> None:
     if address and not smtputf8 and not str(address).isascii():
-        raise CommandError(553, "5.6.7", "the address needs SMTPUTF8")  # RFC 6531 3.5
+        # RFC 6531 3.5
+        raise CommandError(Reply(553, "5.6.7", "the address needs SMTPUTF8"))

@@ -14,9 +14,8 @@ from typing import NoReturn, TypeVar, cast
 
 from protocol import DIALECTS, Dialect, HostPort, Token, TokenError
 from reference_server.address import is_domain
-from reference_server.connection import ServerLimits
+from reference_server.limits import ServerLimits, SessionLimits
 from reference_server.log import Format
-from reference_server.session import SessionLimits
 from reference_server.transform import Bounds, Program
 
 T = TypeVar("T")

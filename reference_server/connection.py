@@ -16,8 +16,9 @@ from typing import cast
 from reference_server.address import Address
 from reference_server.event import Abandoned, Closed, Complete, Content, Envelope, Event, Started
 from reference_server.intake import Intake
+from reference_server.limits import ServerLimits, SessionLimits
 from reference_server.reply import UNAVAILABLE, Reply
-from reference_server.session import Session, SessionLimits
+from reference_server.session import Session
 from reference_server.spool import Spool
 from reference_server.status import ServerStatus
 
@@ -34,19 +35,6 @@ _LINGER = 1.0
 
 _TOO_MANY = Reply(421, "4.7.0", "too many connections, try again later")
 _TOO_SLOW = Reply(421, "4.4.2", "too slow, good-bye")
-
-
-@dataclass(frozen=True, slots=True)
-class ServerLimits:
-    """How many may come, and for how many seconds they may stay."""
-
-    connections: int = 1000
-    connections_per_address: int = 500
-    idle: float = 300
-    """Between two pieces of input (RFC 5321 4.5.3.2.7)."""
-    message: float = 900
-    """From DATA to the final dot, however lively the client."""
-    session: float = 3600
 
 
 @dataclass(slots=True)

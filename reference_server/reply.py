@@ -23,3 +23,8 @@ class Reply:
 
 UNAVAILABLE = Reply(421, "4.3.2", "service is closing, try again later")
 FAILED = Reply(451, "4.3.0", "the server failed, try again later")
+
+
+def too_large(limit: int) -> Reply:
+    """A message is larger than it may be, in octets (RFC 1870 6.1)."""
+    return Reply(552, "5.3.4", f"the limit is {limit} octets")

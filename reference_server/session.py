@@ -7,7 +7,6 @@ and no bytes make it raise.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
 
@@ -15,20 +14,8 @@ from reference_server.address import Address
 from reference_server.body import Body
 from reference_server.command import CommandError, Line, parse_hello, parse_mail, parse_recipient
 from reference_server.event import Abandoned, Closed, Complete, Content, Envelope, Event, Started
-from reference_server.reply import Reply
-
-
-@dataclass(frozen=True, slots=True)
-class SessionLimits:
-    """What one client may ask for. Sizes in octets, lines with their ends."""
-
-    message_size: int = 64 * 1024 * 1024
-    recipients: int = 100
-    errors: int = 20
-    commands: int = 10_000
-    """Between two messages that were accepted."""
-    command_line: int = 2048
-    text_line: int = 65536
+from reference_server.limits import SessionLimits
+from reference_server.reply import Reply, too_large
 
 
 class _State(Enum):
@@ -149,9 +136,9 @@ class Session:
         self._commands += 1
         try:
             if self._commands > self._limits.commands:
-                raise CommandError(421, "4.7.0", "too many commands without a message")
+                raise CommandError(Reply(421, "4.7.0", "too many commands without a message"))
             if too_long:
-                raise CommandError(500, "5.5.2", f"the line is longer than {limit} octets")
+                raise CommandError(Reply(500, "5.5.2", f"the line is longer than {limit} octets"))
             self._obey(Line.decode(line[:-2] if line.endswith(b"\r\n") else line[:-1]))
         except CommandError as error:
             self._refuse(error.reply)
@@ -162,11 +149,11 @@ class Session:
             return False
         content, rest = self._body.decode(self._buffer[self._at :])
         self._buffer, self._at = rest or b"", 0
-        if content and not self._body.faulty:
+        if content and not self._body.fault:
             self._events.append(Content(content))
         if rest is None:
             return False
-        if reply := self._fault(self._body):
+        if reply := self._body.fault:
             self._reply(reply)
             self._events.append(Abandoned())
             self._reset()
@@ -175,18 +162,6 @@ class Session:
             self._events.append(Complete())
             self._state = _State.WAITING
         return True
-
-    def _fault(self, body: Body) -> Reply | None:
-        if body.oversized:
-            return self._too_large()
-        if body.bare_cr:
-            return Reply(550, "5.6.0", "a CR without LF in the message")
-        if body.long_line:
-            return Reply(550, "5.6.0", f"a line is longer than {self._limits.text_line} octets")
-        return None
-
-    def _too_large(self) -> Reply:
-        return Reply(552, "5.3.4", f"the limit is {self._limits.message_size} octets")
 
     def _reply(self, reply: Reply) -> None:
         self._out += reply.encode()
@@ -238,7 +213,7 @@ class Session:
                 self._close()
             case "VRFY":
                 if not line.argument:
-                    raise CommandError(501, "5.5.4", "write VRFY and an address")
+                    raise CommandError(Reply(501, "5.5.4", "write VRFY and an address"))
                 self._reply(Reply(252, "2.5.2", "send it a mail to find out"))
             case "HELP":
                 self._reply(Reply(214, _OK, "EHLO HELO MAIL RCPT DATA RSET NOOP VRFY HELP QUIT"))
@@ -246,14 +221,14 @@ class Session:
                 self._reply(Reply(502, "5.5.1", "this is not offered here, good-bye"))
                 self._close()
             case verb if verb in _NOT_OFFERED:
-                raise CommandError(502, "5.5.1", "this is not offered here")
+                raise CommandError(Reply(502, "5.5.1", "this is not offered here"))
             case _:
-                raise CommandError(500, "5.5.2", "no such command")
+                raise CommandError(Reply(500, "5.5.2", "no such command"))
 
     @staticmethod
     def _take_nothing(line: Line) -> None:
         if line.argument:
-            raise CommandError(501, "5.5.4", f"{line.verb} takes no argument")
+            raise CommandError(Reply(501, "5.5.4", f"{line.verb} takes no argument"))
 
     def _hello(self, line: Line) -> None:
         name = parse_hello(line)
@@ -274,13 +249,12 @@ class Session:
 
     def _mail(self, argument: str) -> None:
         if not self._helo:
-            raise CommandError(503, "5.5.1", "say EHLO first")
+            raise CommandError(Reply(503, "5.5.1", "say EHLO first"))
         if self._mail_given:
-            raise CommandError(503, "5.5.1", "a mail is under way: RSET ends it")
+            raise CommandError(Reply(503, "5.5.1", "a mail is under way: RSET ends it"))
         mail = parse_mail(argument)
         if mail.size > self._limits.message_size:
-            self._refuse(self._too_large())
-            return
+            raise CommandError(too_large(self._limits.message_size))
         self._mail_given = True
         self._sender = mail.sender
         self._smtputf8 = mail.smtputf8
@@ -288,24 +262,26 @@ class Session:
 
     def _recipient(self, argument: str) -> None:
         if not self._mail_given:
-            raise CommandError(503, "5.5.1", "say MAIL first")
+            raise CommandError(Reply(503, "5.5.1", "say MAIL first"))
         recipient = parse_recipient(argument, self._smtputf8)
         if not self._accepts(recipient):
-            raise CommandError(550, "5.7.1", "mail for this domain is not taken here")
+            raise CommandError(Reply(550, "5.7.1", "mail for this domain is not taken here"))
         if recipient not in self._recipients and (
             len(self._recipients) >= self._limits.recipients
         ):
-            raise CommandError(452, "4.5.3", f"{self._limits.recipients} recipients are the limit")
+            raise CommandError(
+                Reply(452, "4.5.3", f"{self._limits.recipients} recipients are the limit")
+            )
         self._recipients[recipient] = None
         self._ok("recipient ok", "2.1.5")
 
     def _data(self, argument: str) -> None:
         if argument:
-            raise CommandError(501, "5.5.4", "DATA takes no argument")
+            raise CommandError(Reply(501, "5.5.4", "DATA takes no argument"))
         if not self._mail_given:
-            raise CommandError(503, "5.5.1", "say MAIL first")
+            raise CommandError(Reply(503, "5.5.1", "say MAIL first"))
         if not self._recipients:
-            raise CommandError(554, "5.5.1", "no valid recipients")
+            raise CommandError(Reply(554, "5.5.1", "no valid recipients"))
         protocol = "ESMTP" if self._extended else "SMTP"
         if self._smtputf8:
             protocol = "UTF8SMTP"

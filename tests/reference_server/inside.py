@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from reference_server.connection import ServerLimits, Sessions
+from reference_server.connection import Sessions
 from reference_server.delivery import Maildirs
 from reference_server.intake import Intake
-from reference_server.session import SessionLimits
+from reference_server.limits import ServerLimits, SessionLimits
 from reference_server.smtp import MailServer
 from reference_server.status import ServerStatus
 from reference_server.transform import Bounds, Chain, Program

@@ -6,6 +6,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from reference_server.body import Body
+from reference_server.reply import Reply, too_large
 
 
 def decode(
@@ -56,9 +57,7 @@ def test_however_the_bytes_are_cut_the_content_is_the_same(octets: bytes, cuts: 
 
     if rest is not None:
         assert (again, rest_again) == (content, rest)
-        assert body_again.bare_cr == body.bare_cr
-        assert body_again.long_line == body.long_line
-        assert body_again.size == body.size
+        assert (body_again.fault, body_again.size) == (body.fault, body.size)
 
 
 @given(sent, st.lists(st.integers(0, 100)))
@@ -81,13 +80,13 @@ def test_what_a_client_encodes_comes_out_as_it_was(lines: list[str], cuts: list[
     content, rest, body = decode(encoded.encode() + b".\r\n", cuts)
 
     assert (content.decode(), rest) == ("".join(f"{line}\n" for line in lines), b"")
-    assert not body.faulty
+    assert body.fault is None
     assert body.size == len("".join(f"{line}\r\n" for line in lines).encode())
 
 
 @pytest.mark.parametrize("octets", [b"a\rb\r\n.\r\n", b"\r\r\n.\r\n", b"a\r\n.\r\r\n.\r\n"])
 def test_a_bare_cr_is_a_fault(octets: bytes) -> None:
-    assert decode(octets)[2].bare_cr
+    assert decode(octets)[2].fault == Reply(550, "5.6.0", "a CR without LF in the message")
 
 
 @given(st.lists(st.integers(0, 9), min_size=1), st.lists(st.integers(0, 100)))
@@ -96,9 +95,10 @@ def test_a_line_beyond_the_limit_is_a_fault_and_one_at_the_limit_is_not(
 ) -> None:
     octets = b"".join(b"x" * length + b"\r\n" for length in lengths) + b".\r\n"
 
-    assert decode(octets, cuts, line_limit=5)[2].long_line == (max(lengths) > 5)
+    fault = decode(octets, cuts, line_limit=5)[2].fault
+    assert (fault == Reply(550, "5.6.0", "a line is longer than 5 octets")) == (max(lengths) > 5)
 
 
 def test_a_message_beyond_the_limit_is_a_fault_and_one_at_the_limit_is_not() -> None:
-    assert not decode(b"12345678\r\n.\r\n", size_limit=10)[2].faulty
-    assert decode(b"123456789\r\n.\r\n", size_limit=10)[2].oversized
+    assert decode(b"12345678\r\n.\r\n", size_limit=10)[2].fault is None
+    assert decode(b"123456789\r\n.\r\n", size_limit=10)[2].fault == too_large(10)

@@ -8,8 +8,7 @@ from typing import cast
 
 import pytest
 
-from reference_server.connection import ServerLimits
-from reference_server.session import SessionLimits
+from reference_server.limits import ServerLimits, SessionLimits
 from reference_server.transform import Bounds
 from tests.reference_server.inside import (
     ENVELOPE,

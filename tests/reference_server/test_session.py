@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from reference_server.address import Address
 from reference_server.event import Abandoned, Closed, Complete, Content, Envelope, Event, Started
+from reference_server.limits import SessionLimits
 from reference_server.reply import Reply
-from reference_server.session import Session, SessionLimits
+from reference_server.session import Session
 
 LIMITS = SessionLimits(message_size=1000, recipients=3, errors=5, command_line=200, text_line=80)
 STORED = Reply(250, "2.0.0", "stored")

@@ -1,0 +1,29 @@
+"""What clients may ask for, how many may come, and how long they may stay."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class SessionLimits:
+    """What one client may ask for. Sizes in octets, lines with their ends."""
+
+    message_size: int = 64 * 1024 * 1024
+    recipients: int = 100
+    errors: int = 20
+    commands: int = 10_000
+    """Between two messages that were accepted."""
+    command_line: int = 2048
+    text_line: int = 65536
+
+
+@dataclass(frozen=True, slots=True)
+class ServerLimits:
+    """How many may come, and for how many seconds they may stay."""
+
+    connections: int = 1000
+    connections_per_address: int = 500
+    idle: float = 300
+    """Between two pieces of input (RFC 5321 4.5.3.2.7)."""
+    message: float = 900
+    """From DATA to the final dot, however lively the client."""
+    session: float = 3600

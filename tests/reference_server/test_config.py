@@ -1,0 +1,106 @@
+import re
+from pathlib import Path
+
+import pytest
+
+from protocol import DIALECTS, HostPort, Token
+from reference_server.config import ConfigError, parse
+
+DOCUMENT = Path(__file__).parents[2] / "docs/reference-server.md"
+TOKEN = {"SMTPSTATUS_TOKEN": "secretpa", "PATH": "/usr/bin:/bin"}
+
+
+def test_a_token_is_all_that_must_be_given() -> None:
+    config = parse([], TOKEN)
+
+    assert (config.smtp, config.status) == (
+        HostPort("127.0.0.1", 2525),
+        HostPort("127.0.0.1", 7030),
+    )
+    assert config.token == Token.parse("secretpa")
+    assert config.domains[0] == "localhost"
+    assert (config.programs, config.transforms_enabled) == ((), True)
+
+
+def test_every_flag_has_a_twin_in_the_environment_and_wins() -> None:
+    environment = TOKEN | {
+        "SMTPSTATUS_SERVER_SMTP_LISTEN_ADDRESS": "127.0.0.1:1",
+        "SMTPSTATUS_SERVER_STATUS_LISTEN_ADDRESS": "[::1]:2",
+        "SMTPSTATUS_SERVER_DOMAIN": "one.example, two.example",
+        "SMTPSTATUS_SERVER_TRANSFORM": "cat -\nsed s/a,b/c/\n",
+        "SMTPSTATUS_SERVER_TRANSFORMS": "off",
+        "SMTPSTATUS_SERVER_MAILDIR": "/var/mail",
+        "SMTPSTATUS_SERVER_SMTP_MAX_MESSAGE_BYTES": "1000",
+        "SMTPSTATUS_SERVER_SMTP_IDLE_TIMEOUT": "500ms",
+    }
+
+    config = parse(["--smtp.listen-address", "127.0.0.1:3"], environment)
+
+    assert (config.smtp, config.status) == (HostPort("127.0.0.1", 3), HostPort("::1", 2))
+    assert config.domains == ("one.example", "two.example")
+    assert [program.argv[1:] for program in config.programs] == [("-",), ("s/a,b/c/",)]
+    assert (config.transforms_enabled, config.maildir) == (False, Path("/var/mail"))
+    assert config.session_limits.message_size == config.bounds.output == 1000
+    assert config.limits.idle == 0.5
+
+
+def test_repeated_flags_replace_the_variable() -> None:
+    config = parse(
+        ["--domain", "A.example", "--domain", "b.example"],
+        TOKEN | {"SMTPSTATUS_SERVER_DOMAIN": "c.example"},
+    )
+
+    assert config.domains == ("a.example", "b.example")
+
+
+def test_a_token_comes_from_the_flag_then_the_file_then_the_variables(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("fromfile\n")
+
+    assert parse(["--token", "fromflag"], TOKEN).token == Token.parse("fromflag")
+    assert parse(["--token-file", str(file)], TOKEN).token == Token.parse("fromfile")
+    assert parse([], TOKEN | {"SMTPSTATUS_SERVER_TOKEN": "fromtwin"}).token == Token.parse(
+        "fromtwin"
+    )
+    assert parse([], TOKEN | {"SMTPSTATUS_SERVER_TOKEN_FILE": str(file)}).token == (
+        Token.parse("fromfile")
+    )
+
+
+def test_a_dialect_brings_its_tokens_length() -> None:
+    config = parse(["--dialect", "group-6", "--token", "hex:6f"], {})
+
+    assert (config.dialect, config.token) == (DIALECTS["group-6"], Token(b"o"))
+
+
+def test_an_error_names_the_variable_where_the_variable_is_wrong_and_never_the_token() -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse([], {"SMTPSTATUS_TOKEN": "sesame"})
+    assert str(caught.value).startswith("SMTPSTATUS_TOKEN: the token is 6 bytes long")
+    assert "sesame" not in str(caught.value)
+
+    with pytest.raises(ConfigError, match=r"^SMTPSTATUS_SERVER_SMTP_MAX_ERRORS: 'x' is no"):
+        parse([], TOKEN | {"SMTPSTATUS_SERVER_SMTP_MAX_ERRORS": "x"})
+    with pytest.raises(ConfigError, match=r"^SMTPSTATUS_SERVER_TRANSFORM: no program 'nothing'"):
+        parse([], TOKEN | {"SMTPSTATUS_SERVER_TRANSFORM": "nothing"})
+
+
+def test_the_configuration_does_not_show_the_token() -> None:
+    assert "secretpa" not in repr(parse([], TOKEN))
+
+
+def test_the_document_has_every_flag_and_help_has_no_other(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        parse(["--help"], {})
+    flags = set(re.findall(r"^  (--[a-z.-]+)", capsys.readouterr().out, re.M)) - {"--version"}
+
+    document = DOCUMENT.read_text()
+    shortened = {
+        "--smtp.max-connections-per-address",
+        "--smtp.message-timeout",
+        "--smtp.session-timeout",
+    }
+    assert flags
+    assert {flag for flag in flags - shortened if f"`{flag}`" not in document} == set()

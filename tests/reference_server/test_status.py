@@ -1,0 +1,79 @@
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from protocol import DIALECTS, Command, HostPort, Peer, Token, connect
+from protocol.dialect import FLAGS
+from reference_server.status import ServerStatus
+from tests.reference_server.server import running
+
+COUNTS = {
+    Command.CONNECTIONS: 1,
+    Command.ACTIVE_CONNECTIONS: 2,
+    Command.RECEIVED_BYTES: 3,
+    Command.SENT_BYTES: 4,
+    Command.TRANSFERRED_BYTES: 7,
+    Command.MAILS: 5,
+}
+
+
+def test_every_counter_is_told() -> None:
+    status = ServerStatus(1, 2, 3, 4, 5)
+
+    assert {command: status.answer(command) for command in COUNTS} == COUNTS
+
+
+@pytest.mark.parametrize(
+    ("read", "on", "off"),
+    [
+        (Command.TRANSFORMS, Command.ENABLE_TRANSFORMS, Command.DISABLE_TRANSFORMS),
+        (Command.VERBOSE, Command.ENABLE_VERBOSE, Command.DISABLE_VERBOSE),
+    ],
+)
+def test_a_switch_answers_with_its_state_after_the_command(
+    read: Command, on: Command, off: Command
+) -> None:
+    status = ServerStatus()
+
+    assert [status.answer(command) for command in (on, read, off, read, off, on)] == [
+        True, True, False, False, False, True,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+async def test_every_dialect_is_served(name: str, tmp_path: Path) -> None:
+    dialect = DIALECTS[name]
+    token = "hex:" + "6f" * dialect.token_length
+    with running(tmp_path, "--dialect", name, "--token", token) as server:
+        peer = Peer(
+            HostPort("127.0.0.1", server.status), Token.parse(token, dialect.token_length), dialect
+        )
+        async with connect(peer) as connection:
+            reading = await connection.read(deadline=asyncio.get_running_loop().time() + 5)
+
+    assert reading.error is None
+    started = {Command.TRANSFORMS: True, Command.VERBOSE: False}
+    assert reading.values == {
+        command: started[command] if command in FLAGS else 0 for command in dialect.reads
+    }
+
+
+def test_a_verbose_server_logs_who_comes_and_goes(tmp_path: Path) -> None:
+    async def converse(port: int, status: int) -> None:
+        peer = Peer(HostPort("127.0.0.1", status), Token.parse("hex:6f", 1), DIALECTS["group-6"])
+        async with connect(peer) as connection:
+            deadline = asyncio.get_running_loop().time() + 5
+            await connection.ask(Command.ENABLE_VERBOSE, deadline=deadline)
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"QUIT\r\n")
+            await reader.read()
+            writer.close()
+
+    with running(tmp_path, "--dialect", "group-6", "--token", "hex:6f") as server:
+        asyncio.run(converse(server.smtp, server.status))
+        server.stop()
+
+        log = server.log.read_text()
+    assert 'msg="connection opened" client=127.0.0.1' in log
+    assert 'msg="connection closed" client=127.0.0.1' in log
