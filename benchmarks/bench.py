@@ -1,0 +1,19 @@
+"""What every measurement gets."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.form import Form
+from benchmarks.native import Native
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """How much to measure, a folder for what is written meanwhile, and the C programs."""
+
+    form: Form
+    folder: Path
+    native: Native
+
+    def file(self, name: str) -> Path:
+        return self.folder / name

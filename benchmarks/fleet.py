@@ -1,0 +1,85 @@
+"""Many targets behind one responder, and an exporter that watches them."""
+
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from pathlib import Path
+
+from benchmarks.process import Process, running
+
+FIRST = IPv4Address("127.1.0.1")
+COMMANDS = Path(sys.executable).parent
+TOKEN = "secretpa"
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """Targets at consecutive loopback addresses, each with a name that tells its address."""
+
+    port: int
+    size: int
+    silent: int = 0
+    """As responder.c has it."""
+
+    def addresses(self) -> Iterator[IPv4Address]:
+        return (FIRST + number for number in range(self.size))
+
+    def write(self, file: Path) -> None:
+        """The exporter's configuration."""
+        lines = [
+            f"  - {{name: mail-{address}, address: '{address}:{self.port}', token: {TOKEN}}}\n"
+            for address in self.addresses()
+        ]
+        probe = f"probe:\n  - networks: [127.0.0.0/8]\n    token: {TOKEN}\n"
+        file.write_text("targets:\n" + "".join(lines) + probe)
+
+    def expected(self) -> dict[tuple[str, str], float]:
+        """Every sample that the answers of responder.c call for, by metric and target."""
+        samples: dict[tuple[str, str], float] = {}
+        for address in self.addresses():
+            number = int(address)
+            name = f"mail-{address}"
+            lives = not (self.silent and number % self.silent == 0)
+            samples["smtpstatus_up", name] = float(lives)
+            if lives:
+                samples["smtpstatus_connections_total", name] = number
+                samples["smtpstatus_active_connections", name] = number & 255
+                samples["smtpstatus_transferred_bytes_total", name] = number * 1000
+                samples["smtpstatus_transforms_enabled", name] = float(number % 2 == 0)
+        return samples
+
+
+_SAMPLE = re.compile(
+    r"^(smtpstatus_(?:up|connections_total|active_connections|transferred_bytes_total|transforms_enabled))"
+    r'\{target="([^"]+)"\} (\S+)$',
+    re.MULTILINE,
+)
+
+
+def samples(text: str) -> dict[tuple[str, str], float]:
+    """The targets' values in an exposition."""
+    return {(metric, name): float(number) for metric, name, number in _SAMPLE.findall(text)}
+
+
+def own(text: str, name: str) -> float:
+    """One of the exporter's own samples, without labels."""
+    found = re.search(rf"^smtpstatus_exporter_{name} (\S+)$", text, re.MULTILINE)
+    if not found:
+        raise LookupError(f"smtpstatus_exporter_{name} is not in the exposition")
+    return float(found[1])
+
+
+@contextmanager
+def exporter(file: Path) -> Iterator[tuple[Process, int]]:
+    """The exporter on a configuration, and its port, when it listens."""
+    command = (
+        COMMANDS / "smtpstatus-exporter",
+        f"--config.file={file}",
+        "--web.listen-address=127.0.0.1:0",
+        "--log.level=info",
+    )
+    with running(command) as process:
+        yield process, int(process.says(r"Listening.*127\.0\.0\.1:(\d+)")[1])

@@ -1,0 +1,148 @@
+"""Mail servers, each on a port of its own, and smtp-source as the load."""
+
+import os
+import pwd
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.fleet import COMMANDS, TOKEN
+from benchmarks.peers import free_port
+from benchmarks.process import Process, running, until
+
+_MAIN = """\
+compatibility_level = 3.6
+queue_directory = {folder}/queue
+data_directory = {folder}/data
+maillog_file = {folder}/log/mail.log
+maillog_file_prefixes = {folder}
+inet_interfaces = 127.0.0.1
+inet_protocols = ipv4
+myhostname = mail.example.org
+mydestination =
+alias_maps =
+mynetworks = 127.0.0.0/8
+virtual_mailbox_domains = example.org
+virtual_mailbox_base = {folder}/mail
+virtual_mailbox_maps = static:user/
+virtual_minimum_uid = 1
+virtual_uid_maps = static:{uid}
+virtual_gid_maps = static:{gid}
+smtpd_client_connection_count_limit = 0
+default_process_limit = 100
+"""
+_MASTER = """\
+127.0.0.1:{port} inet n - n - - smtpd
+cleanup   unix n - n - 0 cleanup
+qmgr      unix n - n 300 1 qmgr
+rewrite   unix - - n - - trivial-rewrite
+bounce    unix - - n - 0 bounce
+defer     unix - - n - 0 bounce
+trace     unix - - n - 0 bounce
+proxymap  unix - - n - - proxymap
+anvil     unix - - n - 1 anvil
+virtual   unix - n n - - virtual
+error     unix - - n - - error
+retry     unix - - n - - error
+postlog   unix-dgram n - n - 1 postlogd
+"""
+
+
+@dataclass(slots=True)
+class Mailer:
+    """A running mail server; `new` is where its mail arrives, None if it throws it away."""
+
+    name: str
+    process: Process
+    port: int
+    new: Path | None
+
+    def stored(self) -> int:
+        return sum(1 for _ in self.new.iterdir()) if self.new and self.new.exists() else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What smtp-source sends: messages of so many bytes, over so many connections at once that are kept."""
+
+    sessions: int
+    messages: int
+    size: int
+
+    def __str__(self) -> str:
+        size = f"{self.size >> 20} MiB" if self.size >= 1 << 20 else f"{self.size >> 10} KiB"
+        return f"{size}, {self.sessions} at once"
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """Messages per second till the last one is stored, and CPU seconds for 1,000 of them."""
+
+    rate: float
+    cpu: float
+
+
+def send(mailer: Mailer, load: Load) -> Delivery:
+    """Put a load on a mail server and wait till all of it is stored."""
+    before, cpu, began = mailer.stored(), mailer.process.cpu(), time.perf_counter()
+    numbers = {"-s": load.sessions, "-m": load.messages, "-l": load.size}
+    options = [text for option, number in numbers.items() for text in (option, str(number))]
+    addresses = ("-f", "sender@example.org", "-t", "user@example.org")
+    target = f"inet:127.0.0.1:{mailer.port}"
+    subprocess.run(("smtp-source", "-d", *options, *addresses, target), check=True, timeout=300)
+    if mailer.new:
+        until(lambda: mailer.stored() - before >= load.messages, 120)
+    seconds = time.perf_counter() - began
+    used = mailer.process.cpu() - cpu
+    return Delivery(load.messages / seconds, used / load.messages * 1000)
+
+
+@contextmanager
+def reference_server(folder: Path, level: str = "warning") -> Iterator[tuple[Mailer, int]]:
+    """The project's own, and its status port."""
+    command = (
+        COMMANDS / "smtpstatus-server",
+        "--smtp.listen-address=127.0.0.1:0",
+        "--status.listen-address=127.0.0.1:0",
+        f"--maildir={folder / 'reference'}",
+        "--domain=example.org",
+        f"--log.level={level}",
+    )
+    with running(command, {"SMTPSTATUS_TOKEN": TOKEN}) as process:
+        ports = process.says(r"smtp 127\.0\.0\.1:(\d+), status 127\.0\.0\.1:(\d+)")
+        new = folder / "reference" / "user" / "new"
+        yield Mailer("smtpstatus-server", process, int(ports[1]), new), int(ports[2])
+
+
+@contextmanager
+def postfix(folder: Path) -> Iterator[Mailer]:
+    """An instance of its own: queue and Maildir in `folder`, which other users must be able to enter."""
+    port, nobody = free_port(), pwd.getpwnam("nobody")
+    home = folder / "postfix"
+    for part in ("etc", "queue", "data", "log", "mail"):
+        (home / part).mkdir(parents=True)
+    os.chown(home / "data", pwd.getpwnam("postfix").pw_uid, -1)
+    os.chown(home / "mail", nobody.pw_uid, nobody.pw_gid)
+    main = _MAIN.format(folder=home, uid=nobody.pw_uid, gid=nobody.pw_gid)
+    (home / "etc/main.cf").write_text(main)
+    (home / "etc/master.cf").write_text(_MASTER.format(port=port))
+    # `postfix start` would put the master process beyond our reach; `check` makes the queue, as it does.
+    subprocess.run(("postfix", "-c", home / "etc", "check"), check=True, capture_output=True)
+    query = ("postconf", "-h", "daemon_directory")
+    daemons = subprocess.run(query, check=True, capture_output=True, text=True).stdout.strip()
+    with running((f"{daemons}/master", "-c", home / "etc", "-d")) as process:
+        process.listens(port)
+        yield Mailer("Postfix", process, port, home / "mail/user/new")
+
+
+@contextmanager
+def smtp_sink() -> Iterator[Mailer]:
+    """Takes mail and forgets it: what receiving alone costs."""
+    port = free_port()
+    user = ("-u", "nobody") if os.geteuid() == 0 else ()
+    with running(("smtp-sink", *user, f"inet:127.0.0.1:{port}", "1024")) as process:
+        process.listens(port)
+        yield Mailer("smtp-sink, which stores nothing", process, port, None)

@@ -1,0 +1,84 @@
+"""/probe of one target, by many scrapers at once, beside exporters that work like that alone."""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from statistics import median
+
+from benchmarks import peers
+from benchmarks.bench import Bench
+from benchmarks.fleet import Fleet, exporter
+from benchmarks.line import Line, at_least, at_most
+from benchmarks.process import Process
+from benchmarks.scrapers import fetch, probe_rate
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Probes per second, and microseconds of CPU for each."""
+
+    rate: float
+    cpu: float
+
+
+def measure(bench: Bench) -> list[Line]:
+    ours, dns, tcp, snmp = [], [], [], []
+    with ExitStack() as stack:
+        _, port = stack.enter_context(bench.native.responder())
+        fleet = Fleet(port, bench.form.scrapers * 4)
+        fleet.write(bench.file("probe.yml"))
+        process, web = stack.enter_context(exporter(bench.file("probe.yml")))
+        paths = [f"/probe?target=mail-{address}" for address in fleet.addresses()]
+        if "smtpstatus_up 1" not in fetch(web, paths[0]).text:
+            raise RuntimeError(f"{paths[0]} does not answer")
+        box = agent = None
+        if peers.installed(peers.BLACKBOX):
+            box = stack.enter_context(peers.blackbox(bench.folder))
+        if peers.installed(peers.SNMP, "snmpd"):
+            agent = stack.enter_context(peers.snmp(bench.folder))
+        for _ in range(bench.form.rounds):
+            ours.append(_pace(bench, process, web, paths))
+            if box:
+                dns.append(blackbox(bench, *box, port))
+                tcp.append(blackbox(bench, *box, web, "tcp"))
+            if agent:
+                snmp.append(_snmp(bench, *agent))
+    return [
+        *_beside("blackbox_exporter, DNS over UDP", ours, dns, bounded=True),
+        *_beside("blackbox_exporter, TCP", ours, tcp, bounded=True),
+        *_beside("snmp_exporter and snmpd", ours, snmp, bounded=False),
+    ]
+
+
+def blackbox(bench: Bench, process: Process, web: int, port: int, module: str = "dns") -> Pace:
+    """The pace of blackbox_exporter, one exchange a probe."""
+    path = f"/probe?module={module}&target=127.0.0.1:{port}"
+    if "probe_success 1" not in fetch(web, path).text:
+        raise RuntimeError(f"{path} does not succeed")
+    return _pace(bench, process, web, [path])
+
+
+def _snmp(bench: Bench, process: Process, web: int, port: int) -> Pace:
+    path = f"/snmp?module=four&target=127.0.0.1:{port}"
+    if "\nsysUpTime " not in fetch(web, path).text:
+        raise RuntimeError(f"{path} does not succeed")
+    return _pace(bench, process, web, [path])
+
+
+def _pace(bench: Bench, process: Process, web: int, paths: Sequence[str]) -> Pace:
+    form = bench.form
+    before = process.cpu()
+    rate = probe_rate(web, paths, form.scrapers, form.probes)
+    return Pace(rate, (process.cpu() - before) / form.probes * 1e6)
+
+
+def _beside(peer: str, ours: list[Pace], theirs: list[Pace], bounded: bool) -> list[Line]:
+    if not theirs:
+        return []
+    rates = median(one.rate for one in ours), median(one.rate for one in theirs)
+    cpus = median(one.cpu for one in ours), median(one.cpu for one in theirs)
+    faster, cheaper = (at_least(2), at_most(0.5)) if bounded else (None, None)
+    return [
+        Line("/probe, 16 scrapers", "probes per second", rates[0], peer, rates[1], faster),
+        Line("/probe, 16 scrapers", "CPU per probe, µs", cpus[0], peer, cpus[1], cheaper),
+    ]

@@ -1,0 +1,141 @@
+"""One /metrics over a fleet: its cost beside the bare datagrams, and what it does to everything else."""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from statistics import median
+
+from benchmarks import peers, probe
+from benchmarks.bench import Bench
+from benchmarks.fleet import FIRST, Fleet, exporter, own, samples
+from benchmarks.line import Line, at_most
+from benchmarks.process import Process, udp_overflows
+from benchmarks.scrapers import Page, Watch, fetch, watching
+
+WINDOW = 4096
+"""Datagrams unanswered at once in the floor: the responder's receive buffer holds them."""
+TIMEOUT = 2.0
+"""The exporter's default, in seconds: less than what the scraper grants."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scrape:
+    """One scrape; `cpu` is the exporter's, in seconds, and holds what `watch` asked too, where there is one."""
+
+    page: Page
+    cpu: float
+    watch: Watch | None = None
+
+
+def measure(bench: Bench) -> list[Line]:
+    return [*_answering(bench), *_silent(bench, 2, "half"), *_silent(bench, 1, "all")]
+
+
+def _answering(bench: Bench) -> list[Line]:
+    size = bench.form.fleet
+    floors, scrapes, watched, probes = [], [], [], []
+    with ExitStack() as stack:
+        _, port = stack.enter_context(bench.native.responder())
+        fleet = Fleet(port, size)
+        fleet.write(bench.file("fleet.yml"))
+        process, web = stack.enter_context(exporter(bench.file("fleet.yml")))
+        first = scrape(process, web)
+        rival = (
+            stack.enter_context(peers.blackbox(bench.folder))
+            if peers.installed(peers.BLACKBOX)
+            else None
+        )
+        overflows = udp_overflows()
+        for _ in range(bench.form.rounds):
+            floors.append(
+                bench.native.floor(str(FIRST), port, size * 4, targets=size, window=WINDOW)
+            )
+            scrapes.append(scrape(process, web))
+            watched.append(scrape(process, web, watch=True))
+            if rival:
+                probes.append(probe.blackbox(bench, *rival, port).cpu)
+        overflows = udp_overflows() - overflows
+        last = fetch(web, "/metrics").text
+        memory, floor_loss = process.resident(peak=True), sum(f.sent - f.received for f in floors)
+    subject = f"/metrics, {size:,} targets"
+    cpu = median(one.cpu for one in scrapes) / size * 1e6
+    seconds = median(one.page.seconds for one in scrapes)
+    lines = [
+        Line(
+            subject,
+            "CPU per target, µs",
+            cpu,
+            "C, the datagrams alone",
+            median(one.cpu for one in floors) / size * 1e6,
+            at_most(5),
+        ),
+        Line(
+            subject,
+            "seconds",
+            seconds,
+            "C, the datagrams alone",
+            median(one.seconds for one in floors),
+        ),
+        Line(subject, "seconds, the first", first.page.seconds, "the later ones", seconds),
+        Line(subject, "memory at most, MiB", memory, "limit", 200, at_most(1)),
+        *_manners(subject, fleet, [first, *scrapes, *watched], watched),
+        Line(
+            subject,
+            "datagrams sent again",
+            own(last, "datagrams_retransmitted_total"),
+            "lost by the floor",
+            floor_loss,
+        ),
+        Line(subject, "lost to full buffers", overflows, "limit", 0, at_most(1)),
+    ]
+    if probes:
+        beside = "blackbox_exporter, DNS, a probe"
+        lines.insert(
+            1, Line(subject, "CPU per target, µs", cpu, beside, median(probes), at_most(1 / 8))
+        )
+    return lines
+
+
+def _silent(bench: Bench, silent: int, share: str) -> list[Line]:
+    """Targets that say nothing: `silent` as responder.c has it."""
+    size = bench.form.fleet
+    with bench.native.responder(silent) as (_, port):
+        fleet = Fleet(port, size, silent)
+        fleet.write(bench.file("silent.yml"))
+        with exporter(bench.file("silent.yml")) as (process, web):
+            scrapes = [scrape(process, web, watch=True) for _ in range(min(bench.form.rounds, 3))]
+            memory = process.resident(peak=True)
+    subject = f"the same, {share} silent"
+    slowest = max(one.page.seconds for one in scrapes)
+    return [
+        Line(subject, "seconds at most", slowest, "deadline and 0.5 s", TIMEOUT + 0.5, at_most(1)),
+        *_manners(subject, fleet, scrapes, scrapes),
+        Line(subject, "memory at most, MiB", memory, "limit", 200, at_most(1)),
+    ]
+
+
+def _manners(
+    subject: str, fleet: Fleet, scrapes: Sequence[Scrape], watched: Sequence[Scrape]
+) -> list[Line]:
+    """Whether every value is right, and whether others were served meanwhile."""
+    expected = fleet.expected()
+    wrong = sum(len(expected.items() ^ samples(one.page.text).items()) for one in scrapes)
+    watches = [one.watch for one in watched if one.watch]
+    slowest = median(max(watch.latencies) for watch in watches) * 1000
+    descriptors = max(watch.descriptors for watch in watches)
+    return [
+        Line(subject, "samples wrong or missing", wrong, "limit", 0, at_most(1)),
+        Line(subject, "slowest /-/healthy meanwhile, ms", slowest, "limit", 50, at_most(1)),
+        Line(subject, "descriptors at most", descriptors, "limit", 200, at_most(1)),
+    ]
+
+
+def scrape(process: Process, web: int, watch: bool = False) -> Scrape:
+    """Ask the exporter for /metrics once."""
+    before = process.cpu()
+    if not watch:
+        page = fetch(web, "/metrics")
+        return Scrape(page, process.cpu() - before)
+    with watching(web, process) as seen:
+        page = fetch(web, "/metrics")
+    return Scrape(page, process.cpu() - before, seen)

@@ -1,0 +1,109 @@
+"""The short form of the benchmarks: that they work and measure what they say, not how fast anything is."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from benchmarks.fleet import Fleet, samples
+from benchmarks.line import Line, at_least, at_most, table
+from benchmarks.native import compiled
+from benchmarks.process import running
+from tests.real import require
+
+ROOT = Path(__file__).parents[1]
+
+
+def measured(output: Path, *subjects: str) -> dict[str, Any]:
+    command = (sys.executable, "-m", "benchmarks", "short", "--only", *subjects)
+    done = subprocess.run(
+        (*command, "--output", output), cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stderr.count("Traceback")) == (0, 0), done.stderr
+    found: dict[str, Any] = json.loads((output / "short.json").read_text())
+    return found
+
+
+def test_a_scraped_fleet_has_every_value_right_whoever_is_silent(tmp_path: Path) -> None:
+    require("cc")
+    lines = measured(tmp_path, "scrape")["lines"]
+    wrong = {
+        line["subject"]: line["ours"]
+        for line in lines
+        if line["quantity"] == "samples wrong or missing"
+    }
+
+    assert wrong == {
+        "/metrics, 200 targets": 0,
+        "the same, half silent": 0,
+        "the same, all silent": 0,
+    }
+
+
+def test_growth_is_drawn_with_a_point_for_every_size(tmp_path: Path) -> None:
+    require("cc")
+    sizes = [size["targets"] for size in measured(tmp_path, "growth")["growth"]]
+    drawing = ElementTree.parse(tmp_path / "growth.svg").getroot()
+    points = drawing.findall(".//{http://www.w3.org/2000/svg}circle")
+
+    assert len({point.attrib["cx"] for point in points}) == len(sizes) == 2
+
+
+def test_the_floor_gets_an_answer_to_every_datagram(tmp_path: Path) -> None:
+    require("cc")
+    native = compiled(tmp_path)
+    with native.responder() as (_, port):
+        passage = native.floor("127.1.0.1", port, 400, targets=100)
+
+    assert (passage.sent, passage.received) == (400, 400)
+
+
+def test_the_floor_ends_when_nobody_answers(tmp_path: Path) -> None:
+    require("cc")
+    native = compiled(tmp_path)
+    with native.responder(silent=2) as (_, port):
+        passage = native.floor("127.1.0.1", port, 400, targets=100, window=400)
+
+    assert (passage.sent, passage.received) == (400, 200)
+
+
+def test_a_wrong_sample_is_seen() -> None:
+    [expected] = [
+        item for item in Fleet(7030, 1).expected().items() if "connections_total" in item[0][0]
+    ]
+    text = 'smtpstatus_connections_total{target="mail-127.1.0.1"} '
+
+    assert dict([expected]) == samples(f"{text}2.130771969e+09\n")
+    assert dict([expected]) != samples(f"{text}2.130771970e+09\n")
+
+
+def test_a_ratio_is_held_against_its_bound() -> None:
+    cheaper = Line("x", "CPU", 10, "peer", 100, at_most(0.125))
+
+    assert (cheaper.ratio, cheaper.holds) == (0.1, True)
+    assert Line("x", "rate", 10, "peer", 100, at_least(2)).holds is False
+    assert Line("x", "rate", 10, "peer", 100).holds is None
+    assert Line("x", "loss", 1, "limit", 0, at_most(1)).holds is False
+    assert "| 0.10  | ≤ 0.125 | holds |" in table([cheaper])
+
+
+def test_cpu_is_counted_of_a_program_and_of_what_it_has_waited_for() -> None:
+    burn = "import time\nwhile time.process_time() < 0.2: pass"
+    start = (
+        f"import subprocess, sys; subprocess.run([sys.executable, '-c', {burn!r}]); print('done')"
+    )
+    stay = "import time; time.sleep(60)"
+    with running((sys.executable, "-u", "-c", f"{start}; {stay}")) as process:
+        process.says("done")
+
+        assert process.cpu() >= 0.2
+
+
+def test_a_program_that_ends_early_is_told_with_its_output() -> None:
+    with running((sys.executable, "-c", "print('no such port')")) as process:
+        with pytest.raises(RuntimeError, match="no such port"):
+            process.says("never")
