@@ -5,11 +5,9 @@ What is wrong with the options raises `ValueError`, with the remedy in its text.
 What a command needs is imported when it runs: telling the version or reading a datagram takes no asyncio.
 """
 
-import json
 import sys
 from argparse import Namespace
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -31,7 +29,7 @@ def get(options: Namespace) -> int:
     peer = _peer(options)
     reading = _ask(options, peer, lambda connection, by: connection.read(deadline=by))
     if options.json:
-        print(json.dumps(as_json(options.target, peer.dialect, reading)))
+        _print_json(as_json(options.target, peer.dialect, reading))
     elif not reading.error:
         print(as_table(options.target, peer.dialect, reading))
     return _outcome(options, reading.error)
@@ -52,12 +50,12 @@ def transforms(options: Namespace) -> int:
         reading = _ask(
             options, peer, lambda connection, by: connection.set_transforms(enabled, deadline=by)
         )
-    if not reading.error:
-        state = bool(reading[Command.TRANSFORMS])
-        answer = {"target": options.target, "enabled": state}
-        print(json.dumps(answer) if options.json else f"transforms {'on' if state else 'off'}")
-    elif options.json:
-        print(json.dumps({"target": options.target, "enabled": None, "error": str(reading.error)}))
+    state = None if reading.error else bool(reading[Command.TRANSFORMS])
+    if options.json:
+        failure = {"error": str(reading.error)} if reading.error else {}
+        _print_json({"target": options.target, "enabled": state, **failure})
+    elif state is not None:
+        print(f"transforms {'on' if state else 'off'}")
     return _outcome(options, reading.error)
 
 
@@ -84,6 +82,7 @@ def watch(options: Namespace) -> int:
 
 
 def check(options: Namespace) -> int:
+    from pathlib import Path
     from time import monotonic
 
     from protocol.conformance import cases
@@ -118,7 +117,10 @@ def check(options: Namespace) -> int:
             print(as_text(finding, peer.dialect, peer.token), flush=True)
     seconds = monotonic() - start
     report = Report(options.target, peer.dialect, peer.token, tuple(findings), seconds)
-    print(json.dumps(report.as_json()) if options.json else f"\n{report.summary()}")
+    if options.json:
+        _print_json(report.as_json())
+    else:
+        print(f"\n{report.summary()}")
     if options.junit:
         Path(options.junit).write_text(report.as_junit(), encoding="utf-8")
     return DONE if report.passed else REFUSED
@@ -141,7 +143,7 @@ def decode(options: Namespace) -> int:
         raise ValueError("the datagram is not hexadecimal: two digits for each byte") from None
     descriptions = describe(datagram, [_dialect(options)] if options.dialect else ())
     if options.json:
-        print(json.dumps(as_json(datagram, descriptions)))
+        _print_json(as_json(datagram, descriptions))
     else:
         print("\n\n".join(map(as_text, descriptions)))
     return REFUSED if descriptions[0].faults else DONE
@@ -155,7 +157,7 @@ def identify(options: Namespace) -> int:
     probes = asyncio.run(probe(options.target, options.timeout))
     found = any(one.fits for one in probes)
     if options.json:
-        print(json.dumps(as_json(options.target, probes)))
+        _print_json(as_json(options.target, probes))
     else:
         print(as_text(probes), file=sys.stdout if found else sys.stderr)
     if found:
@@ -200,6 +202,8 @@ def _dialect(options: Namespace) -> "Dialect":
 
 
 def _token(options: Namespace, dialect: "Dialect") -> "Token":
+    from pathlib import Path
+
     from protocol.token import Token
 
     if options.token is not None and options.token_file is not None:
@@ -224,3 +228,9 @@ def _status(error: "NoReading | None") -> int:
     if error is None:
         return DONE
     return REFUSED if isinstance(error, Refused | Contradicted) else NO_ANSWER
+
+
+def _print_json(document: dict[str, object]) -> None:
+    import json
+
+    print(json.dumps(document))
