@@ -1,6 +1,9 @@
 import asyncio
 import gzip
+import json
+import socket
 import subprocess
+from pathlib import Path
 
 import pytest
 from prometheus_client.openmetrics.parser import (
@@ -297,6 +300,53 @@ async def test_each_dialects_own_quantities_and_no_others(start: Start, name: st
     quantities = {f"smtpstatus_{command.value}": command for command in Command}
     assert {quantities[key] for key in found if key in quantities} == set(dialect.reads)
     assert found["smtpstatus_connections_total"] == 5
+
+
+async def test_a_server_of_another_dialect_is_told_as_such_with_the_one_that_would_fit(
+    start: Start,
+) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.setblocking(False)
+        other.bind(("127.0.0.1", 0))
+
+        def answer_as_group_11() -> None:
+            _, source = other.recvfrom(64)
+            other.sendto(bytes.fromhex("feca00123400") + bytes(8), source)
+
+        asyncio.get_running_loop().add_reader(other, answer_as_group_11)
+        exporter = await start(
+            f"timeout: 100ms\ntargets: [{{name: odd, address: '127.0.0.1:{other.getsockname()[1]}',"
+            " token: secretpa}]"
+        )
+        found = samples((await exporter.http.get("/probe?target=odd")).text)
+        told = (await exporter.http.get("/probe?target=odd&debug=true")).text
+        asyncio.get_running_loop().remove_reader(other)
+
+    assert found['smtpstatus_scrape_error{reason="dialect"}'] == 1
+    assert "ignored, from" in told
+    assert "because of its signature" in told
+    assert "does not speak dialect v0; its replies fit group-11" in told
+
+
+async def test_promtool_takes_the_service_discovery_as_it_is(
+    exporter: Exporter, tmp_path: Path
+) -> None:
+    url = f"http://127.0.0.1:{exporter.port}/sd"
+    (tmp_path / "prometheus.yml").write_text(
+        f"scrape_configs: [{{job_name: mail, http_sd_configs: [{{url: '{url}'}}]}}]"
+    )
+    process = await asyncio.create_subprocess_exec(
+        require("promtool"), "check", "service-discovery", "--timeout=1s",
+        str(tmp_path / "prometheus.yml"), "mail", stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    printed, _ = await process.communicate()
+
+    (found,) = json.loads(printed)
+    labels = {"instance": "mail-1", "job": "mail", "site": "eu"}
+    assert labels.items() <= found["labels"].items()
+    assert found["discoveredLabels"]["__param_target"] == "mail-1"
+    assert found["discoveredLabels"]["__metrics_path__"] == "/probe"
+    assert found["discoveredLabels"]["__address__"] == f"127.0.0.1:{exporter.port}"
 
 
 async def test_the_exporters_own_metrics_count_what_was_sent_and_what_failed(
