@@ -22,6 +22,11 @@ def increase(series: str) -> str:
     return f"increase({series}[$__rate_interval])"
 
 
+def over_interval(function: str, series: str) -> str:
+    """`function` over the scrapes that one point of a graph stands for, so that none is skipped."""
+    return f"{function}({series}[$__rate_interval])"
+
+
 def over_range(function: str, series: str) -> str:
     """`function` over the whole time range that the dashboard shows."""
     return f"{function}({series}[$__range])"

@@ -1,7 +1,15 @@
 """The fleet: which servers are down, what is unusual, since when, and what changed."""
 
 from grafana.source.dashboard import Annotation, Row, chained_variables, dashboard, to_server
-from grafana.source.expression import of_exporter, of_target, over_range, rate, ratio, unnamed
+from grafana.source.expression import (
+    of_exporter,
+    of_target,
+    over_interval,
+    over_range,
+    rate,
+    ratio,
+    unnamed,
+)
 from grafana.source.panel import Column, Json, Look, Query, bars, stat, table, time_series
 from grafana.source.words import ON_OFF, REASONS, UP_DOWN
 
@@ -15,6 +23,8 @@ ERROR = of_target("smtpstatus_scrape_error")
 DURATION = of_target("smtpstatus_scrape_duration_seconds")
 SENT = of_target("smtpstatus_scrape_datagrams_sent")
 RETRANSMITTED = of_target("smtpstatus_scrape_retransmissions")
+SENT_LATELY = over_interval("sum_over_time", SENT)
+RETRANSMITTED_LATELY = over_interval("sum_over_time", RETRANSMITTED)
 USUAL = of_target("instance_target:smtpstatus_connections:rate5m_avg1d")
 RECENT = of_target("instance_target:smtpstatus_connections:rate5m")
 AVAILABILITY = of_target("instance_target:smtpstatus_up:avg1d")
@@ -79,7 +89,9 @@ def _now() -> Row:
             stat(
                 "Retransmitted",
                 "The share of datagrams that were sent again, of all servers: 0 on a sound network.",
-                Query(ratio(f"sum({RETRANSMITTED})", f"sum({SENT})"), "retransmitted"),
+                Query(
+                    ratio(f"sum({RETRANSMITTED_LATELY})", f"sum({SENT_LATELY})"), "retransmitted"
+                ),
                 Look("percentunit", steps=((None, "green"), (0.05, "orange"), (0.2, "red"))),
             ),
         ),
@@ -205,8 +217,8 @@ def _health() -> Row:
         "Retransmitted datagrams",
         "The share of datagrams that were sent again for want of an answer: all servers, and the worst.",
         [
-            Query(ratio(f"sum({RETRANSMITTED})", f"sum({SENT})"), "all"),
-            Query(f"max({ratio(RETRANSMITTED, SENT)})", "worst"),
+            Query(ratio(f"sum({RETRANSMITTED_LATELY})", f"sum({SENT_LATELY})"), "all"),
+            Query(f"max({ratio(RETRANSMITTED_LATELY, SENT_LATELY)})", "worst"),
         ],
         Look("percentunit", maximum=1),
     )

@@ -1,7 +1,7 @@
 """One server, or a few: what it does, how it answers, and what was done to it."""
 
 from grafana.source.dashboard import Annotation, Row, chained_variables, dashboard
-from grafana.source.expression import of_target, over_range, rate, ratio
+from grafana.source.expression import of_target, over_interval, over_range, rate, ratio
 from grafana.source.panel import Json, Look, Query, stat, state_timeline, time_series
 from grafana.source.words import ON_OFF, UP_DOWN
 
@@ -19,6 +19,8 @@ ERROR = of_target("smtpstatus_scrape_error")
 DURATION = of_target("smtpstatus_scrape_duration_seconds")
 SENT = of_target("smtpstatus_scrape_datagrams_sent")
 RETRANSMITTED = of_target("smtpstatus_scrape_retransmissions")
+SENT_LATELY = over_interval("sum_over_time", SENT)
+RETRANSMITTED_LATELY = over_interval("sum_over_time", RETRANSMITTED)
 
 NOT_SPOKEN = "No data: only servers of some dialects tell this"
 BYTES_PER_CONNECTION = ratio(rate(BYTES), rate(CONNECTIONS))
@@ -172,7 +174,7 @@ def _way() -> Row:
             "Retransmitted",
             "The share of datagrams that were sent again for want of an answer. The loss on the way is about "
             "half of it or more, since either the question or its answer can be lost.",
-            [Query(ratio(RETRANSMITTED, SENT))],
+            [Query(ratio(RETRANSMITTED_LATELY, SENT_LATELY))],
             Look("percentunit", maximum=1),
         ),
         time_series(

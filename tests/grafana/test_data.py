@@ -9,6 +9,8 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from grafana.source.words import REASONS
+from protocol import Reason
 from tests.grafana.dashboards import DASHBOARDS, ROOT, Asked, annotations, queries
 from tests.grafana.promql import filled, selectors
 from tests.grafana.stack import Stack
@@ -28,6 +30,10 @@ QUIET = [
     if asked.dashboard != "exporter" and str(asked) not in NOT_OF_A_QUIET_SERVER
 ]
 ZERO_WHEN_QUIET = re.compile(r"rate\(|resets\(|changes\(|retransmissions|1 - |rate5m|scrape_error")
+
+
+def test_every_reason_has_a_word() -> None:
+    assert set(REASONS) == set(Reason)
 
 
 def values(samples: list[dict[str, Any]]) -> list[float]:
@@ -51,6 +57,21 @@ def test_a_quiet_server_has_zeros_and_no_holes(asked: Asked, job: str, stack: St
     assert all(isfinite(value) for value in found), found
     if ZERO_WHEN_QUIET.search(asked.expression):
         assert not any(found), found
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [one for one in queries() if one.dashboard == "overview" and one.panel["type"] != "table"],
+    ids=str,
+)
+def test_the_overview_draws_few_lines_for_any_number_of_servers(
+    asked: Asked, stack: Stack
+) -> None:
+    lines = stack.ask(filled(asked.expression))
+    reasons = {line["metric"]["reason"] for line in lines if "reason" in line["metric"]}
+
+    assert reasons <= {*Reason, "none"}
+    assert len(lines) - len(reasons) <= 10 < len(stack.ask("smtpstatus_connections_total"))
 
 
 @pytest.mark.parametrize("job", JOBS)
