@@ -40,6 +40,7 @@ SERVICE_DISCOVERY = [
             "__metrics_path__": "/probe",
             "__scheme__": "http",
             "__param_target": TARGET,
+            "target": TARGET,
             "instance": TARGET,
             "site": "eu",
         },

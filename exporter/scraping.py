@@ -75,6 +75,7 @@ async def sd(request: Request) -> list[dict[str, Any]]:
             "labels": {
                 **common,
                 "__param_target": target.name,
+                "target": target.name,
                 "instance": target.name,
                 **target.labels,
             },

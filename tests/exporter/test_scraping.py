@@ -245,6 +245,7 @@ async def test_service_discovery_lists_the_targets_complete(exporter: Exporter) 
                 "__metrics_path__": "/probe",
                 "__scheme__": "http",
                 "__param_target": "mail-1",
+                "target": "mail-1",
                 "instance": "mail-1",
                 "site": "eu",
             },
@@ -342,7 +343,12 @@ async def test_promtool_takes_the_service_discovery_as_it_is(
     printed, _ = await process.communicate()
 
     (found,) = json.loads(printed)
-    labels = {"instance": "mail-1", "job": "mail", "site": "eu"}
+    labels = {
+        "instance": "mail-1",
+        "job": "mail",
+        "site": "eu",
+        "target": "mail-1",
+    }
     assert labels.items() <= found["labels"].items()
     assert found["discoveredLabels"]["__param_target"] == "mail-1"
     assert found["discoveredLabels"]["__metrics_path__"] == "/probe"

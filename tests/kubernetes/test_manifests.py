@@ -119,7 +119,9 @@ def test_the_operator_scrapes_as_the_shipped_configuration_of_a_fleet_does() -> 
         words = {"sourceLabels": "source_labels", "targetLabel": "target_label"}
         return [{words.get(key, key): value for key, value in rule.items()} for rule in rules]
 
-    assert snake(relabelled) == fleet[0]["relabel_configs"]
+    # What /sd says by itself.
+    named = {"source_labels": ["__param_target"], "target_label": "target"}
+    assert snake(relabelled) == [named, *fleet[0]["relabel_configs"]]
     assert snake(endpoint["metricRelabelings"]) == fleet[1]["metric_relabel_configs"]
     assert MANIFESTS["probe"]["spec"]["jobName"] == fleet[0]["job_name"]
 
