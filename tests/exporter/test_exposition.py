@@ -79,6 +79,13 @@ class Snapshot:
         return family
 
 
+def test_a_fleet_is_written_in_slices_and_each_family_has_one_header() -> None:
+    service, scrapes = fleet(1_001)
+    given = list(service.installed.rows(scrapes))
+
+    assert "".join(exposition(given, Format.TEXT)) == generate_latest(Snapshot(given)).decode()
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.lists(rows(), max_size=3))
 def test_the_text_is_the_one_that_prometheus_client_writes(given: list[Row]) -> None:
