@@ -10,6 +10,7 @@ export class Row {
   connections = new Growth();
   bytes = new Growth();
   visible = false;
+  turned = false; // up or down with the last reading
   #parts = {};
 
   constructor(name, onSwitch, onHistory) {
@@ -32,6 +33,7 @@ export class Row {
   }
 
   read(target, at) {
+    this.turned = this.target !== undefined && this.target.up !== target.up;
     this.target = target;
     this.connections.read(at, target.connections_total);
     this.bytes.read(at, target.transferred_bytes_total);

@@ -61,8 +61,17 @@ function show(targets, at) {
   part("empty").hidden = all.length > 0;
   part("overview").hidden = part("targets").hidden = all.length === 0;
   part("main").classList.toggle("roomy", all.length <= 8);
+  part("main").classList.toggle("airy", all.length <= 3);
   list.show(all);
   if (all.length) overview.read(all, at);
+  announce(all.filter((row) => row.turned));
+}
+
+// For those who hear the page.
+function announce(turned) {
+  if (turned.length === 0) return;
+  const words = turned.map(({ name, target }) => (target.up ? `${name} is up again.` : `${name} is down: ${target.error}.`));
+  write(part("news"), words.length > 3 ? `${words.length} targets went up or down.` : words.join(" "));
 }
 
 function newRow(name) {

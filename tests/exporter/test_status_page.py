@@ -171,11 +171,13 @@ async def test_a_target_that_fails_and_recovers_says_so(
     await next_reading(page)
     await expect(row(page, "mail-1").locator(".state")).to_have_text("down")
     await expect(row(page, "mail-1").locator(".error")).to_contain_text("failure")
+    await expect(page.get_by_role("log")).to_contain_text("mail-1 is down: ")
 
     mail_server.values.update(values)
     await next_reading(page)
     await expect(row(page, "mail-1").locator(".state")).to_have_text("up")
     await expect(row(page, "mail-1").locator(".error")).to_be_hidden()
+    await expect(page.get_by_role("log")).to_have_text("mail-1 is up again.")
 
 
 async def test_rates_are_those_between_the_readings(
@@ -214,7 +216,7 @@ async def test_a_restarted_server_has_no_negative_rate(
     await grow(page, 6, mail_server, connections=20, size=10)
 
     mail_server.values[Command.CONNECTIONS] = 0
-    await grow(page, 6, mail_server, connections=20, size=10)
+    await grow(page, 1, mail_server, connections=20, size=10)
 
     await expect(row(page, "mail-1").locator(".connections .rate")).to_have_text("10/s")
 
@@ -445,6 +447,7 @@ async def test_one_question_at_a_time(exporter: Exporter, page: Page) -> None:
         under_way += 1
         most = max(most, under_way)
         await page.clock.run_for(10_000)
+        await page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
         await route.continue_()
         under_way -= 1
 
