@@ -56,6 +56,9 @@ async def mail_server(
     )
     server = MailServer(sessions)
     listening = socket.create_server(("127.0.0.1", 0))
+    listening.setsockopt(
+        socket.SOL_SOCKET, socket.SO_SNDBUF, 65536
+    )  # soon full, for those who do not read
     await server.listen(listening)
     try:
         yield Inside(server, sessions, status, root, listening.getsockname()[1])

@@ -2,12 +2,14 @@
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import cast
 
 import pytest
 
+from reference_server.connection import Connection
 from reference_server.limits import ServerLimits, SessionLimits
 from reference_server.transform import Bounds
 from tests.reference_server.inside import (
@@ -191,19 +193,76 @@ async def test_a_slow_program_is_not_a_slow_client(tmp_path: Path) -> None:
             for _ in range(5):
                 await c.code()
             assert await c.code() == 250
+            assert await c.rest() == b"421 4.4.2 too slow, good-bye\r\n"
 
 
-async def test_a_client_that_does_not_read_its_replies_is_cut_off(tmp_path: Path) -> None:
-    limits, tireless = ServerLimits(idle=0.3), SessionLimits(commands=10_000_000)
+async def test_a_client_that_does_not_read_its_replies_is_not_read_from_and_then_cut_off(
+    tmp_path: Path,
+) -> None:
+    limits, tireless = ServerLimits(idle=0.5), SessionLimits(commands=10_000_000)
     async with mail_server(tmp_path, limits=limits, session_limits=tireless) as inside:
         async with client(inside.port) as c:
             cast(asyncio.ReadTransport, c.writer.transport).pause_reading()
-            flood = asyncio.create_task(c.send(b"NOOP\r\n" * 1_000_000))
+            flood = asyncio.create_task(c.send(b"NOOP\r\n" * 2_000_000))
+            [connection] = inside.sessions.connections
+            await until(connection.ended.done)
+            assert 0 < inside.status.received_bytes < 6_000_000
             await until(lambda: inside.status.active_connections == 0)
             flood.cancel()
 
-        # What the kernel would not take was not sent: far from a million replies.
-        assert 0 < inside.status.sent_bytes < 10_000_000
+
+async def test_what_the_kernel_did_not_take_before_a_client_vanished_was_not_sent(
+    tmp_path: Path,
+) -> None:
+    async with mail_server(tmp_path) as inside:
+        connection = Connection(inside.sessions)
+        connection.connection_made(Clogged())
+        greeting = inside.status.sent_bytes
+        connection.connection_lost(ConnectionResetError())
+
+        assert (greeting, inside.status.sent_bytes) == (
+            len(b"220 mail.example ESMTP smtpstatus\r\n"),
+            10,
+        )
+
+
+class Clogged(asyncio.Transport):
+    """A transport whose socket takes ten octets and no more."""
+
+    size = 0
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        assert high == 0
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.size = len(data) - 10
+
+    def get_write_buffer_size(self) -> int:
+        return self.size
+
+    def is_closing(self) -> bool:
+        return False
+
+    def pause_reading(self) -> None:
+        pass
+
+
+async def test_messages_of_clients_that_are_gone_are_stored_before_the_server_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slowly(descriptor: int) -> None:
+        time.sleep(0.1)
+
+    async with mail_server(tmp_path) as inside:
+        monkeypatch.setattr("os.fsync", slowly)
+        async with client(inside.port) as c:
+            await c.send(MAIL)
+            await until(lambda: bool(inside.sessions.tasks))
+            c.reset()
+            await until(lambda: inside.status.active_connections == 0)
+            await inside.server.stop(1)
+
+        assert len(inside.stored()) == 1
 
 
 @pytest.mark.parametrize("size", [100, 600_000, 3_000_000])

@@ -243,6 +243,15 @@ def test_too_many_commands_without_a_message_end_the_session() -> None:
     assert done.closed
 
 
+def test_a_message_that_was_accepted_starts_the_commands_anew_and_forgets_the_envelope() -> None:
+    mail = ENVELOPE.removeprefix(b"EHLO me.example\r\n") + b".\r\n"
+
+    done = talk([b"EHLO me\r\n" + mail * 4 + b"DATA\r\n"], SessionLimits(commands=6))
+
+    assert len(done.messages) == 4
+    assert done.codes[-1] == 503
+
+
 def test_a_command_line_that_is_too_long_is_refused_once_and_the_next_one_is_read() -> None:
     assert talk([b"NOOP " + b"x" * 500 + b"\r\nNOOP\r\n"]).codes == [220, 500, 250]
     assert talk([b"NOOP " + b"x" * 193 + b"\r\n"]).codes == [220, 250]
