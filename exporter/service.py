@@ -63,7 +63,8 @@ class Service:
         self.own = Own()
         self.history = History()
         self.ready = False
-        self.installed = self._install(load(), None)
+        self.installed = self._prepared()
+        self._taken_into_use()
 
     def is_api_token(self, given: str) -> bool:
         """Whether a header's text `given` is the token that may write; compared in constant time."""
@@ -77,24 +78,29 @@ class Service:
         async with self._reloading:
             self.own.reloads.inc()
             try:
-                config = await asyncio.to_thread(self._load)
+                installed = await asyncio.to_thread(self._prepared)
             except ConfigError as error:
                 self.own.reload_failures.inc()
                 self.own.reload_successful.set(0)
                 logger.error("Configuration refused, the old one stays", extra={"err": error})
                 raise
-            self.installed = self._install(config, self.installed.targets)
-            logger.info("Configuration loaded", extra={"targets": len(config.targets)})
+            installed.targets.inherit(self.installed.targets)
+            self.installed = installed
+            self._taken_into_use()
+            count = len(installed.config.targets)
+            logger.info("Configuration loaded", extra={"targets": count})
 
-    def _install(self, config: Config, before: Targets | None) -> Installed:
-        targets = Targets(config, self._observe, before)
-        names = {target.name for target in config.targets}
+    def _prepared(self) -> Installed:
+        """What takes long with a large fleet, and may be done beside the event loop."""
+        return Installed(Targets(self._load(), self._observe))
+
+    def _taken_into_use(self) -> None:
+        names = {target.name for target in self.installed.config.targets}
         self.history.forget(names)
         self._down &= names
         self.own.targets.set(len(names))
         self.own.reload_successful.set(1)
         self.own.reload_timestamp.set(time.time())
-        return Installed(targets)
 
     def _observe(self, scrapes: Sequence[Scrape], strays: Mapping[Discard, int]) -> None:
         self.own.observe(scrapes, strays)

@@ -71,8 +71,7 @@ Observe = Callable[[Sequence[Scrape], Mapping[Discard, int]], None]
 class Targets:
     """The configured servers, and what is learned about the way to each."""
 
-    def __init__(self, config: Config, observe: Observe, before: "Targets | None" = None) -> None:
-        """`before` is what this replaces: what it learned about targets that stay is kept."""
+    def __init__(self, config: Config, observe: Observe) -> None:
         self.config = config
         self._observe = observe
         self._peers = {target.name: _peer(target) for target in config.targets}
@@ -84,10 +83,9 @@ class Targets:
         self._secrets = [secret for secret in config.secrets if secret.can_change]
         self.changed: dict[str, float] = {}
         """When the transforms of a target were last changed from here: seconds since 1970, by name."""
-        if before:
-            self._inherit(before)
 
-    def _inherit(self, before: "Targets") -> None:
+    def inherit(self, before: "Targets") -> None:
+        """Keep what those that this replaces have learned about the targets that stay."""
         for target in self.config.targets:
             old = before._peers.get(target.name)
             if old and old.where == target.address:

@@ -137,8 +137,10 @@ async def test_what_is_learned_of_a_target_outlives_a_new_configuration(
     await old.set_transforms(found, False, in_seconds(1))
 
     moved = target("mail", "127.0.0.1:1")
-    same = Targets(Config(targets=(found,)), nothing, old)
-    other = Targets(Config(targets=(moved,)), nothing, old)
+    same = Targets(Config(targets=(found,)), nothing)
+    other = Targets(Config(targets=(moved,)), nothing)
+    for new in (same, other):
+        new.inherit(old)
 
     assert same.changed == old.changed != {}
     assert other.changed == {}
