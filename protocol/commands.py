@@ -82,6 +82,7 @@ def watch(options: Namespace) -> int:
 
 
 def check(options: Namespace) -> int:
+    import signal
     from pathlib import Path
     from time import monotonic
 
@@ -105,6 +106,9 @@ def check(options: Namespace) -> int:
     )
     if greeting.error:
         return _outcome(options, greeting.error)
+    if options.write:
+        # A checker that is ended puts the switch back as one that is interrupted does.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     start = monotonic()
     examination = Examination(
         heard[-1], peer.token, peer.dialect, options.timeout, lambda case: _progress(case.name)

@@ -20,7 +20,7 @@ from protocol.__main__ import main
 from protocol.dialect import WRITES, Command
 from protocol.dialects import DIALECTS
 from protocol.message import Value
-from protocol.server import Endpoint, Ration, serve
+from protocol.server import Endpoint, Ration, respond, serve
 from protocol.token import Token
 from tests.processes import COMMANDS
 from tests.udp import lying
@@ -292,21 +292,6 @@ async def test_watch_prints_a_line_for_each_reading(server: Endpoint, cli: Cli) 
     assert samples[1]["per_second"] == {"connections_total": 0.0, "transferred_bytes_total": 0.0}
 
 
-async def test_check_passes_our_server_and_writes_what_ci_reads(
-    server: Endpoint, application: Application, cli: Cli, tmp_path: Path
-) -> None:
-    target = f"127.0.0.1:{server.port}"
-    junit = tmp_path / "junit.xml"
-
-    status = await cli("check", target, "--write", "--junit", str(junit), "--token", "secretpa")
-
-    assert (status, application.enabled) == (0, True)
-    assert "0 failed, 0 not answered" in cli.out.splitlines()[-1]
-    suite = ET.parse(junit).getroot()
-    assert suite.attrib["failures"] == "0"
-    assert len(suite.findall("testcase")) == int(suite.attrib["tests"])
-
-
 async def test_check_says_what_was_sent_wanted_and_got_without_the_token(
     cli: Cli, tmp_path: Path
 ) -> None:
@@ -350,6 +335,24 @@ def run(*arguments: str, **environment: str) -> subprocess.Popen[str]:
     )
 
 
+async def test_check_passes_our_server_and_writes_what_ci_reads(
+    server: Endpoint, application: Application, tmp_path: Path
+) -> None:
+    junit = tmp_path / "junit.xml"
+    process = run(
+        *("check", f"127.0.0.1:{server.port}", "--write", "--junit", str(junit)),
+        SMTPSTATUS_TOKEN="secretpa",
+    )
+    out, errors = await asyncio.to_thread(process.communicate)
+
+    assert (process.returncode, errors) == (0, "")
+    assert application.enabled is True
+    assert "0 failed, 0 not answered" in out.splitlines()[-1]
+    suite = ET.parse(junit).getroot()
+    assert suite.attrib["failures"] == "0"
+    assert len(suite.findall("testcase")) == int(suite.attrib["tests"])
+
+
 async def test_control_c_is_quiet_and_the_way_to_end_a_watch(server: Endpoint) -> None:
     process = run(
         "watch", f"127.0.0.1:{server.port}", "--interval", "50ms", SMTPSTATUS_TOKEN="secretpa"
@@ -376,6 +379,29 @@ async def test_control_c_ends_a_question_quietly() -> None:
         _, errors = await asyncio.to_thread(process.communicate)
 
     assert (process.returncode, errors) == (130, "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_a_check_that_is_ended_puts_the_switch_back(
+    number: signal.Signals, application: Application
+) -> None:
+    off = asyncio.Event()
+
+    def answer(datagram: bytes) -> list[bytes]:
+        if datagram[13:] == b"\x03" and not application.enabled:
+            off.set()
+            return []  # so that the check is here when the signal comes
+        response = respond(datagram, TOKEN, application.answer)
+        return [response.encode()] if response else []
+
+    async with lying(answer) as port:
+        process = run("check", f"127.0.0.1:{port}", "--write", SMTPSTATUS_TOKEN="secretpa")
+        await asyncio.wait_for(off.wait(), 20)
+        process.send_signal(number)
+        _, errors = await asyncio.to_thread(process.communicate)
+
+    assert (process.returncode, errors) == (130, "")
+    assert application.enabled
 
 
 async def test_a_reader_that_goes_away_is_no_error(server: Endpoint) -> None:

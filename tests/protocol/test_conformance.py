@@ -404,7 +404,7 @@ async def test_a_server_that_dies_fails_the_case_that_killed_it_and_the_rest_is_
     None
 ):
     async with lying(DiesOfShortDatagrams(10**9)) as port:
-        findings = await examine(port, timeout=0.1)
+        findings = await examine(port, timeout=1)
 
     verdicts = [finding.verdict for finding in findings]
     killer = verdicts.index(Verdict.FAILED)
@@ -416,7 +416,7 @@ async def test_a_server_that_dies_fails_the_case_that_killed_it_and_the_rest_is_
 
 async def test_a_server_that_is_started_again_is_examined_further() -> None:
     async with lying(DiesOfShortDatagrams(7)) as port:
-        findings = await examine(port, timeout=0.1)
+        findings = await examine(port, timeout=1)
 
     assert SHORT in not_passed(findings)
     assert LONG not in not_passed(findings)
