@@ -147,6 +147,7 @@ def _servers() -> Row:
     description = (
         "Every server, those that do not answer first; the name leads to its own dashboard. "
         "Against usual: connections per second of the last 5 minutes, less the mean of the last day. "
+        "It and the share of time up need prometheus/rules/recording.yml. "
         "Lost: the share of datagrams sent again in the last 15 minutes."
     )
     lost = ratio(f"sum_over_time({RETRANSMITTED}[15m])", f"sum_over_time({SENT}[15m])")
@@ -170,7 +171,8 @@ def _servers() -> Row:
 def _traffic() -> Row:
     connections = time_series(
         "Connections per second",
-        "All servers together, what is usual (the mean of the last day), and the busiest server.",
+        "All servers together, what is usual (the mean of the last day, by prometheus/rules/recording.yml), "
+        "and the busiest server.",
         [
             Query(f"sum({rate(CONNECTIONS)})", "all"),
             Query(f"sum({USUAL})", "usual"),

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from protocol import Reason
 from tests.real import require
 
 ROOT = Path(__file__).parents[2]
@@ -75,6 +76,13 @@ def test_the_runbook_has_a_paragraph_for_each_alert_and_for_no_other() -> None:
     for section in sections:
         for part in ("**Means**", "**Look**", "**Do**"):
             assert part in section, section.splitlines()[0]
+
+
+def test_the_runbook_knows_every_reason() -> None:
+    page = (ROOT / "docs/runbook.md").read_text()
+
+    # A wrong token has an alert of its own.
+    assert [reason for reason in Reason if f"`{reason}`" not in page] == [Reason.AUTHENTICATION]
 
 
 def test_alerts_need_no_recording_rule() -> None:
