@@ -107,7 +107,8 @@ class Maildirs:
     def _unique_name(self) -> str:
         seconds, microseconds = divmod(time.time_ns() // 1000, 1_000_000)
         number = next(self._numbers)
-        return f"{seconds}.M{microseconds}P{os.getpid()}Q{number}.{self._hostname}"
+        # Six digits always, so that the names of a Maildir sort by time.
+        return f"{seconds}.M{microseconds:06}P{os.getpid()}Q{number}.{self._hostname}"
 
     async def _commit(self, directories: set[Path]) -> None:
         """Wait for an fsync of `directories` that begins after this call."""
