@@ -9,6 +9,12 @@ Json = dict[str, Any]
 
 DATA_SOURCE: Json = {"type": "prometheus", "uid": "${datasource}"}
 
+_EMPTY_CELL: Json = {
+    "matcher": {"id": "byRegexp", "options": ".*"},
+    "properties": [{"id": "noValue", "value": "–"}],
+}
+"""Or each empty cell would say at length why the whole table may be empty."""
+
 
 @dataclass(frozen=True, slots=True)
 class Query:
@@ -167,7 +173,7 @@ def table(
     }
     custom = {"align": "auto", "cellOptions": {"type": "auto"}, "filterable": True}
     panel = _panel("table", title, description, targets, look, options, custom)
-    panel["fieldConfig"]["overrides"] = [_override(column) for column in columns]
+    panel["fieldConfig"]["overrides"] = [_EMPTY_CELL, *map(_override, columns)]
     panel["transformations"] = [
         {"id": "merge", "options": {}},
         {"id": "organize", "options": organize},

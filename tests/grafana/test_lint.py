@@ -195,11 +195,22 @@ def test_columns_of_tables_and_links_name_what_is_there() -> None:
             if panel["type"] != "table":
                 continue
             shown = panel["transformations"][1]["options"]["renameByName"]
-            overridden = {item["matcher"]["options"] for item in panel["fieldConfig"]["overrides"]}
+            _, *overrides = panel["fieldConfig"]["overrides"]
+            overridden = {item["matcher"]["options"] for item in overrides}
             assert overridden == set(shown.values()), panel["title"]
             used = set(re.findall(r"__data\.fields\.(\w+)", json.dumps(panel)))
             assert used <= overridden
             assert panel["options"]["sortBy"][0]["displayName"] in overridden
+
+
+def test_an_empty_cell_of_a_table_is_not_explained_at_length() -> None:
+    for name in DASHBOARDS:
+        for panel in panels(name):
+            if panel["type"] == "table":
+                assert panel["fieldConfig"]["overrides"][0] == {
+                    "matcher": {"id": "byRegexp", "options": ".*"},
+                    "properties": [{"id": "noValue", "value": "–"}],
+                }
 
 
 def test_links_lead_to_dashboards_that_are_here() -> None:
