@@ -28,7 +28,8 @@ class Authority:
     name: str = "ca"
 
     def create(self) -> "Authority":
-        self._openssl("-subj", f"/CN={self.name}", name=self.name)
+        usage = "keyUsage=critical,keyCertSign,cRLSign"
+        self._openssl("-subj", f"/CN={self.name}", "-addext", usage, name=self.name)
         return self
 
     def issue(self, name: str, alternative: str = "IP:127.0.0.1") -> None:
@@ -38,6 +39,7 @@ class Authority:
             *("-CA", f"{authority}.pem", "-CAkey", f"{authority}.key"),
             *("-subj", f"/CN={name}", "-addext", f"subjectAltName={alternative}"),
             *("-addext", "basicConstraints=critical,CA:FALSE"),
+            *("-addext", "authorityKeyIdentifier=keyid"),
             name=name,
         )
 
