@@ -27,14 +27,14 @@ class Fleet:
     def addresses(self) -> Iterator[IPv4Address]:
         return (FIRST + number for number in range(self.size))
 
-    def write(self, file: Path) -> None:
-        """The exporter's configuration."""
+    def write(self, file: Path, timeout: str = "2s") -> None:
+        """The exporter's configuration; its own default is 2s."""
         lines = [
             f"  - {{name: mail-{address}, address: '{address}:{self.port}', token: {TOKEN}}}\n"
             for address in self.addresses()
         ]
         probe = f"probe:\n  - networks: [127.0.0.0/8]\n    token: {TOKEN}\n"
-        file.write_text("targets:\n" + "".join(lines) + probe)
+        file.write_text(f"timeout: {timeout}\ntargets:\n" + "".join(lines) + probe)
 
     def expected(self) -> dict[tuple[str, str], float]:
         """Every sample that the answers of responder.c call for, by metric and target."""
@@ -50,6 +50,11 @@ class Fleet:
                 samples["smtpstatus_transferred_bytes_total", name] = number * 1000
                 samples["smtpstatus_transforms_enabled", name] = float(number % 2 == 0)
         return samples
+
+    def wrong(self, text: str) -> int:
+        """How many samples in an exposition are wrong, missing or too many."""
+        differing = self.expected().items() ^ samples(text).items()
+        return len(dict(differing))  # a wrong one differs on both sides
 
 
 _SAMPLE = re.compile(

@@ -26,7 +26,8 @@ class Size:
     cpu: float
     reload: float
     memory: float
-    datagrams_again: float
+    wrong: int
+    """Samples wrong or missing, in all scrapes."""
 
 
 def sizes(bench: Bench) -> list[Size]:
@@ -57,13 +58,16 @@ def lines(measured: list[Size]) -> list[Line]:
                 )
             )
         added = (larger.memory - smaller.memory) / (larger.targets - smaller.targets) * 1024
+        found.append(
+            Line(subject, "samples wrong or missing", larger.wrong, "limit", 0, at_most(1))
+        )
         found.append(Line(subject, "memory per added target, KiB", added, "limit", 20, at_most(1)))
     return found
 
 
 def _size(bench: Bench, fleet: Fleet) -> Size:
     file = bench.file(f"growth-{fleet.size}.yml")
-    fleet.write(file)
+    fleet.write(file, timeout="10s")  # the default is for as many as can be asked in two seconds
     began = time.perf_counter()
     with exporter(file) as (process, web):
         start = time.perf_counter() - began
@@ -71,7 +75,6 @@ def _size(bench: Bench, fleet: Fleet) -> Size:
         scrapes = [scrape(process, web) for _ in range(bench.form.rounds)]
         memory = process.resident(peak=True)
         reload = fetch(web, "/-/reload", "POST").seconds
-        again = sum(float(line.rpartition(" ")[2]) for line in _retransmissions(first.page.text))
     return Size(
         fleet.size,
         start,
@@ -80,9 +83,5 @@ def _size(bench: Bench, fleet: Fleet) -> Size:
         median(one.cpu for one in scrapes),
         reload,
         memory,
-        again,
+        sum(fleet.wrong(one.page.text) for one in (first, *scrapes)),
     )
-
-
-def _retransmissions(text: str) -> list[str]:
-    return [line for line in text.splitlines() if line.startswith("smtpstatus_scrape_retrans")]

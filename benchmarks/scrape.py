@@ -7,7 +7,7 @@ from statistics import median
 
 from benchmarks import peers, probe
 from benchmarks.bench import Bench
-from benchmarks.fleet import FIRST, Fleet, exporter, own, samples
+from benchmarks.fleet import FIRST, Fleet, exporter, own
 from benchmarks.line import Line, at_most
 from benchmarks.process import Process, udp_overflows
 from benchmarks.scrapers import Page, Watch, fetch, watching
@@ -118,8 +118,7 @@ def _manners(
     subject: str, fleet: Fleet, scrapes: Sequence[Scrape], watched: Sequence[Scrape]
 ) -> list[Line]:
     """Whether every value is right, and whether others were served meanwhile."""
-    expected = fleet.expected()
-    wrong = sum(len(expected.items() ^ samples(one.page.text).items()) for one in scrapes)
+    wrong = sum(fleet.wrong(one.page.text) for one in scrapes)
     watches = [one.watch for one in watched if one.watch]
     slowest = median(max(watch.latencies) for watch in watches) * 1000
     descriptors = max(watch.descriptors for watch in watches)
