@@ -86,10 +86,10 @@ def check(options: Namespace) -> int:
     from pathlib import Path
     from time import monotonic
 
-    from protocol.conformance import cases
+    from protocol.conformance.examination import Examination
+    from protocol.conformance.report import Report, as_text
+    from protocol.conformance.table import cases
     from protocol.dialect import Command
-    from protocol.examination import Examination
-    from protocol.report import Report, as_text
 
     heard: list[Address] = []
 

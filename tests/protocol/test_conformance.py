@@ -6,10 +6,10 @@ from itertools import count
 
 import pytest
 
-from protocol.conformance import cases
+from protocol.conformance.examination import Examination, Finding, Verdict
+from protocol.conformance.table import cases
 from protocol.dialect import WRITES, Command, Dialect, Status
 from protocol.dialects import DIALECTS, V0
-from protocol.examination import Examination, Finding, Verdict
 from protocol.message import Response, Value
 from protocol.server import Ration, respond, serve
 from protocol.token import Token

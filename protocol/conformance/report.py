@@ -4,8 +4,8 @@ from collections import Counter
 from dataclasses import dataclass
 from xml.sax.saxutils import escape, quoteattr
 
+from protocol.conformance.examination import Finding, Shortfall, Verdict
 from protocol.dialect import Dialect
-from protocol.examination import Finding, Shortfall, Verdict
 from protocol.token import Token
 
 _SHOWN = 5

@@ -1,4 +1,4 @@
-"""A server examined: every case of protocol/conformance.py sent to it, and what it answered.
+"""A server examined: every case of protocol/conformance/table.py sent to it, and what it answered.
 
 Theory of operation. Behind every datagram that is examined goes a good request from another port. Its answer tells,
 without waiting for a timeout, that the server has had its turn: what it has not answered by then, and a moment later,
@@ -14,7 +14,7 @@ from enum import StrEnum
 from time import monotonic
 
 from protocol.address import Address
-from protocol.case import Case, Manner, Step, broken
+from protocol.conformance.case import Case, Manner, Step, broken
 from protocol.dialect import WRITES, Command, Dialect, Status
 from protocol.errors import BadResponse, DatagramError
 from protocol.message import Request, Response, Value

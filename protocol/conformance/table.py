@@ -1,6 +1,6 @@
 """What a server must do, as a table of cases (docs/protocol.md).
 
-The table is made for a dialect and a token and holds nothing but values; protocol/examination.py sends it.
+The table is made for a dialect and a token and holds nothing but values; protocol/conformance/examination.py sends it.
 No case sends a command that writes, unless it is asked for. The order is that in which a good server passes soonest:
 first what is always answered, then errors, which a server rations, and last the loop, which uses that ration up.
 """
@@ -8,7 +8,7 @@ first what is always answered, then errors, which a server rations, and last the
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from protocol.case import Case, Manner, Rule, Step, Wanted
+from protocol.conformance.case import Case, Manner, Rule, Step, Wanted
 from protocol.dialect import COUNTERS, FLAGS, Command, Dialect, Status
 from protocol.message import Request
 from protocol.token import Token
