@@ -13,7 +13,7 @@ def test_every_test_that_is_named_exists() -> None:
     named = set(re.findall(r"`(test_\w+)`", DOCUMENT))
 
     assert named <= there
-    assert len(named) > 40
+    assert len(named) >= 40
 
 
 def test_every_cell_is_shown_unless_the_feature_is_missing() -> None:
