@@ -5,6 +5,7 @@ SMTPSTATUS_SERVER_SMTP_LISTEN_ADDRESS; the flag wins. What is wrong raises `Conf
 import argparse
 import os
 import re
+import shutil
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -111,7 +112,7 @@ def parse(argv: Sequence[str], environment: Mapping[str, str]) -> Config:
         maildir=given.read("--maildir", lambda text: Path(text).absolute()),
         hostname=_hostname(),
         domains=given.read_each("--domain", r"[,\s]+", domain) or _own_domains(),
-        programs=given.read_each("--transform", r"\n", lambda text: Program.parse(text, path)),
+        programs=_programs(given, path),
         transforms_enabled=given.read("--transforms", _one_of("on", "off")) == "on",
         slots=given.read("--transform.slots", positive),
         bounds=Bounds(
@@ -206,6 +207,13 @@ def at(place: str, read: Callable[[str], T], text: str) -> T:
         raise ConfigError(f"{place}: {error}") from None
 
 
+def _programs(given: _Given, path: str) -> tuple[Program, ...]:
+    programs = given.read_each("--transform", r"\n", lambda text: Program.parse(text, path))
+    if programs and not shutil.which("prlimit", path=path):
+        raise ConfigError("--transform: no program prlimit, which bounds them: install util-linux")
+    return programs
+
+
 def _token(given: _Given, dialect: Dialect, environment: Mapping[str, str]) -> Token:
     def from_text(text: str) -> Token:
         return Token.parse(text, dialect.token_length)
@@ -213,10 +221,15 @@ def _token(given: _Given, dialect: Dialect, environment: Mapping[str, str]) -> T
     def from_file(text: str) -> Token:
         return Token.read(Path(text), dialect.token_length)
 
-    for flag, read in (("--token", from_text), ("--token-file", from_file)):
-        text, place = given.text(flag)
-        if text:
-            return at(place, read, text)
+    candidates = [
+        (place, read, text)
+        for flag, read in (("--token", from_text), ("--token-file", from_file))
+        for text, place in [given.text(flag)]
+        if text
+    ]
+    # A flag wins over a variable, also over the other flag's.
+    for place, read, text in sorted(candidates, key=lambda found: found[0] not in _FLAGS):
+        return at(place, read, text)
     if shared := environment.get("SMTPSTATUS_TOKEN"):
         return at("SMTPSTATUS_TOKEN", from_text, shared)
     raise ConfigError(

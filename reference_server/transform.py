@@ -8,6 +8,7 @@ stdin and stdout are files without names: no pipe can dead-lock, the kernel caps
 keeps stdout open holds nobody up. Every program is a session of its own, which is killed as a whole when it ends.
 """
 
+import math
 import os
 import re
 import select
@@ -59,7 +60,7 @@ class Bounds:
     chain_seconds: float = 60
     output: int = 64 * 1024 * 1024
     memory: int = 512 * 1024 * 1024
-    processes: int = 1024
+    processes: int = 4096
     """The system counts all of this user's processes, not the program's alone, and root's not at all."""
 
 
@@ -101,7 +102,7 @@ class Chain:
         limits = {
             "core": 0,
             "nofile": 64,
-            "cpu": max(1, round(bounds.seconds)),
+            "cpu": math.ceil(bounds.seconds) * (os.cpu_count() or 1),
             "fsize": bounds.output,
             "data": bounds.memory,
             "nproc": bounds.processes,

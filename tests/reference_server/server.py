@@ -28,9 +28,7 @@ class Server:
 
     def stored(self, user: str = "*") -> list[bytes]:
         """The messages in a user's Maildir, oldest first."""
-        files = sorted(
-            self.maildir.glob(f"{user}/new/*"), key=lambda file: file.stat().st_mtime_ns
-        )
+        files = sorted(self.maildir.glob(f"{user}/new/*"), key=lambda file: file.name)
         return [file.read_bytes() for file in files]
 
     def leftovers(self) -> list[Path]:

@@ -59,6 +59,8 @@ def test_a_token_comes_from_the_flag_then_the_file_then_the_variables(tmp_path: 
 
     assert parse(["--token", "fromflag"], TOKEN).token == Token.parse("fromflag")
     assert parse(["--token-file", str(file)], TOKEN).token == Token.parse("fromfile")
+    twin = {"SMTPSTATUS_SERVER_TOKEN": "fromtwin"}
+    assert parse(["--token-file", str(file)], twin).token == Token.parse("fromfile")
     assert parse([], TOKEN | {"SMTPSTATUS_SERVER_TOKEN": "fromtwin"}).token == Token.parse(
         "fromtwin"
     )
@@ -83,6 +85,13 @@ def test_an_error_names_the_variable_where_the_variable_is_wrong_and_never_the_t
         parse([], TOKEN | {"SMTPSTATUS_SERVER_SMTP_MAX_ERRORS": "x"})
     with pytest.raises(ConfigError, match=r"^SMTPSTATUS_SERVER_TRANSFORM: no program 'nothing'"):
         parse([], TOKEN | {"SMTPSTATUS_SERVER_TRANSFORM": "nothing"})
+
+
+def test_without_prlimit_there_are_no_transforms(tmp_path: Path) -> None:
+    (tmp_path / "cat").symlink_to("/bin/cat")
+
+    with pytest.raises(ConfigError, match="install util-linux"):
+        parse(["--transform", "cat"], TOKEN | {"PATH": str(tmp_path)})
 
 
 def test_the_configuration_does_not_show_the_token() -> None:
