@@ -94,6 +94,28 @@ def test_killed_at_any_moment_the_server_has_every_message_that_got_its_250_whol
         assert set(found.values()) == {1}
 
 
+def test_ended_under_load_the_server_keeps_its_word_within_two_seconds_and_leaves_nothing_half_done(
+    tmp_path: Path,
+) -> None:
+    with running(tmp_path, "--transform", "cat", "--log.level", "error") as server:
+        load = Load(server.smtp, 0)
+        workers = load.run(6)
+        deadline = time.monotonic() + 5
+        while len(load.accepted) < 30 and time.monotonic() < deadline:
+            time.sleep(0.005)
+        started = time.monotonic()
+        server.process.terminate()
+        code = server.process.wait(10)
+        took = time.monotonic() - started
+        for worker in workers:
+            worker.join(5)
+
+    assert code == 0
+    assert took < 2
+    assert server.leftovers() == []
+    assert names(server.stored("bob")) == names(server.stored("eve")) == Counter(load.accepted)
+
+
 def strace(*flags: str) -> tuple[str, ...]:
     """In front of a command; the tracer keeps aside (-D), so that signals go to the command itself."""
     return (require("strace"), "-D", "-f", "-y", "-s", "200", *flags)

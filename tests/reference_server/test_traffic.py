@@ -1,3 +1,5 @@
+import os
+import pty
 import re
 import signal
 import subprocess
@@ -58,6 +60,22 @@ def test_a_signal_ends_it_with_a_summary(number: signal.Signals, tmp_path: Path)
 
     assert (sending.returncode, errors) == (0, "")
     assert summary(told)["250 accepted"] > 0
+
+
+def test_a_terminal_shows_how_it_goes(tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    with running(tmp_path) as server:
+        sending = subprocess.Popen(
+            [sys.executable, "-m", "reference_server.traffic", f"127.0.0.1:{server.smtp}", *TO_US,
+             "--rate", "20", "--duration", "1s"],
+            stdout=subprocess.DEVNULL, stderr=theirs,
+        )  # fmt: skip
+        assert sending.wait(10) == 0
+    os.close(theirs)
+    shown = os.read(ours, 10_000).decode()
+    os.close(ours)
+
+    assert re.search(r"\r\d+ accepted, \d+ other, \d+\.\d/s ", shown)
 
 
 def test_while_the_server_is_away_it_says_so_once_and_tries_on(tmp_path: Path) -> None:
