@@ -1,6 +1,7 @@
 // The rows in their order, those that the search and the filter leave.
 
 import { write } from "./row.js";
+import { count } from "./words.js";
 
 const names = new Intl.Collator("en", { numeric: true });
 const byName = (a, b) => names.compare(a.name, b.name);
@@ -15,6 +16,8 @@ const SHOWS = {
   down: (row) => !row.target.up,
   off: (row) => row.target.transforms_enabled === false,
 };
+
+const MOST = 1000; // rows on the page: a browser stays smooth, and nobody reads further
 
 export class List {
   #rows = [];
@@ -70,16 +73,13 @@ export class List {
   #arrange() {
     const wanted = this.#search.value.trim().toLowerCase();
     const ordered = [...this.#rows].sort(ORDERS[this.#sort.value]);
-    let shown = 0;
-    for (const row of ordered) {
-      const fits = SHOWS[this.#show](row) && row.text.includes(wanted);
-      row.element.hidden = !fits;
-      shown += fits;
-    }
-    this.#place(ordered.map((row) => row.element));
+    const fitting = ordered.filter((row) => SHOWS[this.#show](row) && row.text.includes(wanted));
+    this.#place(fitting.slice(0, MOST).map((row) => row.element));
     this.#count();
-    document.getElementById("no-match").hidden = shown > 0;
+    document.getElementById("no-match").hidden = fitting.length > 0;
     write(document.getElementById("no-match-text"), this.#nothing(wanted));
+    document.getElementById("beyond").hidden = fitting.length <= MOST;
+    write(document.getElementById("beyond"), `${count(fitting.length - MOST)} more are not shown: search or filter to find them.`);
   }
 
   // Moves only what is not in its place, and keeps the keyboard where it was.
