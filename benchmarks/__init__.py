@@ -7,7 +7,7 @@ native     the two C programs beside this file: the floor, and a fleet that answ
 fleet      ten thousand targets, and an exporter over them
 scrapers   HTTP as Prometheus speaks it
 peers      blackbox_exporter, snmp_exporter, Postfix, smtp-sink
-scrape, probe, status, growth, mail      what is measured
+scrape, probe, status, mail, storage, shards, growth      what is measured
 plot       growth as a picture
 
 A ratio needs both its sides from the same run: they are measured in turns, and the medians of the rounds are divided.

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks import growth, mail, plot, probe, scrape, status
+from benchmarks import growth, mail, plot, probe, scrape, shards, status, storage
 from benchmarks.bench import Bench
 from benchmarks.form import FORMS
 from benchmarks.line import Line, document, table
@@ -24,6 +24,8 @@ SUBJECTS: dict[str, Callable[[Bench], list[Line]]] = {
     "probe": probe.measure,
     "status": status.measure,
     "mail": mail.measure,
+    "storage": storage.measure,
+    "shards": shards.measure,
 }
 GROWTH = "growth"
 

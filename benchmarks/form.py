@@ -22,6 +22,8 @@ class Form:
     sessions: tuple[int, ...]
     large_messages: int
     """Of 1 MiB."""
+    million: int
+    """Names that are shared out, by arithmetic alone."""
 
 
 SHORT = Form(
@@ -37,6 +39,7 @@ SHORT = Form(
     messages=50,
     sessions=(5,),
     large_messages=4,
+    million=100_000,
 )
 FULL = Form(
     name="full",
@@ -51,5 +54,6 @@ FULL = Form(
     messages=2_000,
     sessions=(1, 10, 100),
     large_messages=60,
+    million=1_000_000,
 )
 FORMS = {form.name: form for form in (SHORT, FULL)}

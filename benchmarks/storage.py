@@ -1,0 +1,60 @@
+"""What the Prometheus takes that scrapes a fleet: memory for each series, CPU for each sample."""
+
+import re
+from contextlib import ExitStack
+
+from benchmarks import peers
+from benchmarks.bench import Bench
+from benchmarks.fleet import Fleet, exporter
+from benchmarks.line import Line
+from benchmarks.process import running, until
+from benchmarks.scrapers import fetch
+
+_CONFIGURATION = """\
+scrape_configs:
+  - job_name: smtpstatus
+    scrape_interval: {interval}s
+    scrape_timeout: {interval}s
+    static_configs: [{{targets: ["127.0.0.1:{web}"]}}]
+"""
+_INTERVAL = 3
+_MEMORY, _CPU = 8.0, 10.0
+"""What the arithmetic of docs/scaling.md allows: KiB for a series, microseconds for a sample."""
+
+
+def measure(bench: Bench) -> list[Line]:
+    if not peers.installed("prometheus"):
+        return []
+    file, port = bench.file("prometheus.yml"), peers.free_port()
+    with ExitStack() as stack:
+        _, answering = stack.enter_context(bench.native.responder())
+        fleet = Fleet(answering, bench.form.fleet)
+        fleet.write(bench.file("storage.yml"))
+        _, web = stack.enter_context(exporter(bench.file("storage.yml")))
+        file.write_text(_CONFIGURATION.format(interval=_INTERVAL, web=web))
+        command = (
+            "prometheus",
+            f"--config.file={file}",
+            f"--storage.tsdb.path={bench.folder / 'tsdb'}",
+            f"--web.listen-address=127.0.0.1:{port}",
+            "--log.level=warn",
+        )
+        process = stack.enter_context(running(command))
+        process.listens(port)
+        before = process.resident()
+        wanted = fleet.size * 8 * bench.form.rounds
+        until(lambda: _own(port, "samples_appended_total") >= wanted, 120)
+        samples, cpu = _own(port, "samples_appended_total"), process.cpu()
+        memory = (process.resident(peak=True) - before) * 1024 / _own(port, "series")
+    subject = f"Prometheus with {fleet.size:,} targets"
+    return [
+        Line(subject, "memory per series at most, KiB", memory, "reckoned", _MEMORY),
+        Line(subject, "CPU per sample, µs", cpu / samples * 1e6, "reckoned", _CPU),
+    ]
+
+
+def _own(port: int, name: str) -> float:
+    """A number of the Prometheus' own head block."""
+    text = fetch(port, "/metrics").text
+    found = re.findall(rf"^prometheus_tsdb_head_{name}(?:{{[^}}]*}})? (\S+)$", text, re.MULTILINE)
+    return sum(map(float, found))

@@ -1,0 +1,85 @@
+"""The configurations of docs/scaling.md, run, and its arithmetic where it is not a measurement."""
+
+import re
+import signal
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import yaml
+
+from benchmarks.shards import shard
+from tests.processes import Process, Prometheus, eventually, exporter, free_port, mail_server
+from tests.real import require
+
+DOCUMENT = (Path(__file__).parents[1] / "docs/scaling.md").read_text()
+
+
+def block(word: str) -> str:
+    """The one block of YAML in the document that has this word."""
+    [found] = [
+        text for text in re.findall(r"```yaml\n(.*?)```", DOCUMENT, re.DOTALL) if word in text
+    ]
+    return str(found)
+
+
+@contextmanager
+def started(folder: Path, configuration: str, *flags: str) -> Iterator[Prometheus]:
+    folder.mkdir()
+    file, port = folder / "prometheus.yml", free_port()
+    file.write_text(configuration)
+    command = (f"--config.file={file}", f"--web.listen-address=127.0.0.1:{port}", *flags)
+    process = Process(require("prometheus"), *command, "--log.level=warn")
+    served = Prometheus(f"http://127.0.0.1:{port}")
+
+    def is_ready() -> bool:
+        assert not process.ended, process.output
+        try:
+            with urllib.request.urlopen(f"{served.url}/-/ready", timeout=5):
+                return True
+        except OSError:
+            return False
+
+    try:
+        eventually(is_ready)
+        yield served
+    finally:
+        process.end(signal.SIGKILL)
+
+
+def test_an_agent_sends_what_it_scrapes_to_the_storage(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        server = stack.enter_context(mail_server(tmp_path / "mail"))
+        url = stack.enter_context(
+            exporter(SMTPSTATUS_TARGET=f"127.0.0.1:{server.status}", SMTPSTATUS_TOKEN="secretpa")
+        )
+        flags = (f"--storage.tsdb.path={tmp_path / 'tsdb'}", "--web.enable-remote-write-receiver")
+        storage = stack.enter_context(started(tmp_path / "storage", "global: {}", *flags))
+        text = block("remote_write").replace("exporter:17030", url.removeprefix("http://"))
+        text = text.replace("http://storage:9090", storage.url).replace("15s", "1s")
+        flags = ("--enable-feature=agent", f"--storage.agent.path={tmp_path / 'wal'}")
+        stack.enter_context(started(tmp_path / "agent", text.replace("10s", "1s"), *flags))
+
+        eventually(lambda: storage.value('smtpstatus_up{site="eu"}') == 1)
+
+
+def test_names_fall_to_the_shards_that_prometheus_puts_them_in(tmp_path: Path) -> None:
+    """The arithmetic of a million names is that of the program that will share them out."""
+    relabelling = yaml.safe_load(block("hashmod"))
+    modulus = relabelling[0]["modulus"]
+    names = [f"127.0.0.1:{port}" for port in range(20000, 20020)]
+    job = {
+        "job_name": "x",
+        "static_configs": [{"targets": names}],
+        "relabel_configs": [
+            {"source_labels": ["__address__"], "target_label": "__param_target"},
+            *relabelling,
+        ],
+    }
+    flags = (f"--storage.tsdb.path={tmp_path / 'tsdb'}",)
+    with started(tmp_path / "a", yaml.safe_dump({"scrape_configs": [job]}), *flags) as served:
+        found = eventually(lambda: served.get("/api/v1/targets")["activeTargets"])
+
+    kept = {target["discoveredLabels"]["__address__"] for target in found}
+    assert kept == {name for name in names if shard(name, modulus) == 0}
