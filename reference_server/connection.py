@@ -165,6 +165,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def cut(self) -> None:
         """Close the socket, whatever the client has not read."""
+        self._unsent = self._transport.get_write_buffer_size()
         self._transport.abort()
 
     # The way of what a client sends.
@@ -220,9 +221,8 @@ class Connection(asyncio.BufferedProtocol):
         if not octets or self._transport.is_closing():
             return
         self._transport.write(octets)
-        if (
-            not self._transport.is_closing()
-        ):  # it is, where the client was gone and nothing was taken
+        # It is closing now if the client turned out to be gone: then nothing was taken.
+        if not self._transport.is_closing():
             self._status.sent_bytes += len(octets)
             self._unsent = self._transport.get_write_buffer_size()
 
@@ -260,7 +260,7 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.close()
         else:
             self._transport.write_eof()
-            self._timer = self._loop.call_later(_LINGER, self._transport.abort)
+            self._timer = self._loop.call_later(_LINGER, self.cut)
 
     def _end(self) -> None:
         if not self.ended.done():

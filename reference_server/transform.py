@@ -18,6 +18,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -79,9 +80,7 @@ _BUSY = Reply(451, "4.3.2", "the server is busy, try again later")
 _OURS = Reply(451, "4.3.5", "the server is misconfigured, try again later")
 _REPLIES: Mapping[int, Reply] = {
     65: Reply(554, "5.6.0", "the content was refused"),  # EX_DATAERR
-    69: Reply(
-        554, "5.3.0", "the message was refused"
-    ),  # EX_UNAVAILABLE: Postfix' filters refuse with it
+    69: Reply(554, "5.3.0", "the message was refused"),  # EX_UNAVAILABLE, as Postfix' filters do
     76: Reply(554, "5.6.0", "the content was refused"),  # EX_PROTOCOL
     77: Reply(554, "5.7.1", "the message was refused"),  # EX_NOPERM
     100: Reply(554, "5.6.0", "the message was refused"),  # qmail's permanent failure
@@ -156,8 +155,11 @@ class Chain:
                 _check_code(program, process.returncode, errors)
             if source.tell() != message.size:
                 raise TransformFailed(FAILED, f"{program.name} did not read all its input")
-            if not output.seek(0, os.SEEK_END) and message.size:
+            size = output.seek(0, os.SEEK_END)
+            if message.size and not size:
                 raise TransformFailed(FAILED, f"{program.name} wrote nothing")
+            if size >= self._bounds.output:  # a program that ignores SIGXFSZ may still end with 0
+                raise TransformFailed(FAILED, f"{program.name} wrote too much")
         except BaseException:
             output.close()
             raise
@@ -190,7 +192,7 @@ class Chain:
         try:
             ready = self._wait(pidfd, until)
             if not ready:
-                os.killpg(process.pid, signal.SIGTERM)
+                _kill_group(process.pid, signal.SIGTERM)
                 self._wait(pidfd, time.monotonic() + _LAST_WORDS)
                 raise TransformFailed(FAILED, f"{program.name} ran out of time")
             if pidfd not in ready:
@@ -198,7 +200,7 @@ class Chain:
         finally:
             os.close(pidfd)
             # Before it is reaped, so that the group's number cannot belong to anybody else yet.
-            os.killpg(process.pid, signal.SIGKILL)
+            _kill_group(process.pid, signal.SIGKILL)
             process.wait()
 
     def _wait(self, pidfd: int, until: float) -> set[int]:
@@ -206,6 +208,11 @@ class Chain:
         for descriptor in (pidfd, self._stopping):
             poller.register(descriptor, select.POLLIN)
         return {found for found, _ in poller.poll(max(0, until - time.monotonic()) * 1000)}
+
+
+def _kill_group(group: int, number: signal.Signals) -> None:
+    with suppress(PermissionError):  # a program that became somebody else is out of reach
+        os.killpg(group, number)
 
 
 def _check_code(program: Program, code: int, errors: FileIO) -> None:

@@ -110,6 +110,7 @@ def test_the_exit_status_decides(
 BAD = {
     "killed by a signal": ("cat; kill -SEGV $$", "was killed by signal 11"),
     "too much output": ("cat; exec yes", "was killed by signal 25"),
+    "too much output and no care": ("cat; trap '' XFSZ; yes 2>/dev/null; true", "wrote too much"),
     "too much memory": (
         f"cat; exec {sys.executable} -c 'bytearray(1 << 30)' || exit 1",
         "ended with 1",
