@@ -28,7 +28,7 @@ async def read_fleet(port: int, count: int) -> dict[str, int]:
     readings: list[Reading] = []
     async with serve("0.0.0.0", port, TOKEN, VALUES.__getitem__):
         for some in (peers[: count // 2], peers[count // 2 :]):
-            deadline = asyncio.get_running_loop().time() + 2.5
+            deadline = asyncio.get_running_loop().time() + 3.5
             readings += await read_all(some, deadline=deadline)
     answered = [reading for reading in readings if not reading.error]
     return {
