@@ -27,12 +27,22 @@ def measure(bench: Bench) -> list[Line]:
             for load in _loads(bench):
                 for mailer in (ours, theirs, sink):
                     found[mailer.name, load].append(send(mailer, load))
+        heavy = _heavy(bench)
+        send(ours, heavy)
+        memory = ours.process.resident(peak=True)
     lines = []
     for load in _loads(bench):
         own = _median(found[ours.name, load])
         lines += _beside(load, own, theirs, _median(found[theirs.name, load]))
         lines += _limit(load, own, sink, _median(found[sink.name, load]))
+    lines.append(Line(str(heavy), "memory at most, MiB", memory, "limit", 300, at_most(1)))
     return lines
+
+
+def _heavy(bench: Bench) -> Load:
+    """As many large messages at once as there are ever sessions: what of them is in memory?"""
+    sessions = bench.form.sessions[-1]
+    return Load(sessions, sessions, 10 * _LARGE)
 
 
 def _loads(bench: Bench) -> list[Load]:
