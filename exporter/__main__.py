@@ -14,14 +14,15 @@ from types import FrameType
 
 import uvicorn
 
-from exporter import config, flags, log
+from exporter import log
 from exporter.app import create_app
-from exporter.config import Config
-from exporter.document import ConfigError
-from exporter.flags import Options
-from exporter.listen import ListenError, notify, open_sockets
+from exporter.configuration import config, flags
+from exporter.configuration.config import Config
+from exporter.configuration.document import ConfigError
+from exporter.configuration.flags import Options
 from exporter.service import Service
-from exporter.web import WebFile
+from exporter.serving.listen import ListenError, notify, open_sockets
+from exporter.serving.web import WebFile
 from protocol import HostPort
 
 logger = logging.getLogger("exporter")

@@ -10,16 +10,17 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import HTMLResponse
 
-from exporter import api, docpage, examples, operation, pages, scraping
-from exporter.admission import Admission, Full
-from exporter.cors import Cors
-from exporter.gate import Gate
-from exporter.head import Head
+from exporter import pages
 from exporter.networks import Denied
-from exporter.problem import Problem
+from exporter.routes import api, docpage, examples, operation, scraping
 from exporter.service import Service
+from exporter.serving.admission import Admission, Full
+from exporter.serving.cors import Cors
+from exporter.serving.gate import Gate
+from exporter.serving.head import Head
+from exporter.serving.problem import Problem
+from exporter.serving.web import WebFile
 from exporter.targets import BadAddress, UnknownTarget
-from exporter.web import WebFile
 
 
 def create_app(

@@ -7,7 +7,7 @@ from http import HTTPStatus
 from fastapi import Request
 
 from exporter.metrics import Own
-from exporter.problem import Problem
+from exporter.serving.problem import Problem
 
 logger = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from ipaddress import IPv6Address, ip_address
 
-from exporter.config import Rule, token
-from exporter.secret import Secret
+from exporter.configuration.config import Rule, token
+from exporter.configuration.secret import Secret
 from protocol import Dialect, HostPort, Peer, Token, TokenError, resolve
 from protocol.address import Address
 

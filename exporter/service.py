@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from hmac import compare_digest
 
-from exporter.config import Config
-from exporter.document import ConfigError
+from exporter.configuration.config import Config
+from exporter.configuration.document import ConfigError
 from exporter.exposition import label_text
 from exporter.history import History
 from exporter.metrics import Own, Row

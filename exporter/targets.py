@@ -10,11 +10,11 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from exporter.config import Config, Target, token
-from exporter.document import ConfigError
+from exporter.configuration.config import Config, Target, token
+from exporter.configuration.document import ConfigError
+from exporter.configuration.secret import Secret
 from exporter.flight import Flights
 from exporter.networks import Networks, renewed
-from exporter.secret import Secret
 from protocol import (
     V0,
     Command,

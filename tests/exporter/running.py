@@ -10,8 +10,8 @@ from typing import Protocol
 import httpx
 import uvicorn
 
-from exporter import config
 from exporter.app import create_app
+from exporter.configuration import config
 from exporter.service import Service
 from protocol import V0, Command, Dialect, Token, Value, serve
 

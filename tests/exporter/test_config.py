@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter import config
-from exporter.config import Config
-from exporter.document import ConfigError
+from exporter.configuration import config
+from exporter.configuration.config import Config
+from exporter.configuration.document import ConfigError
 from protocol import DIALECTS, V0, HostPort
 
 WHOLE = """\

@@ -7,10 +7,10 @@ import bcrypt
 import pytest
 import yaml
 
-from exporter import config
-from exporter.document import ConfigError
-from exporter.flags import FLAGS
-from exporter.web import WebConfig
+from exporter.configuration import config
+from exporter.configuration.document import ConfigError
+from exporter.configuration.flags import FLAGS
+from exporter.serving.web import WebConfig
 from protocol import DIALECTS, Command, Status
 
 DOCUMENT = (Path(__file__).parents[2] / "docs/configuration.md").read_text()

@@ -16,13 +16,13 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from prometheus_client.utils import floatToGoString
 from starlette.requests import Request
 
-from exporter.config import Config, Target
+from exporter.configuration.config import Config, Target
+from exporter.configuration.secret import Secret
 from exporter.exposition import exposition, label_text
 from exporter.metrics import FAMILIES, SCRAPE_ERROR, SCRAPE_ERROR_DOCUMENTATION, Row, sample_text
-from exporter.negotiation import Format
-from exporter.secret import Secret
 from exporter.service import Service
-from exporter.slices import in_turns, json_list, text_response
+from exporter.serving.negotiation import Format
+from exporter.serving.slices import in_turns, json_list, text_response
 from exporter.targets import Scrape
 from protocol import V0, Command, Cost, HostPort, NoAnswer, Reading, Reason
 

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from exporter import flags
-from exporter.document import ConfigError
-from exporter.flags import FLAGS, Options
+from exporter.configuration import flags
+from exporter.configuration.document import ConfigError
+from exporter.configuration.flags import FLAGS, Options
 
 DEFAULTS = Options((), False, (":17030",), False, None, 40, 0.5, "info", "logfmt")
 GIVEN = {

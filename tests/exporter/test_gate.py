@@ -13,8 +13,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from exporter.gate import Gate, Passwords
-from exporter.web import WebFile
+from exporter.serving.gate import Gate, Passwords
+from exporter.serving.web import WebFile
 
 API_TOKEN = "api-token"
 HASH = bcrypt.hashpw(b"open sesame", bcrypt.gensalt(4)).decode()

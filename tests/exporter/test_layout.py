@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from exporter import config
-from exporter.document import ConfigError
+from exporter.configuration import config
+from exporter.configuration.document import ConfigError
 from protocol import DIALECTS, Command, Dialect, Operation, Status
 from tests.exporter.running import TOKEN, Start, running_mail_server
 

@@ -3,14 +3,14 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.listen import ListenError, notify, open_sockets
+from exporter.serving.listen import ListenError, notify, open_sockets
 
 
 @contextmanager
@@ -149,6 +149,23 @@ def test_a_socket_that_somebody_listens_on_is_left_alone(tmp_path: Path) -> None
             caller.connect(str(path))
 
 
+def test_a_listener_too_busy_to_accept_is_not_taken_for_a_dead_one(tmp_path: Path) -> None:
+    path = tmp_path / "x.sock"
+    with ExitStack() as opened:
+        busy = opened.enter_context(socket.socket(socket.AF_UNIX))
+        busy.bind(str(path))
+        busy.listen(0)
+        caller = opened.enter_context(socket.socket(socket.AF_UNIX))
+        caller.connect(str(path))
+        another = opened.enter_context(socket.socket(socket.AF_UNIX))
+        another.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            another.connect(str(path))
+
+        with pytest.raises(ListenError, match="another program listens there"):
+            open_sockets([f"unix:{path}"], systemd=False, environ={})
+
+
 def test_a_file_that_is_no_socket_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "notes"
     path.write_text("keep me")
@@ -166,7 +183,7 @@ for index in range(count):
     os.dup2(int(sys.argv[2 + index]), 3 + index)
 os.environ["LISTEN_PID"] = str(os.getpid())
 os.environ["LISTEN_FDS"] = str(count)
-from exporter.listen import ListenError, open_sockets
+from exporter.serving.listen import ListenError, open_sockets
 try:
     for opened in open_sockets([], systemd=True, environ=os.environ):
         print(repr(opened.getsockname()), opened.get_inheritable())

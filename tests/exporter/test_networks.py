@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from exporter.config import Config, Rule
+from exporter.configuration.config import Config, Rule
+from exporter.configuration.secret import Secret
 from exporter.networks import Denied
-from exporter.secret import Secret
 from exporter.targets import Scrape, Targets
 from protocol import Command, Discard, HostPort, Reason, Token, serve
 from tests.exporter.running import TOKEN, MailServer

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.scrape_timeout import budget
+from exporter.routes.scrape_timeout import budget
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from prometheus_client.openmetrics.parser import (
 )
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from exporter.negotiation import Format
+from exporter.serving.negotiation import Format
 from protocol import Command, Reason, Token, serve
 from protocol.dialects import DIALECTS
 from tests.exporter.running import (

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from exporter import flags
+from exporter.configuration import flags
 from tests.processes import COMMANDS, Process, eventually, free_port, running
 from tests.real import require
 

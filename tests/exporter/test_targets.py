@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from exporter.config import Config, Rule, Target
+from exporter.configuration.config import Config, Rule, Target
+from exporter.configuration.secret import Secret
 from exporter.networks import Denied
-from exporter.secret import Secret
 from exporter.targets import BadAddress, Scrape, Targets, UnknownTarget
 from protocol import V0, Discard, HostPort
 from tests.exporter.running import TOKEN, MailServer, silence

@@ -11,8 +11,8 @@ from pathlib import Path
 import bcrypt
 import pytest
 
-from exporter.document import ConfigError
-from exporter.web import WebConfig, WebFile
+from exporter.configuration.document import ConfigError
+from exporter.serving.web import WebConfig, WebFile
 from tests.processes import eventually, prometheus, running
 from tests.real import require
 
@@ -198,7 +198,10 @@ async def test_only_a_client_with_an_allowed_name_comes_in(directory: Path, name
 
 async def test_versions_and_ciphers_are_as_configured(directory: Path) -> None:
     suite = "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256"
-    text = SERVER + f"  max_version: TLS12\n  cipher_suites: [{suite}]\n"
+    text = (
+        SERVER
+        + f"  max_version: TLS12\n  cipher_suites: [{suite}]\n  prefer_server_cipher_suites: false\n"
+    )
     async with greeting(written(directory, text)) as port:
         agreed = caller(directory)
         agreed.set_ciphers("ECDHE-ECDSA-CHACHA20-POLY1305")

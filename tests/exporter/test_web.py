@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.document import ConfigError
-from exporter.web import WebConfig, WebFile
+from exporter.configuration.document import ConfigError
+from exporter.serving.web import WebConfig, WebFile
 
 HASH = bcrypt.hashpw(b"open sesame", bcrypt.gensalt(4)).decode()
 OTHER_HASH = bcrypt.hashpw(b"another", bcrypt.gensalt(4)).decode()

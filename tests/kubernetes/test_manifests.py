@@ -10,7 +10,7 @@ import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 import yaml
 
-from exporter import config
+from exporter.configuration import config
 from tests.grafana.dashboards import DASHBOARDS
 
 ROOT = Path(__file__).parents[2]

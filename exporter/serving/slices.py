@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from fastapi import Request, Response
 
-from exporter.negotiation import gzip_accepted
+from exporter.serving.negotiation import gzip_accepted
 
 T = TypeVar("T")
 

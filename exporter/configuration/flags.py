@@ -7,7 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import NoReturn, TypeVar, cast
 
-from exporter.document import ConfigError
+from exporter.configuration.document import ConfigError
 from exporter.log import LEVELS, LogFormat
 from protocol.duration import parse_duration
 

@@ -8,15 +8,15 @@ from urllib.parse import quote
 from fastapi import APIRouter, Path, Request, Response
 from pydantic import BaseModel, ConfigDict, StrictBool, ValidationError
 
-from exporter import examples
 from exporter.audit import Write, client_of
-from exporter.config import Target
-from exporter.disconnect import while_connected
+from exporter.configuration.config import Target
 from exporter.history import Entry
-from exporter.problem import Problem, cut_short, unanswered
-from exporter.scraping import deadline_of
+from exporter.routes import examples
+from exporter.routes.scraping import deadline_of
 from exporter.service import Installed, Service
-from exporter.slices import json_list, text_response
+from exporter.serving.disconnect import while_connected
+from exporter.serving.problem import Problem, cut_short, unanswered
+from exporter.serving.slices import json_list, text_response
 from exporter.targets import Scrape, UnknownTarget
 from protocol import Command
 

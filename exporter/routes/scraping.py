@@ -7,15 +7,15 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
-from exporter import examples
-from exporter.debugging import Tape, narrative
-from exporter.disconnect import while_connected
 from exporter.exposition import exposition
-from exporter.negotiation import Format, text_format
-from exporter.problem import Problem
-from exporter.scrape_timeout import HEADER, budget
+from exporter.routes import examples
+from exporter.routes.debugging import Tape, narrative
+from exporter.routes.scrape_timeout import HEADER, budget
 from exporter.service import Installed, Service
-from exporter.slices import in_turns, text_response
+from exporter.serving.disconnect import while_connected
+from exporter.serving.negotiation import Format, text_format
+from exporter.serving.problem import Problem
+from exporter.serving.slices import in_turns, text_response
 
 router = APIRouter(tags=["scraping"])
 

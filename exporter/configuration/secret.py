@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from exporter.document import ConfigError
+from exporter.configuration.document import ConfigError
 
 _CREDENTIALS = "CREDENTIALS_DIRECTORY"
 

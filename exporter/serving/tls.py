@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from exporter.document import Value
+from exporter.configuration.document import Value
 
 _KEYS = (
     "cert_file",

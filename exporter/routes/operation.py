@@ -5,10 +5,10 @@ from http import HTTPStatus
 from fastapi import APIRouter, Request
 from starlette.responses import PlainTextResponse
 
-from exporter import examples
-from exporter.document import ConfigError
-from exporter.problem import Problem
+from exporter.configuration.document import ConfigError
+from exporter.routes import examples
 from exporter.service import Service
+from exporter.serving.problem import Problem
 
 router = APIRouter(tags=["operation"], default_response_class=PlainTextResponse)
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from exporter import document, tls
-from exporter.document import ConfigError, Value
+from exporter.configuration import document
+from exporter.configuration.document import ConfigError, Value
+from exporter.serving import tls
 from protocol import Ration
 from protocol.duration import parse_duration
 

@@ -7,9 +7,9 @@ from functools import partial
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 
-from exporter import document, layout
-from exporter.document import ConfigError, Value
-from exporter.secret import Secret, file_path
+from exporter.configuration import document, layout
+from exporter.configuration.document import ConfigError, Value
+from exporter.configuration.secret import Secret, file_path
 from protocol import DIALECTS, V0, Dialect, HostPort, Token, TokenError
 
 Network = IPv4Network | IPv6Network

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 
-from exporter.problem import cut_short
+from exporter.serving.problem import cut_short
 
 T = TypeVar("T")
 

@@ -16,8 +16,8 @@ import bcrypt
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from exporter.problem import Problem
-from exporter.web import WebConfig, WebFile
+from exporter.serving.problem import Problem
+from exporter.serving.web import WebConfig, WebFile
 
 logger = logging.getLogger(__name__)
 

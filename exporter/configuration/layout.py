@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import yaml
 
-from exporter.document import Value
+from exporter.configuration.document import Value
 from protocol import Command, Dialect, DialectError, Field, Operation, Status
 
 _KEYS = (

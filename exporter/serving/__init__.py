@@ -1,0 +1,14 @@
+"""The HTTP server's own business, whatever the route.
+
+listen       sockets: TCP, Unix, systemd's
+web          the official exporters' web configuration
+tls          certificates of server and clients
+gate         users, headers, how often
+cors         pages of other origins
+head         HEAD for every GET
+admission    how many scrapes at once
+disconnect   a client that hangs up
+negotiation  the format that a client asks for
+slices       long answers, a piece at a time
+problem      errors as documents
+"""
