@@ -1,6 +1,10 @@
 import os
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("steady", deadline=None)  # a busy machine is no fault of the code's
+settings.load_profile("steady")
 
 
 @pytest.fixture(scope="session")
