@@ -217,6 +217,24 @@ def test_when_the_time_for_the_whole_chain_is_over_the_client_tries_again(tmp_pa
     chain.close()
 
 
+def test_who_waited_too_long_for_a_free_slot_tries_again(chain: Chain, tmp_path: Path) -> None:
+    with pytest.raises(TransformFailed, match="no free slot") as caught:
+        chain.run([program("cat")], Spool(tmp_path), {}, time.monotonic() - 1)
+
+    assert caught.value.reply.status == "4.3.2"
+
+
+def test_an_environment_that_is_too_large_for_the_system_is_our_fault(
+    chain: Chain, tmp_path: Path
+) -> None:
+    with pytest.raises(TransformFailed, match="cannot be started") as caught:
+        chain.run(
+            [program("cat")], Spool(tmp_path), {"RECIPIENTS": "x" * 200_000}, chain.deadline()
+        )
+
+    assert caught.value.reply.status == "4.3.5"
+
+
 def test_when_the_server_ends_programs_are_killed(chain: Chain, tmp_path: Path) -> None:
     chain.stop()
 

@@ -1,0 +1,48 @@
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from reference_server.spool import Spool
+
+PIECES = [bytes([n % 256]) * 1000 for n in range(1500)]
+
+
+@pytest.mark.parametrize(
+    "spilled", [(), (1499,), (3, 700)], ids=["in memory", "at the end", "between"]
+)
+def test_content_comes_out_as_it_went_in_wherever_it_lay(
+    spilled: Sequence[int], tmp_path: Path
+) -> None:
+    spool = Spool(tmp_path)
+    for n, piece in enumerate(PIECES):
+        spool.append(piece)
+        if n in spilled:
+            assert n < 600 or spool.full
+            spool.spill()
+            assert not spool.full
+
+    with (tmp_path / "copy").open("wb") as copy:
+        spool.copy_to(copy.fileno(), b"head")
+    assert (tmp_path / "copy").read_bytes() == b"head" + b"".join(PIECES)
+    assert spool.open().read() == b"".join(PIECES)
+    assert spool.size == 1_500_000
+    spool.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["copy"]
+
+
+def test_a_system_that_writes_less_than_it_was_given_is_given_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writev, write = os.writev, os.write
+    monkeypatch.setattr(os, "writev", lambda fd, pieces: writev(fd, [b"".join(pieces)[:1234]]))
+    monkeypatch.setattr(os, "write", lambda fd, octets: write(fd, octets[:100_000]))
+    spool = Spool(tmp_path)
+    for piece in PIECES:
+        spool.append(piece)
+
+    with (tmp_path / "copy").open("wb") as copy:
+        spool.copy_to(copy.fileno(), b"head")
+
+    assert (tmp_path / "copy").read_bytes() == b"head" + b"".join(PIECES)
