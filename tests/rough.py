@@ -8,7 +8,7 @@ import socket
 import struct
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence, Set
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from ipaddress import IPv4Address
@@ -151,8 +151,14 @@ class RoughNetwork:
     def _send(self, way: Way, datagram: bytes) -> None:
         client, address = way
         source = _PACKET_INFO.pack(0, IPv4Address(address).packed, bytes(4))
-        with suppress(OSError):  # the client has closed its port
+        try:
             self._socket.sendmsg([datagram], [(socket.IPPROTO_IP, _IP_PKTINFO, source)], 0, client)
+        except (
+            BlockingIOError
+        ):  # the send buffer is full; this network loses only what it means to
+            self._loop.call_later(0.001, self._send, way, datagram)
+        except OSError:
+            pass  # the client has closed its port
 
 
 @asynccontextmanager
