@@ -10,6 +10,11 @@ roundtrip  how long an answer takes, learned from those that came
 inquiry    one target asked some commands: no socket, no clock
 exchange   the sockets under any number of inquiries
 client     connect() to one server, read_all() of ten thousand
+
+describe   a datagram explained byte by byte
+duration   `700ms`, `2s`, `1m30s`
+commands   what the `smtpstatus` command does, with readout, watch and identify
+conformance  what a server must do, and whether one does it
 """
 
 from importlib import import_module
