@@ -95,6 +95,29 @@ def test_it_ends_within_two_seconds_with_a_scrape_under_way(tmp_path: Path) -> N
             assert "Traceback" not in process.output
 
 
+def test_a_silent_name_server_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import socket, time\n"
+        "look_up = socket.getaddrinfo\n"
+        "def slow(host, *rest, **more):\n"
+        "    if host == 'slow.example' and not more:  # more is AI_NUMERICHOST\n"
+        "        print('looking up', flush=True)\n"
+        "        time.sleep(30)\n"
+        "    return look_up(host, *rest, **more)\n"
+        "socket.getaddrinfo = slow\n"
+    )
+    environment = {"SMTPSTATUS_TARGET": "slow.example:7030", "SMTPSTATUS_TOKEN": "secretpa"}
+    with exporter(*ANYWHERE, **environment, PYTHONPATH=str(tmp_path)) as process:
+        host, port = address(process).split(":")
+        with socket.create_connection((host, int(port))) as scraper:
+            scraper.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+            process.says("looking up")
+
+            before = time.monotonic()
+            assert process.end() == 0
+            assert time.monotonic() - before < 2.5
+
+
 def test_a_hangup_signal_reads_the_configuration_again(tmp_path: Path) -> None:
     config = tmp_path / "config.yml"
     config.write_text("targets: []")
