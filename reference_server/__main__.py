@@ -24,7 +24,7 @@ from reference_server.transform import Chain
 
 logger = logging.getLogger("reference_server")
 
-_GRACE = 1.2
+_GRACE = 1.0
 """Seconds for messages under way when the server ends; with the rest it stays below two."""
 
 
