@@ -1,9 +1,9 @@
-# make run · test · check · fmt · lock        Each sets up what it needs in .venv.
+# make run · test · fuzz · check · fmt · lock        Each sets up what it needs in .venv.
 PYTHON ?= python3
 BIN := .venv/bin
 SETUP := .venv/ready
 
-.PHONY: run test check fmt lock clean
+.PHONY: run test fuzz check fmt lock clean
 
 test: check
 	$(BIN)/coverage erase
@@ -14,6 +14,11 @@ test: check
 # Everything on one machine, without Docker; Ctrl-C ends it.
 run: $(SETUP)
 	@$(BIN)/python deploy/demo.py
+
+# With atheris where it can be installed, else with mutations of its own.
+fuzz: $(SETUP)
+	-$(BIN)/pip install -q --disable-pip-version-check atheris
+	$(BIN)/python -m tests.fuzz $(or $(FUZZ_SECONDS),60)
 
 check: $(SETUP)
 	$(BIN)/ruff check .

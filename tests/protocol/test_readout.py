@@ -3,11 +3,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.client import Reading
+from protocol.command.readout import as_json, as_table, human_bytes, human_seconds
 from protocol.dialect import Command
 from protocol.dialects import DIALECTS, V0
 from protocol.errors import NoAnswer
 from protocol.inquiry import Cost
-from protocol.readout import as_json, as_table, human_bytes, human_seconds
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.client import Reading
+from protocol.command.watch import Sample, Screen, compare, sample_as_line
 from protocol.dialect import Command
 from protocol.dialects import V0
 from protocol.errors import NoAnswer
 from protocol.message import Value
-from protocol.watch import Sample, Screen, compare, sample_as_line
 
 NOON = datetime(2024, 5, 6, 12, 0)
 SILENCE = Reading(error=NoAnswer(2, 12))

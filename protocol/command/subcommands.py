@@ -24,7 +24,7 @@ DONE, REFUSED, USAGE, NO_ANSWER = 0, 1, 2, 3
 
 
 def get(options: Namespace) -> int:
-    from protocol.readout import as_json, as_table
+    from protocol.command.readout import as_json, as_table
 
     peer = _peer(options)
     reading = _ask(options, peer, lambda connection, by: connection.read(deadline=by))
@@ -62,7 +62,7 @@ def transforms(options: Namespace) -> int:
 def watch(options: Namespace) -> int:
     import asyncio
 
-    from protocol.watch import follow
+    from protocol.command.watch import follow
 
     peer = _peer(options)
     try:
@@ -156,7 +156,7 @@ def decode(options: Namespace) -> int:
 def identify(options: Namespace) -> int:
     import asyncio
 
-    from protocol.identify import as_json, as_text, probe
+    from protocol.command.identify import as_json, as_text, probe
 
     probes = asyncio.run(probe(options.target, options.timeout))
     found = any(one.fits for one in probes)

@@ -11,8 +11,15 @@ from shutil import get_terminal_size
 from typing import Literal, TextIO
 
 from protocol.client import Peer, Reading, connect
+from protocol.command.readout import (
+    as_json,
+    human_bytes,
+    human_seconds,
+    human_value,
+    label,
+    round_trip,
+)
 from protocol.dialect import COUNTERS, Command, Dialect
-from protocol.readout import as_json, human_bytes, human_seconds, human_value, label, round_trip
 
 _BARS = "▁▂▃▄▅▆▇█"
 _NO_ANSWER = "·"

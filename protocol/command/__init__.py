@@ -1,0 +1,1 @@
+"""What the `smtpstatus` command does, shows and finds out."""
