@@ -1,9 +1,15 @@
 import json
+from pathlib import Path
 from typing import Any
 
+import bcrypt
+import httpx
 import pytest
 
+from exporter.app import create_app
+from exporter.configuration import config
 from exporter.service import Service
+from exporter.serving.web import WebFile
 from tests.exporter.running import AUTHORIZED, Exporter, MailServer, Start, one_target
 
 ORIGIN = "http://grafana.example:3000"
@@ -135,6 +141,33 @@ async def test_a_listed_origin_may_send_what_grafana_sends(
         assert "Origin" in answer.headers["vary"]
     elsewhere = await exporter.http.get("/metrics", headers={"Origin": ORIGIN})
     assert "access-control-allow-origin" not in elsewhere.headers
+
+
+async def test_a_preflight_needs_no_password_and_what_follows_it_does(
+    tmp_path: Path, mail_server: MailServer
+) -> None:
+    web = tmp_path / "web.yml"
+    web.write_text(
+        "basic_auth_users: {prom: " + bcrypt.hashpw(b"x", bcrypt.gensalt(4)).decode() + "}"
+    )
+    path = tmp_path / "config.yml"
+    path.write_text(
+        one_target(mail_server).replace("api: {", f"api: {{cors_origins: ['{ORIGIN}'], ")
+    )
+    app = create_app(Service(lambda: config.load([path], {})), web=WebFile(web))
+    headers = {"Origin": ORIGIN, "Access-Control-Request-Method": "PUT"}
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://exporter") as client:
+        switch = "/api/v1/targets/mail-1/transforms"
+        preflight = await client.options(switch, headers=headers)
+        refused = await client.put(switch, json={"enabled": False}, headers={"Origin": ORIGIN})
+        written = await client.put(
+            switch, json={"enabled": False}, headers={"Origin": ORIGIN, **AUTHORIZED}
+        )
+
+    assert [preflight.status_code, refused.status_code, written.status_code] == [204, 401, 200]
+    for answer in (preflight, refused, written):
+        assert answer.headers["access-control-allow-origin"] == ORIGIN
 
 
 async def test_the_description_names_every_route_and_its_examples_are_what_comes(
