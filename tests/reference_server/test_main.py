@@ -44,6 +44,8 @@ async def test_the_server_ends_within_two_seconds_and_tells_idle_clients_why(
 
 
 BAD = {
+    "unknown flag": (["--speed", "5"], "unrecognized arguments: --speed 5; --help shows"),
+    "flag without a value": (["--token"], "argument --token: expected one argument"),
     "no token": ([], "no token is given: set --token"),
     "short token": (["--token", "short"], "--token: the token is 5 bytes long"),
     "no such token file": (["--token-file", "/nowhere/t"], "/nowhere/t cannot be read"),
