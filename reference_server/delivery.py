@@ -23,8 +23,8 @@ logger = logging.getLogger(__name__)
 _STALE = 36 * 3600
 """Seconds after which a file in tmp belongs to nobody any more, as Maildir prescribes."""
 
-_WRITERS = 16
-"""Threads that write at once: they wait for the disk, and disks like many requests at a time."""
+_WRITERS = 4
+"""Threads that write at once: disks like several requests at a time, Python likes few threads."""
 
 
 class Maildirs:
