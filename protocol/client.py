@@ -124,7 +124,7 @@ class Connection:
 @asynccontextmanager
 async def connect(peer: Peer, trace: Trace | None = None) -> AsyncIterator[Connection]:
     """A connection to ask over; `trace` is told of every datagram, the token masked."""
-    exchange = Exchange(_masked(trace, peer.token) if trace else None)
+    exchange = Exchange(_masked(trace, peer) if trace else None)
     try:
         yield Connection(peer, exchange)
     finally:
@@ -234,10 +234,17 @@ def _joined(readings: Sequence[Reading]) -> Reading:
     return Reading({} if error else values, error, cost, seconds)
 
 
-def _masked(trace: Trace, token: Token) -> Trace:
-    mask = b"*" * len(token.octets)
+def _masked(trace: Trace, peer: Peer) -> Trace:
+    """What is sent has the token where AUTH stands; what comes in may have it anywhere, if a server sends it back."""
+    token, place = peer.token.octets, peer.dialect.authentication
+    mask = b"*" * len(token)
 
     def masked(event: Event) -> None:
-        trace(replace(event, datagram=event.datagram.replace(token.octets, mask)))
+        datagram = event.datagram
+        if len(datagram) == peer.dialect.request_length and datagram[place.span] == token:
+            datagram = datagram[: place.offset] + mask + datagram[place.end :]
+        if len(token) > 2:  # a shorter one is in many datagrams by chance
+            datagram = datagram.replace(token, mask)
+        trace(replace(event, datagram=datagram))
 
     return masked

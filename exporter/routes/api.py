@@ -44,21 +44,21 @@ class Switch(BaseModel):
 
 @router.get("/targets", responses=examples.TARGETS, response_class=Response)
 async def targets(request: Request) -> Response:
-    """Every configured target, asked now."""
+    """Every configured target, asked now: its state, and what is known of it besides."""
     installed = _service(request).installed
     reading = installed.targets.read_all(deadline_of(request))
     scrapes = await while_connected(request, reading)
-    states = (_state(installed, scrape) for scrape in scrapes)
+    states = (_state(scrape) | _facts(installed, scrape) for scrape in scrapes)
     return await text_response(request, "application/json", json_list("targets", states))
 
 
 @router.get("/targets/{name}", responses=examples.ONE_TARGET)
 async def target(request: Request, name: Name) -> dict[str, Any]:
-    """One configured target, asked now."""
+    """One configured target, asked now. The keys are those of `smtpstatus get --json`."""
     installed = _service(request).installed
     found = _named(installed, name)
     reading = installed.targets.read(found, deadline_of(request))
-    return _state(installed, await while_connected(request, reading))
+    return _state(await while_connected(request, reading))
 
 
 @router.get("/targets/{name}/probes", responses=examples.LAST_PROBES)
@@ -176,18 +176,25 @@ async def _body(request: Request) -> bool:
         ) from None
 
 
-def _state(installed: Installed, scrape: Scrape) -> dict[str, Any]:
+def _state(scrape: Scrape) -> dict[str, Any]:
     assert scrape.target is not None
-    name, reading = scrape.target.name, scrape.reading
+    reading = scrape.reading
     commands = dict.fromkeys((*_ALWAYS, *scrape.dialect.reads))
     trip = min(reading.cost.round_trips, default=None)
-    error = reading.error
     return {
-        "target": name,
-        "up": error is None,
+        "target": scrape.target.name,
+        "up": reading.error is None,
         **{command.value: reading.values.get(command) for command in commands},
         "round_trip_seconds": trip and round(trip, 6),
-        **({"error": str(error), "reason": error.reason.value} if error else {}),
+        **({"error": str(reading.error)} if reading.error else {}),
+    }
+
+
+def _facts(installed: Installed, scrape: Scrape) -> dict[str, Any]:
+    assert scrape.target is not None
+    name, error = scrape.target.name, scrape.reading.error
+    return {
+        **({"reason": error.reason.value} if error else {}),
         "address": scrape.address,
         "dialect": scrape.dialect.name,
         "labels": dict(scrape.target.labels),

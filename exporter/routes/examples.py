@@ -12,6 +12,8 @@ STATE: dict[str, Any] = {
     "transferred_bytes_total": 51234,
     "transforms_enabled": True,
     "round_trip_seconds": 0.0004,
+}
+FACTS: dict[str, Any] = {
     "address": "127.0.0.1:7030",
     "dialect": "v0",
     "labels": {"site": "eu"},
@@ -96,7 +98,7 @@ METRICS |= _problems(400, 503)
 PROBE = _good("the text format", "smtpstatus_up 1.0\n", "text/plain")
 PROBE |= _problems(400, 403, 404, 503)
 SD = _good("target groups", SERVICE_DISCOVERY)
-TARGETS = _good("every target", {"targets": [STATE]}) | _problems(400)
+TARGETS = _good("every target", {"targets": [STATE | FACTS]}) | _problems(400)
 ONE_TARGET = _good("its state and counters", STATE) | _problems(400, 404)
 LAST_PROBES = _good("oldest first", PROBES) | _problems(404)
 READ_TRANSFORMS = _good("the state", TRANSFORMS) | _problems(404, 501, 502, 504)

@@ -48,6 +48,16 @@ async def test_a_target_is_told_as_the_contract_has_it(
         "active_connections": 0,
         "transferred_bytes_total": 51234,
         "transforms_enabled": True,
+    }
+
+
+async def test_the_list_tells_what_is_known_of_a_target_besides(
+    exporter: Exporter, mail_server: MailServer
+) -> None:
+    (listed,) = (await exporter.http.get("/api/v1/targets")).json()["targets"]
+    state = (await exporter.http.get("/api/v1/targets/mail-1")).json()
+
+    assert {key: listed[key] for key in listed.keys() - state.keys()} == {
         "address": mail_server.address,
         "dialect": "v0",
         "labels": {"site": "eu"},
@@ -55,6 +65,7 @@ async def test_a_target_is_told_as_the_contract_has_it(
         "transforms_changed": None,
         "last_probes": "/api/v1/targets/mail-1/probes",
     }
+    assert state.keys() <= listed.keys()
 
 
 async def test_all_targets_come_in_the_configurations_order(
@@ -85,12 +96,19 @@ async def test_a_target_that_is_down_has_null_counters_and_the_error_in_words(
     exporter = await start("targets: [{name: gone, address: '127.0.0.1:1', token: secretpa}]")
 
     state = (await exporter.http.get("/api/v1/targets/gone")).json()
+    (listed,) = (await exporter.http.get("/api/v1/targets")).json()["targets"]
 
-    assert (state["up"], state["reason"]) == (False, "unreachable")
-    assert state["error"]
-    for key in ("connections_total", "active_connections", "transferred_bytes_total"):
-        assert state[key] is None
-    assert state["transforms_enabled"] is state["round_trip_seconds"] is None
+    assert state == {
+        "target": "gone",
+        "up": False,
+        "connections_total": None,
+        "active_connections": None,
+        "transferred_bytes_total": None,
+        "transforms_enabled": None,
+        "round_trip_seconds": None,
+        "error": "Connection refused",
+    }
+    assert listed["reason"] == "unreachable"
 
 
 async def test_counts_beyond_2_to_the_53_are_whole_in_json(
@@ -129,7 +147,7 @@ async def test_the_time_of_a_change_is_told_and_writing_the_same_again_is_none(
 
     assert f"\n{name} " in (await exporter.http.get("/probe?target=mail-1")).text
     assert f'{name}{{site="eu",target="mail-1"}} ' in (await exporter.http.get("/metrics")).text
-    state = (await exporter.http.get("/api/v1/targets/mail-1")).json()
+    (state,) = (await exporter.http.get("/api/v1/targets")).json()["targets"]
     assert state["transforms_changed"] > 1_500_000_000
 
 
@@ -201,7 +219,7 @@ async def test_a_dialect_without_a_switch_is_501(start: Start) -> None:
         exporter = await start(
             one_target(server).replace("labels:", "dialect: group-11\n    labels:")
         )
-        state = (await exporter.http.get("/api/v1/targets/mail-1")).json()
+        (state,) = (await exporter.http.get("/api/v1/targets")).json()["targets"]
         assert (state["can_switch"], state["transforms_enabled"]) == (False, None)
         assert (state["sent_bytes_total"], state["received_bytes_total"]) == (1000, 50234)
 

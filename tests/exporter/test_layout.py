@@ -118,7 +118,7 @@ async def test_a_server_of_a_dialect_of_ones_own_is_read_end_to_end(
             MINE + f"targets: [{{name: a, address: '{server.address}', token: {TOKEN},"
             " dialect: my-server}]"
         )
-        state = (await exporter.http.get("/api/v1/targets/a")).json()
+        (state,) = (await exporter.http.get("/api/v1/targets")).json()["targets"]
 
     assert (state["connections_total"], state["received_bytes_total"]) == (5, 50234)
     assert (state["dialect"], state["can_switch"]) == ("my-server", False)

@@ -414,3 +414,16 @@ async def test_servers_without_identifiers_are_read_one_command_at_a_time(
         Reason.AUTHENTICATION,
     ]
     assert readings[0].values == readings[1].values == NUMBERS | {Command.TRANSFORMS: True}
+
+
+async def test_a_token_of_one_byte_is_masked_where_it_stands_and_nowhere_else() -> None:
+    events: list[Event] = []
+    dialect, token = DIALECTS["group-6"], Token(b"\x02")
+
+    async with serve("127.0.0.1", 0, token, lambda _: 2, dialect) as endpoint:
+        async with connect(peer(endpoint.port, token, dialect), events.append) as connection:
+            await connection.ask(Command.CONNECTIONS, deadline=within(5))
+
+    sent, believed = (event.datagram for event in events)
+    assert sent[dialect.authentication.span] == b"*"
+    assert believed[dialect.result.span] == b"\x02\0\0\0"
