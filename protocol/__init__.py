@@ -9,6 +9,7 @@ server     respond(), and serve() over UDP
 roundtrip  how long an answer takes, learned from those that came
 inquiry    one target asked some commands: no socket, no clock
 exchange   the sockets under any number of inquiries
+turns      long work in turns with everybody else's
 client     connect() to one server, read_all() of ten thousand
 
 describe   a datagram explained byte by byte

@@ -23,6 +23,7 @@ from typing import Literal
 from protocol.address import Address
 from protocol.errors import Discard
 from protocol.inquiry import Inquiry
+from protocol.turns import in_turns
 
 _BATCH = 64
 """Datagrams between two looks at what came in: the answers fit the smallest receive buffer."""
@@ -87,10 +88,8 @@ class Exchange:
         self._timers = []
         self._asked = {}
         self._identifiers = {}
-        for place, inquiry in enumerate(inquiries, 1):
+        async for inquiry in in_turns(inquiries):
             self._enlist(inquiry)
-            if place % (8 * _BATCH) == 0:
-                await asyncio.sleep(0)  # ten thousand of them would hold up the loop for 50 ms
         self._under_way = len(inquiries)
         while self._under_way and (now := self._loop.time()) < deadline:
             self._readable.clear()
@@ -103,9 +102,11 @@ class Exchange:
                 await asyncio.sleep(0)
             else:
                 await self._wait(min(self._timers[0][0] if self._timers else deadline, deadline))
-        for inquiry in inquiries:
+        async for inquiry in in_turns(inquiries):
             if not inquiry.done:
                 inquiry.expire(self._loop.time())
+        self._timers.clear()
+        self._asked.clear()
 
     def _enlist(self, inquiry: Inquiry) -> None:
         """Let an inquiry hear its address, under identifiers that no other inquiry has there."""
@@ -116,9 +117,8 @@ class Exchange:
     def _next_due(self, fresh: deque[Inquiry], now: float) -> Inquiry | None:
         while self._timers and self._timers[0][0] <= now:
             due, _, inquiry = heappop(self._timers)
-            if (
-                not inquiry.done and inquiry.due == due
-            ):  # else it was put off, and is in here again
+            # One that was put off meanwhile is in here a second time.
+            if not inquiry.done and inquiry.due == due:
                 return inquiry
         return fresh.popleft() if fresh else None
 

@@ -15,7 +15,8 @@ from exporter.service import Installed, Service
 from exporter.serving.disconnect import while_connected
 from exporter.serving.negotiation import Format, text_format
 from exporter.serving.problem import Problem
-from exporter.serving.slices import in_turns, text_response
+from exporter.serving.slices import text_response
+from protocol.turns import in_turns
 
 router = APIRouter(tags=["scraping"])
 

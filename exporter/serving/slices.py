@@ -1,33 +1,17 @@
 """Long texts written without holding up the event loop."""
 
-import asyncio
 import json
 import zlib
-from collections.abc import AsyncIterator, Iterable, Iterator
-from typing import TypeVar
+from collections.abc import Iterable, Iterator
 
 from fastapi import Request, Response
 
 from exporter.serving.negotiation import gzip_accepted
+from protocol.turns import in_turns
 
-T = TypeVar("T")
-
-_PATIENCE = 0.005
-"""Seconds of work before others have their turn."""
 _GZIP = 16 + zlib.MAX_WBITS
 _WORTH_PACKING = 1000
 """Bytes: what is shorter fits a packet anyway."""
-
-
-async def in_turns(items: Iterable[T]) -> AsyncIterator[T]:
-    """The same items; between two of them others may have their turn."""
-    loop = asyncio.get_running_loop()
-    since = loop.time()
-    for item in items:
-        yield item
-        if loop.time() - since > _PATIENCE:
-            await asyncio.sleep(0)
-            since = loop.time()
 
 
 def json_list(key: str, documents: Iterable[object]) -> Iterator[str]:

@@ -22,9 +22,10 @@ from exporter.exposition import exposition, label_text
 from exporter.metrics import FAMILIES, SCRAPE_ERROR, SCRAPE_ERROR_DOCUMENTATION, Row, sample_text
 from exporter.service import Service
 from exporter.serving.negotiation import Format
-from exporter.serving.slices import in_turns, json_list, text_response
+from exporter.serving.slices import json_list, text_response
 from exporter.targets import Scrape
 from protocol import V0, Command, Cost, HostPort, NoAnswer, Reading, Reason
+from protocol.turns import in_turns
 
 numbers = st.integers(0, 2**64 - 1)
 values = st.fixed_dictionaries(
