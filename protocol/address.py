@@ -3,7 +3,9 @@
 import asyncio
 import socket
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any, Self
 
 from protocol.errors import UnknownName
@@ -34,7 +36,7 @@ class HostPort:
             raise ValueError(
                 f"{text!r} is no address: write an IPv6 address in brackets, [::1]:7030"
             )
-        if not (port.isascii() and port.isdigit() and int(port) <= 65535):
+        if not (port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 65535):
             raise ValueError(
                 f"{text!r} is no address: it takes host:port, with a port up to 65535"
             )
@@ -63,15 +65,14 @@ def numeric(where: HostPort) -> tuple[Address, ...]:
 async def resolve(where: HostPort, deadline: float) -> tuple[Address, ...]:
     """All addresses of a host, in the system's order. Raises `UnknownName`, also when the deadline comes first.
 
-    A look-up that the deadline or a cancellation leaves behind ends in the loop's own executor, unheard.
+    A look-up that the deadline or a cancellation leaves behind ends in its thread, unheard.
     """
     if addresses := numeric(where):
         return addresses
     try:
         async with asyncio.timeout_at(deadline):
-            found = await asyncio.get_running_loop().getaddrinfo(
-                where.host, where.port, type=socket.SOCK_DGRAM
-            )
+            look_up = partial(socket.getaddrinfo, where.host, where.port, type=socket.SOCK_DGRAM)
+            found = await asyncio.get_running_loop().run_in_executor(_threads(), look_up)
     except TimeoutError:
         raise UnknownName(f"the name {where.host} was not resolved in time") from None
     except socket.gaierror as error:
@@ -79,6 +80,12 @@ async def resolve(where: HostPort, deadline: float) -> tuple[Address, ...]:
     except UnicodeError:
         raise UnknownName(f"{where.host!r} is not a name that could have an address") from None
     return _addresses(found)
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    """Threads for look-ups alone: a silent name server holds one up for seconds, and must hold up nothing else."""
+    return ThreadPoolExecutor(32, thread_name_prefix="look-up")
 
 
 def _addresses(found: Iterable[tuple[Any, ...]]) -> tuple[Address, ...]:

@@ -23,6 +23,9 @@ from protocol.roundtrip import RoundTrip
 from protocol.token import Token
 from protocol.turns import in_turns
 
+_SOCKETS_OF_THEIR_OWN = 100
+"""For targets whose answers look alike: each takes a socket while it is asked, the others wait."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:
@@ -148,7 +151,10 @@ async def read_all(
     exchange = Exchange()
     try:
         async with asyncio.TaskGroup() as group:
-            apart = [group.create_task(_read_alone(peer, deadline, attempts)) for peer in alone]
+            at_once = asyncio.Semaphore(_SOCKETS_OF_THEIR_OWN)
+            apart = [
+                group.create_task(_read_alone(peer, deadline, attempts, at_once)) for peer in alone
+            ]
             joint = group.create_task(_read_together(exchange, together, deadline, attempts))
     finally:
         exchange.close()
@@ -159,8 +165,10 @@ async def read_all(
     return [found[id(peer)] for peer in peers]
 
 
-async def _read_alone(peer: Peer, deadline: float, attempts: int) -> Reading:
-    async with connect(peer) as connection:
+async def _read_alone(
+    peer: Peer, deadline: float, attempts: int, at_once: asyncio.Semaphore
+) -> Reading:
+    async with at_once, connect(peer) as connection:
         return await connection.read(deadline=deadline, attempts=attempts)
 
 
@@ -168,25 +176,24 @@ async def _read_together(
     exchange: Exchange, peers: Sequence[Peer], deadline: float, attempts: int
 ) -> list[Reading]:
     random = SystemRandom()
-    named = [peer for peer in peers if not peer.numeric]
-    looked_up = await asyncio.gather(
-        *(peer.addresses(deadline) for peer in named), return_exceptions=True
-    )
     readings: dict[Peer, Reading] = {}
-    addresses: dict[Peer, tuple[Address, ...]] = {}
-    for peer, found in zip(named, looked_up, strict=True):
-        if isinstance(found, UnknownName):
-            readings[peer] = Reading(error=found)
-        elif isinstance(found, BaseException):
-            raise found
-        else:
-            addresses[peer] = found
-    inquiries = {
-        peer: _inquiry(peer, peer.numeric or addresses[peer], peer.dialect.reads, attempts, random)
-        async for peer in in_turns(peers)
-        if peer not in readings
-    }
-    await exchange.run(list(inquiries.values()), deadline)
+    inquiries: dict[Peer, Inquiry] = {}
+
+    async def look_up(peer: Peer) -> Inquiry | None:
+        try:
+            addresses = await peer.addresses(deadline)
+        except UnknownName as error:
+            readings[peer] = Reading(error=error)
+            return None
+        inquiries[peer] = _inquiry(peer, addresses, peer.dialect.reads, attempts, random)
+        return inquiries[peer]
+
+    async for peer in in_turns(peers):
+        if peer.numeric:
+            inquiries[peer] = _inquiry(peer, peer.numeric, peer.dialect.reads, attempts, random)
+    # A name that is slow to resolve delays its own target alone.
+    looked_up = [look_up(peer) for peer in peers if not peer.numeric]
+    await exchange.run(list(inquiries.values()), deadline, looked_up)
     async for peer in in_turns(tuple(inquiries)):
         # One by one: to let go of a whole fleet's at once takes 50 ms.
         readings[peer] = _reading(inquiries.pop(peer))

@@ -117,7 +117,11 @@ class NoAnswer(NoReading):
     reason = Reason.TIMEOUT
 
     def __init__(self, waited: float, datagrams: int) -> None:
-        super().__init__(f"no answer within {waited:.3g} s to {datagrams} datagrams")
+        if datagrams:
+            text = f"no answer within {waited:.3g} s to {datagrams} datagrams"
+        else:
+            text = "the deadline came before anything could be asked"
+        super().__init__(text)
 
 
 class Disbelieved(NoReading):

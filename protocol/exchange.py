@@ -13,12 +13,12 @@ import socket
 import struct
 import sys
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import count
-from typing import Literal
+from typing import Any, Literal
 
 from protocol.address import Address
 from protocol.errors import Discard
@@ -67,12 +67,15 @@ class Exchange:
         self._trace = trace
         self._sockets: dict[socket.AddressFamily, socket.socket] = {}
         self._readable = asyncio.Event()
+        self._everyone: list[Inquiry] = []
+        self._fresh: deque[Inquiry] = deque()
         self._asked: dict[Address, list[Inquiry]] = {}
         self._identifiers: dict[Address, set[int]] = {}
         self._timers: list[tuple[float, int, Inquiry]] = []
         self._order = count()
         """Tells timers of the same moment apart."""
         self._under_way = 0
+        self._awaited = 0
 
     def close(self) -> None:
         """Close the sockets; nothing is left behind."""
@@ -81,46 +84,75 @@ class Exchange:
             opened.close()
         self._sockets.clear()
 
-    async def run(self, inquiries: Sequence[Inquiry], deadline: float) -> None:
-        """Carry all inquiries to their end, at the latest at `deadline`, a time of the loop's clock."""
-        fresh = deque(inquiries)
+    async def run(
+        self,
+        inquiries: Sequence[Inquiry],
+        deadline: float,
+        prepared: Sequence[Coroutine[Any, Any, Inquiry | None]] = (),
+    ) -> None:
+        """Carry all inquiries to their end, at the latest at `deadline`, a time of the loop's clock.
+
+        Those that are being `prepared` join when they are, by the deadline; None is one that comes to nothing.
+        """
         self.strays.clear()
-        self._timers = []
-        self._asked = {}
-        self._identifiers = {}
-        async for inquiry in in_turns(inquiries):
-            self._enlist(inquiry)
-        self._under_way = len(inquiries)
-        while self._under_way and (now := self._loop.time()) < deadline:
+        self._asked, self._identifiers, self._timers = {}, {}, []
+        self._everyone, self._fresh, self._under_way = [], deque(), 0
+        self._awaited = len(prepared)
+        async with asyncio.TaskGroup() as group:
+            for one in prepared:
+                group.create_task(self._join(one))
+            async for inquiry in in_turns(inquiries):
+                self._add(inquiry)
+            await self._carry(deadline)
+        async for inquiry in in_turns(self._everyone):
+            if not inquiry.done:
+                inquiry.expire(self._loop.time())
+        self._everyone, self._asked, self._timers = [], {}, []
+
+    async def _carry(self, deadline: float) -> None:
+        while (self._under_way or self._awaited) and (now := self._loop.time()) < deadline:
             self._readable.clear()
             moved = 0
-            while moved < _BATCH and (due := self._next_due(fresh, now)):
+            while moved < _BATCH and (due := self._next_due(now)):
                 moved += self._transmit(due, now, deadline)
-            for opened in self._sockets.values():
+            for opened in tuple(self._sockets.values()):
                 moved += self._drain(opened)
             if moved:
                 await asyncio.sleep(0)
             else:
                 await self._wait(min(self._timers[0][0] if self._timers else deadline, deadline))
-        async for inquiry in in_turns(inquiries):
-            if not inquiry.done:
-                inquiry.expire(self._loop.time())
-        self._timers.clear()
-        self._asked.clear()
+
+    async def _join(self, prepared: Coroutine[Any, Any, Inquiry | None]) -> None:
+        inquiry = await prepared
+        self._awaited -= 1
+        if inquiry:
+            self._add(inquiry)
+        self._readable.set()
+
+    def _add(self, inquiry: Inquiry) -> None:
+        self._everyone.append(inquiry)
+        self._fresh.append(inquiry)
+        self._under_way += 1
+        self._enlist(inquiry)
 
     def _enlist(self, inquiry: Inquiry) -> None:
         """Let an inquiry hear its address, under identifiers that no other inquiry has there."""
         taken = self._identifiers.setdefault(inquiry.address, set())
         taken |= inquiry.identify(taken)
         self._asked.setdefault(inquiry.address, []).append(inquiry)
+        self._under_way -= inquiry.done  # no identifiers were left
 
-    def _next_due(self, fresh: deque[Inquiry], now: float) -> Inquiry | None:
+    def _next_due(self, now: float) -> Inquiry | None:
         while self._timers and self._timers[0][0] <= now:
             due, _, inquiry = heappop(self._timers)
             # One that was put off meanwhile is in here a second time.
             if not inquiry.done and inquiry.due == due:
                 return inquiry
-        return fresh.popleft() if fresh else None
+        while self._fresh:
+            inquiry = self._fresh.popleft()
+            if not inquiry.done:
+                return inquiry
+        return None
 
     def _schedule(self, inquiry: Inquiry) -> None:
         if inquiry.due < math.inf:
@@ -131,6 +163,8 @@ class Exchange:
         sent = 0
         if inquiry.turn():
             self._enlist(inquiry)
+            if inquiry.done:
+                return 0
         address = inquiry.address
         for datagram in inquiry.transmit(now, deadline):
             if failure := self._send(datagram, address):
@@ -146,7 +180,10 @@ class Exchange:
 
     def _send(self, datagram: bytes, address: Address) -> OSError | None:
         """Hand a datagram to the system; returns why it cannot go there, if it cannot."""
-        opened = self._socket(address)
+        try:
+            opened = self._socket(address)
+        except OSError as error:
+            return error
         for _ in range(3):
             try:
                 opened.sendto(datagram, address)

@@ -124,8 +124,8 @@ class Inquiry:
 
     @property
     def seconds(self) -> float:
-        """From the first datagram sent to the end."""
-        return self._ended - self._started
+        """From the first datagram sent to the end; 0 where none was sent."""
+        return self._ended - self._started if self._sent else 0.0
 
     @property
     def cost(self) -> Cost:
@@ -139,6 +139,10 @@ class Inquiry:
         To be called before the first datagram to an address.
         """
         size = self._dialect.request_identifier.size
+        if len(taken) + len(self._unanswered) > (1 << 8 * size) * 3 // 4:
+            # Beyond this share of all identifiers, drawing free ones would take ever longer.
+            self.error = Unreachable(f"too many questions at once for identifiers of {size} bytes")
+            return set()
         identified: dict[int, Command] = {}
         for command in self._unanswered.values():
             identifier = self._draw(size)

@@ -25,7 +25,19 @@ def test_hosts_and_ports_are_read_as_people_write_them(text: str, expected: Host
 
 
 @pytest.mark.parametrize(
-    "text", ["a:b", "a:70000", "::1", "::1:7030", "a:", "a b:1", "a\n:1", "a:-1", "a:٣"]
+    "text",
+    [
+        "a:b",
+        "a:70000",
+        "::1",
+        "::1:7030",
+        "a:",
+        "a b:1",
+        "a\n:1",
+        "a:-1",
+        "a:٣",
+        "a:" + "1" * 5000,
+    ],
 )
 def test_anything_else_is_refused_in_one_line(text: str) -> None:
     with pytest.raises(ValueError, match="is no address") as caught:

@@ -1,6 +1,7 @@
 """Asking over real sockets: real servers, and sockets that lie."""
 
 import asyncio
+import resource
 import socket
 import time
 from collections import Counter
@@ -10,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from protocol.address import HostPort
+from protocol.address import Address, HostPort
 from protocol.client import Peer, Reading, connect, read_all
-from protocol.dialect import WRITES, Command, Dialect, Status
+from protocol.dialect import WRITES, Command, Dialect, Field, Status
 from protocol.dialects import DIALECTS, V0
 from protocol.errors import (
     Contradicted,
@@ -54,6 +55,11 @@ def peer(port: int, token: Token = TOKEN, dialect: Dialect = V0, host: str = "12
 
 def within(seconds: float) -> float:
     return asyncio.get_running_loop().time() + seconds
+
+
+def dialect_like_v0(**change: Any) -> Dialect:
+    given = {f.name: getattr(V0, f.name) for f in fields(V0) if f.init}
+    return Dialect(**(given | change))
 
 
 async def read(asked: Peer, seconds: float = 5, attempts: int = 3) -> Reading:
@@ -401,8 +407,7 @@ async def test_reading_sends_no_command_that_writes(name: str) -> None:
 async def test_servers_without_identifiers_are_read_one_command_at_a_time(
     change: dict[str, Any],
 ) -> None:
-    given = {f.name: getattr(V0, f.name) for f in fields(V0) if f.init}
-    dialect = Dialect(**(given | change))
+    dialect = dialect_like_v0(**change)
     async with serve("127.0.0.1", 0, TOKEN, Switch().answer, dialect) as endpoint:
         good = peer(endpoint.port, TOKEN, dialect)
         bad = peer(endpoint.port, Token.parse("wrongone"), dialect)
@@ -427,3 +432,75 @@ async def test_a_token_of_one_byte_is_masked_where_it_stands_and_nowhere_else() 
     sent, believed = (event.datagram for event in events)
     assert sent[dialect.authentication.span] == b"*"
     assert believed[dialect.result.span] == b"\x02\0\0\0"
+
+
+class Unresolved(Peer):
+    """A name whose name server is silent until the deadline."""
+
+    async def addresses(self, deadline: float) -> tuple[Address, ...]:
+        await asyncio.sleep(deadline - asyncio.get_running_loop().time())
+        raise UnknownName("the name was not resolved in time")
+
+
+async def test_a_silent_name_server_delays_no_other_target() -> None:
+    async with serve("127.0.0.1", 0, TOKEN, Switch().answer) as endpoint:
+        slow = Unresolved(HostPort("slow.invalid", 7030), TOKEN)
+        peers = [slow, peer(endpoint.port), peer(endpoint.port, host="localhost")]
+        readings = await read_all(peers, deadline=within(0.5))
+
+    assert [reading.error and reading.error.reason for reading in readings] == [
+        Reason.NAME,
+        None,
+        None,
+    ]
+    assert max(reading.seconds for reading in readings) < 0.3
+
+
+async def test_a_deadline_that_has_passed_is_told_as_such() -> None:
+    async with serve("127.0.0.1", 0, TOKEN, Switch().answer) as endpoint:
+        alone = await read(peer(endpoint.port), seconds=0)
+        (together,) = await read_all([peer(endpoint.port)], deadline=within(0))
+
+    for reading in (alone, together):
+        assert str(reading.error) == "the deadline came before anything could be asked"
+        assert (reading.seconds, reading.cost.datagrams_sent) == (0, 0)
+
+
+async def test_targets_that_need_sockets_of_their_own_leave_descriptors_to_others() -> None:
+    dialect = dialect_like_v0(identifier_echo="never")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with serve("127.0.0.1", 0, TOKEN, Switch().answer, dialect) as endpoint:
+        opened = len(list(Path("/proc/self/fd").iterdir()))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (opened + 150, hard))
+        try:
+            peers = [peer(endpoint.port, TOKEN, dialect) for _ in range(400)]
+            readings = await read_all(peers, deadline=within(20))
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    assert [reading.error for reading in readings if reading.error] == []
+
+
+async def test_without_a_descriptor_left_the_target_is_unreachable_and_nothing_is_raised() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with serve("127.0.0.1", 0, TOKEN, Switch().answer) as endpoint:
+        with Path("/dev/null").open() as next_one:
+            lowest = next_one.fileno()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+        try:
+            reading = await read(peer(endpoint.port))
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    assert isinstance(reading.error, Unreachable)
+    assert str(reading.error) == "Too many open files"
+
+
+async def test_more_questions_than_identifiers_are_refused_and_not_mixed_up() -> None:
+    dialect = dialect_like_v0(request_identifier=Field(4, 1), response_identifier=Field(4, 1))
+    async with serve("127.0.0.1", 0, TOKEN, Switch().answer, dialect) as endpoint:
+        peers = [peer(endpoint.port, TOKEN, dialect) for _ in range(70)]
+        readings = await read_all(peers, deadline=within(10))
+
+    assert [reading.error is None for reading in readings] == [True] * 48 + [False] * 22
+    assert "too many questions at once" in str(readings[-1].error)
