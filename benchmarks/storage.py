@@ -18,7 +18,7 @@ scrape_configs:
     static_configs: [{{targets: ["127.0.0.1:{web}"]}}]
 """
 _INTERVAL = 3
-_MEMORY, _CPU = 8.0, 10.0
+_MEMORY, _CPU = 4.0, 30.0
 """What the arithmetic of docs/scaling.md allows: KiB for a series, microseconds for a sample."""
 
 
