@@ -8,7 +8,8 @@ errors     everything that is raised, drawn as a tree
 server     respond(), and serve() over UDP
 roundtrip  how long an answer takes, learned from those that came
 inquiry    one target asked some commands: no socket, no clock
-exchange   the sockets under any number of inquiries
+exchange   any number of inquiries carried to their end
+sockets    the UDP sockets under them
 turns      long work in turns with everybody else's
 client     connect() to one server, read_all() of ten thousand
 

@@ -1,19 +1,13 @@
-"""The sockets under inquiries: one for each address family, however many targets are asked.
+"""Any number of inquiries carried to their end over the same few sockets: what is sent when, and who hears what.
 
-A few unconnected sockets serve ten thousand targets. Linux reports the ICMP errors of all of them through the
-socket's error queue (ip(7), IP_RECVERR), with the address that each is about, so a closed port is told from
-silence at once, as it would be on a connected socket.
+One coroutine does it all. It sends as fast as answers come, so that a fleet's burst drowns neither itself nor a server
+behind many of the addresses, and lets others have their turn after every batch.
 """
 
 import asyncio
-import errno
 import math
-import os
-import socket
-import struct
-import sys
 from collections import Counter, deque
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from heapq import heappop, heappush
@@ -23,21 +17,18 @@ from typing import Any, Literal
 from protocol.address import Address
 from protocol.errors import Discard
 from protocol.inquiry import Inquiry
+from protocol.sockets import Sockets
 from protocol.turns import in_turns
 
 _BATCH = 64
 """Datagrams between two looks at what came in: the answers fit the smallest receive buffer."""
 
-_RECEIVE_BUFFER = 1 << 22
-_LONGEST = 2048
-"""Bytes taken from one datagram: more than any dialect's, so that one too long is seen to be."""
+_WINDOW = 64
+"""First questions, of a target each, that are under way at once: 256 datagrams, which one busy server's default
+receive buffer holds, if all targets should be behind it."""
 
-_RECEIVE_ERRORS = {
-    socket.AF_INET: (socket.IPPROTO_IP, 11),  # IP_RECVERR
-    socket.AF_INET6: (socket.IPPROTO_IPV6, 25),  # IPV6_RECVERR
-}
-_EXTENDED_ERROR = struct.Struct("=IBBBBII")
-"""struct sock_extended_err; its first member is the errno."""
+_CLEARING = 0.005
+"""Seconds after which an unanswered target makes room for the next: 12,800 silent ones a second can be asked."""
 
 
 Kind = Literal["sent", "believed", "ignored", "unreachable"]
@@ -58,17 +49,18 @@ Trace = Callable[[Event], None]
 
 
 class Exchange:
-    """Open sockets, and the one coroutine at a time that uses them. To be closed."""
+    """Inquiries under way, one `run` at a time. To be closed."""
 
     def __init__(self, trace: Trace | None = None) -> None:
         self.strays: Counter[Discard] = Counter()
         """What came from addresses that were not asked, in the latest run."""
         self._loop = asyncio.get_running_loop()
         self._trace = trace
-        self._sockets: dict[socket.AddressFamily, socket.socket] = {}
-        self._readable = asyncio.Event()
+        self._sockets = Sockets(self._receive, self._undelivered)
         self._everyone: list[Inquiry] = []
         self._fresh: deque[Inquiry] = deque()
+        self._recent: deque[tuple[float, Inquiry]] = deque()
+        """Who was asked for the first time, and when: the latest of them."""
         self._asked: dict[Address, list[Inquiry]] = {}
         self._identifiers: dict[Address, set[int]] = {}
         self._timers: list[tuple[float, int, Inquiry]] = []
@@ -79,10 +71,7 @@ class Exchange:
 
     def close(self) -> None:
         """Close the sockets; nothing is left behind."""
-        for opened in self._sockets.values():
-            self._loop.remove_reader(opened)
-            opened.close()
-        self._sockets.clear()
+        self._sockets.close()
 
     async def run(
         self,
@@ -96,7 +85,7 @@ class Exchange:
         """
         self.strays.clear()
         self._asked, self._identifiers, self._timers = {}, {}, []
-        self._everyone, self._fresh, self._under_way = [], deque(), 0
+        self._everyone, self._fresh, self._recent, self._under_way = [], deque(), deque(), 0
         self._awaited = len(prepared)
         async with asyncio.TaskGroup() as group:
             for one in prepared:
@@ -107,27 +96,34 @@ class Exchange:
         async for inquiry in in_turns(self._everyone):
             if not inquiry.done:
                 inquiry.expire(self._loop.time())
-        self._everyone, self._asked, self._timers = [], {}, []
+        self._everyone, self._asked, self._timers, self._recent = [], {}, [], deque()
 
     async def _carry(self, deadline: float) -> None:
         while (self._under_way or self._awaited) and (now := self._loop.time()) < deadline:
-            self._readable.clear()
+            self._sockets.readable.clear()
             moved = 0
             while moved < _BATCH and (due := self._next_due(now)):
                 moved += self._transmit(due, now, deadline)
-            for opened in tuple(self._sockets.values()):
-                moved += self._drain(opened)
+            moved += self._sockets.drain()
             if moved:
                 await asyncio.sleep(0)
             else:
-                await self._wait(min(self._timers[0][0] if self._timers else deadline, deadline))
+                await self._wait(self._next_time(deadline))
+
+    def _next_time(self, deadline: float) -> float:
+        times = [deadline]
+        if self._timers:
+            times.append(self._timers[0][0])
+        if self._fresh and self._recent:
+            times.append(self._recent[0][0] + _CLEARING)
+        return min(times)
 
     async def _join(self, prepared: Coroutine[Any, Any, Inquiry | None]) -> None:
         inquiry = await prepared
         self._awaited -= 1
         if inquiry:
             self._add(inquiry)
-        self._readable.set()
+        self._sockets.readable.set()
 
     def _add(self, inquiry: Inquiry) -> None:
         self._everyone.append(inquiry)
@@ -148,11 +144,19 @@ class Exchange:
             # One that was put off meanwhile is in here a second time.
             if not inquiry.done and inquiry.due == due:
                 return inquiry
-        while self._fresh:
+        while self._fresh and self._has_room(now):
             inquiry = self._fresh.popleft()
             if not inquiry.done:
+                self._recent.append((now, inquiry))
                 return inquiry
         return None
+
+    def _has_room(self, now: float) -> bool:
+        """Whether one more target may be asked: as fast as answers come, or as `_CLEARING` lets silent ones go."""
+        recent = self._recent
+        while recent and (recent[0][1].done or recent[0][0] + _CLEARING <= now):
+            recent.popleft()
+        return len(recent) < _WINDOW
 
     def _schedule(self, inquiry: Inquiry) -> None:
         if inquiry.due < math.inf:
@@ -167,7 +171,7 @@ class Exchange:
                 return 0
         address = inquiry.address
         for datagram in inquiry.transmit(now, deadline):
-            if failure := self._send(datagram, address):
+            if failure := self._sockets.send(datagram, address):
                 self._report_unreachable(inquiry, failure, datagram)
                 return sent
             sent += 1
@@ -177,50 +181,6 @@ class Exchange:
                 return sent  # the system has reported an earlier one as undeliverable
         self._schedule(inquiry)
         return sent
-
-    def _send(self, datagram: bytes, address: Address) -> OSError | None:
-        """Hand a datagram to the system; returns why it cannot go there, if it cannot."""
-        try:
-            opened = self._socket(address)
-        except OSError as error:
-            return error
-        for _ in range(3):
-            try:
-                opened.sendto(datagram, address)
-            except BlockingIOError:
-                return None  # the send buffer is full: as good as lost on the way, and sent again like that
-            except OSError as error:
-                # It may be an older error, about another address: then it is in the queue, and this goes again.
-                if not self._drain_errors(opened):
-                    return error
-            else:
-                return None
-        return None
-
-    def _socket(self, address: Address) -> socket.socket:
-        family = socket.AF_INET if len(address) == 2 else socket.AF_INET6
-        if family not in self._sockets:
-            opened = socket.socket(family, socket.SOCK_DGRAM)
-            self._sockets[family] = opened
-            opened.setblocking(False)
-            opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
-            if sys.platform == "linux":
-                opened.setsockopt(*_RECEIVE_ERRORS[family], 1)
-            self._loop.add_reader(opened, self._readable.set)
-        return self._sockets[family]
-
-    def _drain(self, opened: socket.socket) -> int:
-        """Take in what has come, up to a few batches; returns the number of datagrams."""
-        for taken in range(4 * _BATCH):
-            try:
-                datagram, address = opened.recvfrom(_LONGEST)
-            except (BlockingIOError, InterruptedError):
-                return taken
-            except OSError:
-                self._drain_errors(opened)
-            else:
-                self._receive(datagram, address)
-        return 4 * _BATCH
 
     def _receive(self, datagram: bytes, address: Address) -> None:
         now = self._loop.time()
@@ -243,22 +203,10 @@ class Exchange:
             kind: Kind = "ignored" if reason else "believed"
             self._trace(Event(now, kind, address, datagram, reason))
 
-    def _drain_errors(self, opened: socket.socket) -> int:
-        """Take in the ICMP errors that the system has queued; returns how many there were."""
-        if sys.platform != "linux":
-            return 0
-        for taken in range(4 * _BATCH):
-            try:
-                datagram, ancillary, _, address = opened.recvmsg(
-                    _LONGEST, 512, socket.MSG_ERRQUEUE
-                )
-            except OSError:
-                return taken
-            failure = OSError(*_extended_error(ancillary))
-            for inquiry in tuple(self._asked.get(address, ())):
-                if not inquiry.done and inquiry.address == address:
-                    self._report_unreachable(inquiry, failure, datagram)
-        return 4 * _BATCH
+    def _undelivered(self, datagram: bytes, address: Address, failure: OSError) -> None:
+        for inquiry in tuple(self._asked.get(address, ())):
+            if not inquiry.done and inquiry.address == address:
+                self._report_unreachable(inquiry, failure, datagram)
 
     def _report_unreachable(self, inquiry: Inquiry, failure: OSError, datagram: bytes) -> None:
         now = self._loop.time()
@@ -275,12 +223,4 @@ class Exchange:
     async def _wait(self, until: float) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout_at(until):
-                await self._readable.wait()
-
-
-def _extended_error(ancillary: Iterable[tuple[int, int, bytes]]) -> tuple[int, str]:
-    for _, _, content in ancillary:
-        if len(content) >= _EXTENDED_ERROR.size:
-            number = _EXTENDED_ERROR.unpack_from(content)[0]
-            return number, os.strerror(number)
-    return errno.EHOSTUNREACH, os.strerror(errno.EHOSTUNREACH)
+                await self._sockets.readable.wait()
