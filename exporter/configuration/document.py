@@ -3,6 +3,7 @@
 A reader asks each value for the type that it wants; what does not fit raises `ConfigError`, one line with the remedy.
 """
 
+import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -15,6 +16,7 @@ from protocol.duration import parse_duration
 
 T = TypeVar("T")
 
+_WORD = re.compile(r"[\w.-]+")
 _TYPES = {
     "tag:yaml.org,2002:int": "a number",
     "tag:yaml.org,2002:float": "a number",
@@ -107,23 +109,25 @@ class Value:
         found: dict[str, Value] = {}
         for key_node, node in self.node.value:
             name = str(key_node.value)
-            prefix = f"{self.key}." if self.key else ""
-            key = Value(key_node, self.file, f"{prefix}{name}")
+            key = Value(key_node, self.file, self.key)
             if not isinstance(key_node, yaml.ScalarNode):
-                Value(key_node, self.file, self.key).refuse("a key must be a plain word")
+                key.refuse("a key must be a plain word")
             if name in found:
-                key.refuse("the key stands twice: delete one of them")
-            found[name] = Value(node, self.file, key.key)
+                key.refuse("a key stands twice: delete one of them")
+            # Whatever else stands there may be a value: "token:secret" is a key, for want of a space.
+            shown = name if _WORD.fullmatch(name) else "…"
+            found[name] = Value(node, self.file, f"{self.key}.{shown}" if self.key else shown)
         return found
 
     def keys(self, known: Collection[str], needed: Collection[str] = ()) -> "Mapping[str, Value]":
-        """A mapping with keys out of `known`, `needed` among them."""
+        """A mapping with keys out of `known`, `needed` among them.
+
+        An unknown key is told by its line, and not shown: it may be a secret that took a key's place.
+        """
         found = self.entries()
         for name in found:
             if name not in known:
-                close = get_close_matches(name, known, 1)
-                remedy = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
-                self._at_key(name).refuse(f"unknown key; {remedy}")
+                self._at_key(name).refuse(f"unknown key; {_remedy(name, known)}")
         for name in needed:
             if name not in found:
                 self.refuse(f"the key {name} is missing")
@@ -131,7 +135,14 @@ class Value:
 
     def _at_key(self, name: str) -> "Value":
         node = next(node for node, _ in self.node.value if node.value == name)
-        return Value(node, self.file, f"{self.key}.{name}" if self.key else name)
+        return Value(node, self.file, self.key)
+
+
+def _remedy(name: str, known: Collection[str]) -> str:
+    if ":" in name:
+        return "a colon takes a space behind it"
+    close = get_close_matches(name, known, 1)
+    return f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
 
 
 def read(path: Path) -> Value | None:

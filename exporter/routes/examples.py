@@ -57,7 +57,7 @@ _PROBLEMS = {
     413: ("Request Entity Too Large", "the body is too long"),
     415: ("Unsupported Media Type", "the body must be JSON: Content-Type: application/json"),
     422: ("Unprocessable Entity", 'the body must be {"enabled": true} or {"enabled": false}'),
-    500: ("Internal Server Error", "config.yml:3: targets[0].port: unknown key"),
+    500: ("Internal Server Error", "config.yml:3: targets[0]: unknown key; did you mean labels?"),
     501: ("Not Implemented", "dialect group-11 has no transforms to switch"),
     502: ("Bad Gateway", "the server says: authentication failed"),
     503: ("Service Unavailable", "40 scrapes are under way, as many as --web.max-requests allows"),

@@ -83,8 +83,7 @@ async def test_reload_takes_the_whole_configuration_or_keeps_the_old_one(
 
     assert refused.status_code == 500
     assert (
-        "config.yml:6: targets[0].lables: unknown key; did you mean labels?"
-        in (refused.json()["detail"])
+        "config.yml:6: targets[0]: unknown key; did you mean labels?" in (refused.json()["detail"])
     )
     assert sample("smtpstatus_exporter_config_last_reload_successful") == 0
     assert (await exporter.http.get("/probe?target=mail-1")).status_code == 200

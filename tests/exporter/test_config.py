@@ -81,9 +81,9 @@ TARGET = "targets: [{name: a, address: 'h:1', token: secretpa"
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("targtes: []", "config.yml:1: targtes: unknown key; did you mean targets?"),
-        ("zzz: 1", "config.yml:1: zzz: unknown key; known are timeout, attempts"),
-        ("timeout: 2s\ntimeout: 3s", "config.yml:2: timeout: the key stands twice: delete one"),
+        ("targtes: []", "config.yml:1: unknown key; did you mean targets?"),
+        ("zzz: 1", "config.yml:1: unknown key; known are timeout, attempts"),
+        ("timeout: 2s\ntimeout: 3s", "config.yml:2: a key stands twice: delete one"),
         ("timeout: soon", "config.yml:1: timeout: 'soon' is no duration"),
         ("timeout: [1]", "config.yml:1: timeout: a duration is wanted here"),
         ("timeout: 1h", "config.yml:1: timeout: a duration from 0.001 s to 600 s"),
@@ -93,7 +93,7 @@ TARGET = "targets: [{name: a, address: 'h:1', token: secretpa"
         ("targets: {}", "config.yml:1: targets: a list is wanted here"),
         ("targets: [x]", "config.yml:1: targets[0]: keys with values are wanted here"),
         ("targets:\n  - name: a", "config.yml:2: targets[0]: the key address is missing"),
-        (TARGET + ", tokn: x}]", "targets[0].tokn: unknown key; did you mean token?"),
+        (TARGET + ", tokn: x}]", "targets[0]: unknown key; did you mean token?"),
         (TARGET + ", token_env: X}]", "targets[0]: give one of token, token_file and token_env"),
         ("targets: [{name: a, address: 'h:1'}]", "targets[0]: give one of token, token_file"),
         ("targets: [{name: 1, address: h, token: secretpa}]", "targets[0].name: a text is wanted here, and this is"),
@@ -130,6 +130,24 @@ def test_what_is_wrong_is_told_with_file_line_key_and_remedy(
 
     assert told in line
     assert line.startswith("config.yml")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("targets: [{name: a, address: h, token:secretpa}]", "targets[0]: unknown key; a colon takes a space"),
+        ("targets:\n  - name: a\n    secretpa: token", "config.yml:3: targets[0]: unknown key; known are name,"),
+        (TARGET + ", tokensec: }]", "targets[0]: unknown key; did you mean token?"),
+        (TARGET + ", labels: {token:secretpa}}]", "targets[0].labels.…: a label's name has"),
+        ("api: {secretpa: 1, secretpa: 2}", "config.yml:1: api: a key stands twice"),
+        ("api: {token:secretpa: 1}", "config.yml:1: api: unknown key"),
+    ],
+)  # fmt: skip
+def test_a_secret_in_the_place_of_a_key_is_not_shown(tmp_path: Path, text: str, told: str) -> None:
+    line = refusal(tmp_path, text)
+
+    assert told in line
+    assert "sec" not in line
 
 
 def test_a_name_twice_is_told_with_both_places(tmp_path: Path) -> None:

@@ -157,7 +157,7 @@ def test_config_check_tells_whether_the_configuration_is_good(tmp_path: Path) ->
 
     config.write_text("targets:\n  - name: a\n    adress: h\n    token: secretpa\n")
     line = refused("--config.check", "--config.file", str(config))
-    assert f"{config}:3: targets[0].adress: unknown key; did you mean address?" in line
+    assert f"{config}:3: targets[0]: unknown key; did you mean address?" in line
 
 
 @pytest.mark.parametrize(

@@ -60,15 +60,19 @@ rate_limit: {{interval: 100ms, burst: 20}}
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("tls_config: {}", ":1: tls_config: unknown key; did you mean tls_server_config?"),
+        ("tls_config: {}", ":1: unknown key; did you mean tls_server_config?"),
         (
             "basic_auth_users:\n  anna: secret",
             ":2: basic_auth_users.anna: a bcrypt hash is wanted",
         ),
+        (f"basic_auth_users: {{anna:{HASH}}}", ":1: basic_auth_users.…: a text is wanted here"),
         (f"basic_auth_users: {{'a:b': {HASH}}}", "a user name cannot have a colon"),
-        (f"basic_auth_users: {{anna: {HASH}, anna: {HASH}}}", "anna"),
+        (
+            f"basic_auth_users: {{anna: {HASH}, anna: {HASH}}}",
+            "basic_auth_users: a key stands twice",
+        ),
         ("http_server_config: {http2: maybe}", "http2: true or false is wanted"),
-        ("http_server_config: {headers: {Server: x}}", "Server: unknown key"),
+        ("http_server_config: {headers: {Server: x}}", "headers: unknown key"),
         ("http_server_config: {headers: {X-Frame-Options: allow}}", "not one of deny, sameorigin"),
         (
             'http_server_config: {headers: {Content-Security-Policy: "a\\nSet-Cookie: b"}}',
@@ -171,5 +175,5 @@ def test_a_reload_that_was_asked_for_tells_what_is_wrong(tmp_path: Path) -> None
     web = WebFile(written(tmp_path, ""))
     written(tmp_path, "nonsense: 1")
 
-    with pytest.raises(ConfigError, match="nonsense: unknown key"):
+    with pytest.raises(ConfigError, match=":1: unknown key"):
         web.reload()
