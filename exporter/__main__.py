@@ -72,7 +72,10 @@ def _start(arguments: Sequence[str], environ: Mapping[str, str]) -> None:
     log.configure(options.log_level, options.log_format, sys.stderr)
     service = Service(load)
     # A fleet's configuration is there to stay: the collector need not look through it while scrapes run.
+    # And what a scrape makes is in no cycle: by the default thresholds ten thousand readings at once had the collector
+    # walk all of them twice in every scrape, for a tenth of its CPU and pauses of 70 ms.
     gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
     asyncio.run(_run(options, environ, service, web))
 
 

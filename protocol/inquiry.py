@@ -13,7 +13,6 @@ address is tried when the present one is silent or unreachable, for as long as n
 """
 
 import math
-from collections import Counter
 from collections.abc import Iterator, Set
 from dataclasses import dataclass, field
 from random import Random
@@ -115,7 +114,7 @@ class Inquiry:
         self._sent = 0
         self._retransmissions = 0
         self._round_trips: list[float] = []
-        self._discarded: Counter[Discard] = Counter()
+        self._discarded: dict[Discard, int] = {}
         self._fitting: dict[str, None] = {}
 
     @property
@@ -144,16 +143,14 @@ class Inquiry:
             self.error = Unreachable(f"too many questions at once for identifiers of {size} bytes")
             return set()
         identified: dict[int, Command] = {}
-        for command in self._unanswered.values():
-            identifier = self._draw(size)
+        drawn = self._random.randbytes(size * len(self._unanswered))  # one system call for all
+        for place, command in enumerate(self._unanswered.values()):
+            identifier = int.from_bytes(drawn[place * size : (place + 1) * size])
             while identifier in identified or identifier in taken:
-                identifier = self._draw(size)
+                identifier = int.from_bytes(self._random.randbytes(size))
             identified[identifier] = command
         self._unanswered = identified
         return set(identified)
-
-    def _draw(self, size: int) -> int:
-        return int.from_bytes(self._random.randbytes(size))
 
     def turn(self) -> bool:
         """Turn to the next address if the present one has said nothing; returns whether it did."""
@@ -203,7 +200,7 @@ class Inquiry:
             if response.status is Status.DONE:
                 value = response.value(command, self._dialect)
         except BadResponse as error:
-            self._discarded[error.reason] += 1
+            self._discarded[error.reason] = self._discarded.get(error.reason, 0) + 1
             if error.reason in (Discard.SIZE, Discard.SIGNATURE, Discard.VERSION):
                 self._fitting |= dict.fromkeys(fitting_dialects(datagram))
             return error.reason

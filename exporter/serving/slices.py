@@ -26,11 +26,11 @@ def json_list(key: str, documents: Iterable[object]) -> Iterator[str]:
 
 async def text_response(request: Request, content_type: str, texts: Iterable[str]) -> Response:
     """The texts as one body, packed with gzip where the client wants it."""
-    packer = zlib.compressobj(level=1, wbits=_GZIP)
     parts = [text.encode() async for text in in_turns(texts)]
     headers = {"Vary": "Accept, Accept-Encoding", "Cache-Control": "no-store"}
     wanted = gzip_accepted(request.headers.get("accept-encoding", ""))
     if wanted and sum(map(len, parts)) >= _WORTH_PACKING:
+        packer = zlib.compressobj(level=1, wbits=_GZIP)
         parts = [packer.compress(part) async for part in in_turns(parts)]
         parts.append(packer.flush())
         headers["Content-Encoding"] = "gzip"
