@@ -1,9 +1,9 @@
-# make run · test · fuzz · check · fmt · lock        Each sets up what it needs in .venv.
+# make run · test · fuzz · bench · check · fmt · lock        Each sets up what it needs in .venv.
 PYTHON ?= python3
 BIN := .venv/bin
 SETUP := .venv/ready
 
-.PHONY: run test fuzz check fmt lock clean
+.PHONY: run test fuzz bench check fmt lock clean
 
 test: check
 	$(BIN)/coverage erase
@@ -19,6 +19,10 @@ run: $(SETUP)
 fuzz: $(SETUP)
 	-$(BIN)/pip install -q --disable-pip-version-check atheris
 	$(BIN)/python -m tests.fuzz $(or $(FUZZ_SECONDS),60)
+
+# Ratios against peers and limits of the same run; BENCH=short tries the harness and judges nothing.
+bench: $(SETUP)
+	@$(BIN)/python -m benchmarks $(BENCH)
 
 check: $(SETUP)
 	$(BIN)/ruff check .
