@@ -21,6 +21,7 @@ from exporter.configuration.config import Config
 from exporter.configuration.document import ConfigError
 from exporter.configuration.flags import Options
 from exporter.service import Service
+from exporter.serving.connection import Connection
 from exporter.serving.listen import ListenError, notify, open_sockets
 from exporter.serving.web import WebFile
 from protocol import HostPort
@@ -101,7 +102,7 @@ async def _run(
     )
     settings = uvicorn.Config(
         app,
-        http="httptools",
+        http=Connection,
         ws="none",
         lifespan="off",
         log_config=None,

@@ -5,13 +5,14 @@ from http import HTTPStatus
 from itertools import chain
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 
 from exporter.exposition import exposition
 from exporter.routes import examples
 from exporter.routes.debugging import Tape, narrative
 from exporter.routes.scrape_timeout import HEADER, budget
 from exporter.service import Installed, Service
+from exporter.serving.admission import placed
 from exporter.serving.disconnect import while_connected
 from exporter.serving.negotiation import Format, text_format
 from exporter.serving.problem import Problem
@@ -19,6 +20,8 @@ from exporter.serving.slices import text_response
 from protocol.turns import in_turns
 
 router = APIRouter(tags=["scraping"])
+
+_PLACED = [Depends(placed)]
 
 TargetParameter = Annotated[
     str | None,
@@ -29,21 +32,20 @@ DebugParameter = Annotated[
 ]
 
 
-@router.get("/metrics", responses=examples.METRICS, response_class=Response)
+@router.get("/metrics", responses=examples.METRICS, response_class=Response, dependencies=_PLACED)
 async def metrics(request: Request) -> Response:
     """The exporter's own metrics, and every configured target's."""
     service: Service = request.app.state.service
     installed = service.installed
     deadline = deadline_of(request)
-    with request.app.state.admission.place():
-        scrapes = await while_connected(request, installed.targets.read_all(deadline))
-        form = text_format(request.headers.get("accept", ""))
-        rows = [row async for row in in_turns(installed.rows(scrapes))]
-        own = service.own.registry
-        return await text_response(request, form.value, exposition(rows, form, own))
+    scrapes = await while_connected(request, installed.targets.read_all(deadline))
+    form = text_format(request.headers.get("accept", ""))
+    rows = [row async for row in in_turns(installed.rows(scrapes))]
+    own = service.own.registry
+    return await text_response(request, form.value, exposition(rows, form, own))
 
 
-@router.get("/probe", responses=examples.PROBE, response_class=Response)
+@router.get("/probe", responses=examples.PROBE, response_class=Response, dependencies=_PLACED)
 async def probe(
     request: Request, target: TargetParameter = None, debug: DebugParameter = "false"
 ) -> Response:
@@ -54,13 +56,12 @@ async def probe(
     if debug not in ("true", "false"):
         raise Problem(HTTPStatus.BAD_REQUEST, "debug is true or false")
     deadline = deadline_of(request)
-    with request.app.state.admission.place():
-        if debug == "true":
-            return await _debugged(request, installed, target, deadline)
-        scrape = await while_connected(request, installed.targets.probe(target, deadline))
-        form = text_format(request.headers.get("accept", ""))
-        row = installed.row(scrape)
-        return await text_response(request, form.value, exposition([row], form))
+    if debug == "true":
+        return await _debugged(request, installed, target, deadline)
+    scrape = await while_connected(request, installed.targets.probe(target, deadline))
+    form = text_format(request.headers.get("accept", ""))
+    row = installed.row(scrape)
+    return await text_response(request, form.value, exposition([row], form))
 
 
 @router.get("/sd", responses=examples.SD)

@@ -7,6 +7,7 @@ gate         users, headers, how often
 cors         pages of other origins
 head         HEAD for every GET
 admission    how many scrapes at once
+connection   how long a client is waited for
 disconnect   a client that hangs up
 negotiation  the format that a client asks for
 slices       long answers, a piece at a time

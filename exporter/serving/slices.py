@@ -5,6 +5,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 
 from fastapi import Request, Response
+from starlette.types import Receive, Scope, Send
 
 from exporter.serving.negotiation import gzip_accepted
 from protocol.turns import in_turns
@@ -12,6 +13,19 @@ from protocol.turns import in_turns
 _GZIP = 16 + zlib.MAX_WBITS
 _WORTH_PACKING = 1000
 """Bytes: what is shorter fits a packet anyway."""
+_PIECE = 2**16
+
+
+class Pieces(Response):
+    """A body that is over only when the client has taken it: the HTTP server waits before it writes the next piece."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        start = {"type": "http.response.start", "status": self.status_code}
+        await send({**start, "headers": self.raw_headers})
+        for at in range(0, len(self.body), _PIECE):
+            piece = self.body[at : at + _PIECE]
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body"})
 
 
 def json_list(key: str, documents: Iterable[object]) -> Iterator[str]:
@@ -34,4 +48,4 @@ async def text_response(request: Request, content_type: str, texts: Iterable[str
         parts = [packer.compress(part) async for part in in_turns(parts)]
         parts.append(packer.flush())
         headers["Content-Encoding"] = "gzip"
-    return Response(b"".join(parts), media_type=content_type, headers=headers)
+    return Pieces(b"".join(parts), media_type=content_type, headers=headers)

@@ -13,6 +13,7 @@ import uvicorn
 from exporter.app import create_app
 from exporter.configuration import config
 from exporter.service import Service
+from exporter.serving.connection import Connection
 from protocol import V0, Command, Dialect, Token, Value, serve
 
 TOKEN = "secretpa"
@@ -97,7 +98,9 @@ async def running_exporter(
 ) -> AsyncIterator[Exporter]:
     service = Service(lambda: config.load([path], {}))
     app = create_app(service, max_requests=max_requests, timeout_offset=timeout_offset)
-    settings = uvicorn.Config(app, port=0, lifespan="off", ws="none", log_config=None)
+    settings = uvicorn.Config(
+        app, http=Connection, port=0, lifespan="off", ws="none", log_config=None
+    )
     server = uvicorn.Server(settings)
     serving = asyncio.ensure_future(server.serve())
     while not server.started:

@@ -1,0 +1,126 @@
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from socket import SO_RCVBUF, SOL_SOCKET, socket
+
+import pytest
+
+from exporter.serving.connection import Connection
+from tests.exporter.running import Exporter, Start, silence
+
+LARGE = "".join(
+    f"  - {{name: mail-{index}, address: '127.0.0.1:1', token: secretpa, labels: {{a: {'x' * 400_000}}}}}\n"
+    for index in range(5)
+)
+"""Targets whose metrics are more than the system's buffers take on their own."""
+
+
+def taken(exporter: Exporter) -> float:
+    name = "smtpstatus_exporter_scrapes_in_flight"
+    return exporter.service.own.registry.get_sample_value(name) or 0
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+@asynccontextmanager
+async def connected(exporter: Exporter) -> AsyncIterator[socket]:
+    """A client with little room for what it does not read."""
+    with socket() as client:
+        client.setsockopt(SOL_SOCKET, SO_RCVBUF, 4096)
+        client.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(client, ("127.0.0.1", exporter.port))
+        yield client
+
+
+async def read_whole(client: socket) -> bytes:
+    """All that comes until the exporter hangs up."""
+    found = bytearray()
+    async with asyncio.timeout(10):
+        while part := await asyncio.get_running_loop().sock_recv(client, 2**20):
+            found += part
+    return bytes(found)
+
+
+@pytest.fixture
+async def large(start: Start) -> Exporter:
+    return await start(f"targets:\n{LARGE}", max_requests=1)
+
+
+async def test_an_answer_that_nobody_reads_keeps_its_place_until_it_is_read(
+    large: Exporter,
+) -> None:
+    async with connected(large) as client:
+        client.send(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        await asyncio.get_running_loop().sock_recv(client, 1)
+
+        assert (await large.http.get("/metrics")).status_code == 503
+        whole = await read_whole(client)
+        await until(lambda: not taken(large))
+
+    head, body = whole.split(b"\r\n\r\n", 1)
+    assert f"content-length: {len(body)}".encode() in head.lower()
+    assert body.count(b"smtpstatus_up{") == 5
+
+
+async def test_an_answer_that_nobody_reads_gives_its_place_back_when_the_client_goes(
+    large: Exporter,
+) -> None:
+    async with connected(large) as client:
+        client.send(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        await asyncio.get_running_loop().sock_recv(client, 1)
+        assert taken(large) == 1
+
+    await until(lambda: not taken(large))
+
+
+async def test_a_client_that_takes_no_answer_is_hung_up_on(
+    large: Exporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Connection, "patience", 0.1)
+    async with connected(large) as client:
+        client.send(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        await asyncio.get_running_loop().sock_recv(client, 1)
+        assert taken(large) == 1
+
+        await until(lambda: not taken(large))
+        head, body = (await read_whole(client)).split(b"\r\n\r\n", 1)
+
+    (length,) = re.findall(rb"(?i)content-length: (\d+)", head)
+    assert 0 < len(body) < int(length)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n",
+        b"PUT /api/v1/targets/mail-1/transforms HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n",
+    ],
+)
+async def test_a_client_that_sends_no_whole_request_is_hung_up_on(
+    exporter: Exporter, monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
+    monkeypatch.setattr(Connection, "patience", 0.1)
+    async with connected(exporter) as client:
+        client.send(sent)
+
+        assert b" 200 OK" not in await read_whole(client)
+
+
+async def test_a_client_is_not_hung_up_on_while_it_waits_for_its_answer(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Connection, "patience", 0.1)
+    async with silence() as address:
+        exporter = await start(
+            f"targets: [{{name: mute, address: '{address}', token: secretpa}}]\ntimeout: 300ms\n"
+        )
+        for _ in range(2):
+            answer = await exporter.http.get("/probe?target=mute")
+
+            assert answer.status_code == 200
