@@ -16,8 +16,8 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        # With no buffer that counts as none, a piece is under way until the system has taken all of it.
-        transport.set_write_buffer_limits(0)
+        # A piece is under way until the system has taken all of it; under TLS a limit of 0 would never be kept.
+        transport.set_write_buffer_limits(high=1, low=0)
         self._request = self._hang_up_later()
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -1,8 +1,10 @@
 """Long texts written without holding up the event loop."""
 
+import asyncio
 import json
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 
 from fastapi import Request, Response
 from starlette.types import Receive, Scope, Send
@@ -20,12 +22,15 @@ class Pieces(Response):
     """A body that is over only when the client has taken it: the HTTP server waits before it writes the next piece."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        start = {"type": "http.response.start", "status": self.status_code}
-        await send({**start, "headers": self.raw_headers})
-        for at in range(0, len(self.body), _PIECE):
-            piece = self.body[at : at + _PIECE]
-            await send({"type": "http.response.body", "body": piece, "more_body": True})
-        await send({"type": "http.response.body"})
+        with suppress(
+            asyncio.CancelledError
+        ):  # the HTTP server shuts down, and the client reads no further
+            start = {"type": "http.response.start", "status": self.status_code}
+            await send({**start, "headers": self.raw_headers})
+            for at in range(0, len(self.body), _PIECE):
+                piece = self.body[at : at + _PIECE]
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await send({"type": "http.response.body"})
 
 
 def json_list(key: str, documents: Iterable[object]) -> Iterator[str]:
