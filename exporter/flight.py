@@ -21,6 +21,12 @@ class Flights(Generic[T]):
     def __init__(self) -> None:
         self._flights: dict[Hashable, _Flight[T]] = {}
 
+    def __len__(self) -> int:
+        return len(self._flights)
+
+    def __contains__(self, key: Hashable) -> bool:
+        return key in self._flights
+
     async def join(self, key: Hashable, deadline: float, start: Callable[[], Awaitable[T]]) -> T:
         """The result of the flight of this key that ends by `deadline`, or of a new one.
 

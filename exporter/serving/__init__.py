@@ -4,6 +4,7 @@ listen       sockets: TCP, Unix, systemd's
 web          the official exporters' web configuration
 tls          certificates of server and clients
 gate         users, headers, how often
+passwords    users' passwords, one at a time
 cors         pages of other origins
 head         HEAD for every GET
 admission    how many scrapes at once

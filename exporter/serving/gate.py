@@ -3,19 +3,16 @@
 import asyncio
 import base64
 import binascii
-import hashlib
 import logging
-import secrets
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable
 from http import HTTPStatus
 
-import bcrypt
-from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from exporter.serving.disconnect import while_connected
+from exporter.serving.passwords import Passwords
 from exporter.serving.problem import Problem
 from exporter.serving.web import WebConfig, WebFile
 
@@ -23,8 +20,6 @@ logger = logging.getLogger(__name__)
 
 _OPEN = ("/-/healthy", "/-/ready")
 """Orchestrators ask these and have no password."""
-_BCRYPT_READS = 72
-"""bcrypt reads no further; programs that make hashes cut a longer password here, and so do we."""
 
 
 class Gate:
@@ -46,65 +41,52 @@ class Gate:
             return
         config = self._web.current()
         send = _with_headers(send, config)
+        ahead = _Ahead(receive)
         try:
             if scope["path"] not in _OPEN:
-                await self._admit(scope, config)
+                await self._admit(Request(scope, ahead.look), config)
+        except ClientDisconnect:
+            return
         except Problem as refusal:
             await refusal.response()(scope, receive, send)
         else:
-            await self._app(scope, receive, send)
+            await self._app(scope, ahead.receive, send)
 
-    async def _admit(self, scope: Scope, config: WebConfig) -> None:
+    async def _admit(self, request: Request, config: WebConfig) -> None:
         if config.rate is not None and not config.rate.allows("", time.monotonic()):
             raise Problem(HTTPStatus.TOO_MANY_REQUESTS, "rate_limit is reached: ask later")
         if not config.users:
             return
-        scheme, _, credentials = Headers(scope=scope).get("authorization", "").partition(" ")
+        scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
             if self._is_api_token(credentials.strip()):
                 return
             # A browser that hears no Basic here does not ask for a password over the page's own dialog.
             raise _unauthorized('Bearer realm="smtpstatus exporter"')
         if scheme.lower() == "basic":
-            if await self._passwords.fit(config.users, *_decoded(credentials)):
+            fitting = self._passwords.fit(config.users, *_decoded(credentials))
+            if await while_connected(request, fitting):
                 return
-            client = scope.get("client")
-            logger.warning("Password refused", extra={"client": client[0] if client else "unix"})
+            client = request.client
+            logger.warning("Password refused", extra={"client": client.host if client else "unix"})
         raise _unauthorized('Basic realm="smtpstatus exporter", charset="UTF-8"')
 
 
-class Passwords:
-    """Compares passwords with bcrypt hashes: in a thread, one at a time, and the good ones once only."""
+class _Ahead:
+    """A request's messages, looked at for its end before the application has them, which misses none."""
 
-    def __init__(self, remembered: int = 128) -> None:
-        self._remembered = remembered
-        self._key = secrets.token_bytes(32)
-        self._good: OrderedDict[bytes, None] = OrderedDict()
-        # Guessing costs one processor at most, and a cached password waits for none of it.
-        self._turn = asyncio.Semaphore(1)
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._seen: list[Message] = []
 
-    def __len__(self) -> int:
-        return len(self._good)
+    async def look(self) -> Message:
+        if self._seen and self._seen[-1].get("more_body"):
+            await asyncio.Event().wait()  # a body is not gathered for who may not even come in
+        self._seen.append(await self._receive())
+        return self._seen[-1]
 
-    async def fit(self, users: Mapping[bytes, bytes], user: bytes, password: bytes) -> bool:
-        """Whether the password is the user's. An unknown user takes as long as a wrong password."""
-        known = user in users
-        digest = users[user] if known else next(iter(users.values()))
-        # `known` is part of it: a user who was taken out must not be taken for the one compared instead.
-        entry = self._entry(known, user, digest, password)
-        async with nullcontext() if entry in self._good else self._turn:
-            if entry not in self._good:
-                matched = await asyncio.to_thread(bcrypt.checkpw, password[:_BCRYPT_READS], digest)
-                if not (matched and known):
-                    return False
-        self._good[entry] = None
-        self._good.move_to_end(entry)
-        if len(self._good) > self._remembered:
-            self._good.popitem(last=False)
-        return True
-
-    def _entry(self, *facts: object) -> bytes:
-        return hashlib.blake2b(repr(facts).encode(), key=self._key).digest()
+    async def receive(self) -> Message:
+        return self._seen.pop(0) if self._seen else await self._receive()
 
 
 def _decoded(credentials: str) -> tuple[bytes, bytes]:

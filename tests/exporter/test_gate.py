@@ -1,5 +1,7 @@
 import asyncio
 import base64
+import threading
+from collections.abc import AsyncIterator
 from hmac import compare_digest
 from pathlib import Path
 
@@ -12,8 +14,11 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import Message
 
-from exporter.serving.gate import Gate, Passwords
+from exporter.serving.gate import Gate
+from exporter.serving.passwords import Passwords
+from exporter.serving.problem import Problem
 from exporter.serving.web import WebFile
 
 API_TOKEN = "api-token"
@@ -223,3 +228,108 @@ async def test_a_refused_password_is_logged_without_itself_or_the_user(
     for secret in ("my-password-by-mistake", "hunter2", HASH):
         assert secret not in told
         assert base64.b64encode(secret.encode()).decode() not in told
+
+
+class Slow:
+    """bcrypt's comparison, which takes until it is let go, and keeps what was compared."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.compared: list[bytes] = []
+        self.go = threading.Event()
+        monkeypatch.setattr(bcrypt, "checkpw", self._compare)
+
+    def _compare(self, password: bytes, digest: bytes) -> bool:
+        self.compared.append(password)
+        return self.go.wait(10) and password == b"open sesame"
+
+    async def begun(self) -> None:
+        async with asyncio.timeout(5):
+            while not self.compared:
+                await asyncio.sleep(0.001)
+
+
+USERS = {b"anna": HASH.encode()}
+
+
+async def test_a_guess_is_dropped_when_its_client_hangs_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = Slow(monkeypatch)
+    path = tmp_path / "web.yml"
+    path.write_text(f"basic_auth_users: {{anna: {HASH}}}")
+    gate = Gate(
+        Starlette(routes=[Route("/{path:path}", echo)]), WebFile(path), lambda given: False
+    )
+    sent: list[Message] = []
+
+    def asked(password: str, gone: asyncio.Event) -> asyncio.Future[None]:
+        messages: list[Message] = [{"type": "http.request", "body": b"", "more_body": False}]
+
+        async def receive() -> Message:
+            if not messages:
+                await gone.wait()
+                return {"type": "http.disconnect"}
+            return messages.pop()
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        credentials = base64.b64encode(f"anna:{password}".encode())
+        headers = [(b"authorization", b"Basic " + credentials)]
+        scope = {"type": "http", "path": "/", "method": "GET", "headers": headers}
+        return asyncio.ensure_future(gate(scope, receive, send))
+
+    hung_up = asyncio.Event()
+    guesses = [asked("guess 0", hung_up)]
+    await slow.begun()
+    guesses += [asked(f"guess {index}", hung_up) for index in range(1, 12)]
+    hung_up.set()
+    await asyncio.gather(*guesses)
+    fresh = asked("open sesame", asyncio.Event())
+    slow.go.set()
+    await fresh
+
+    assert slow.compared == [b"guess 0", b"open sesame"]
+    assert [m["status"] for m in sent if m["type"] == "http.response.start"] == [200]
+
+
+async def test_beyond_so_many_passwords_the_next_is_refused_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    slow = Slow(monkeypatch)
+    passwords = Passwords(waiting=3)
+    guesses = [
+        asyncio.ensure_future(passwords.fit(USERS, b"anna", f"guess {index}".encode()))
+        for index in range(3)
+    ]
+    await slow.begun()
+
+    with pytest.raises(Problem) as refused:
+        await passwords.fit(USERS, b"anna", b"guess 3")
+    again = asyncio.ensure_future(passwords.fit(USERS, b"anna", b"guess 2"))
+    slow.go.set()
+
+    assert refused.value.status == 503
+    assert await asyncio.gather(*guesses, again) == [False] * 4
+    assert await passwords.fit(USERS, b"anna", b"open sesame")
+
+
+async def test_a_body_reaches_the_application_although_the_gate_has_looked_for_the_end(
+    tmp_path: Path,
+) -> None:
+    async def body(request: Request) -> Response:
+        return PlainTextResponse(await request.body())
+
+    path = tmp_path / "web.yml"
+    path.write_text(f"basic_auth_users: {{anna: {HASH}}}")
+    app = Starlette(routes=[Route("/", body, methods=["POST"])])
+    transport = httpx.ASGITransport(Gate(app, WebFile(path), lambda given: False))
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for piece in (b"one ", b"two ", b"three"):
+            yield piece
+
+    async with httpx.AsyncClient(transport=transport, base_url="http://exporter") as client:
+        answer = await client.post("/", auth=("anna", "open sesame"), content=pieces())
+
+    assert (answer.status_code, answer.text) == (200, "one two three")
