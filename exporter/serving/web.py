@@ -43,6 +43,8 @@ class WebConfig:
     headers: tuple[tuple[bytes, bytes], ...] = ()
     users: Mapping[bytes, bytes] = field(default_factory=dict, repr=False)
     """User names and their bcrypt hashes; none at all: everybody may come in."""
+    tells_users: bool = False
+    """Whether the file has the key, be it to say that there are none."""
     rate: Ration | None = None
     stamps: Mapping[Path, Stamp] = field(default_factory=dict)
     """The files that it was made from, as they were before they were read."""
@@ -62,6 +64,7 @@ class WebConfig:
             context=tls.context(server, path.parent) if server else None,
             headers=_headers(keys["http_server_config"]) if "http_server_config" in keys else (),
             users=_users(keys["basic_auth_users"]) if "basic_auth_users" in keys else {},
+            tells_users="basic_auth_users" in keys,
             rate=_rate(keys["rate_limit"]) if "rate_limit" in keys else None,
             stamps=stamps,
         )
@@ -105,6 +108,11 @@ class WebFile:
         if (config.context is None) != (self._config.context is None):
             raise ConfigError(
                 f"{self._path}: tls_server_config: TLS cannot be switched while running: restart"
+            )
+        if self._config.users and not config.tells_users:
+            # A file that is being written looks like this too, and must not open the door meanwhile.
+            raise ConfigError(
+                f"{self._path}: basic_auth_users is gone: write basic_auth_users: {{}} to let everybody in"
             )
         self._config = config
         self._stamps = config.stamps

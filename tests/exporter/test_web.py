@@ -171,6 +171,28 @@ def test_a_file_that_is_gone_is_a_bad_change(
     assert caplog.messages == ["Web configuration refused, the old one stays"]
 
 
+@pytest.mark.parametrize("text", ["", "# nothing\n", "http_server_config: {http2: false}"])
+def test_a_file_that_lost_its_users_does_not_open_the_door(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str
+) -> None:
+    web = WebFile(written(tmp_path, f"basic_auth_users: {{anna: {HASH}}}"))
+
+    written(tmp_path, text)
+
+    assert [web.current().users, web.current().users] == [{b"anna": HASH.encode()}] * 2
+    assert caplog.messages == ["Web configuration refused, the old one stays"]
+    with pytest.raises(ConfigError, match=r"web\.yml: basic_auth_users is gone: write"):
+        web.reload()
+
+
+def test_a_file_that_says_so_lets_everybody_in(tmp_path: Path) -> None:
+    web = WebFile(written(tmp_path, f"basic_auth_users: {{anna: {HASH}}}"))
+
+    written(tmp_path, "basic_auth_users: {}")
+
+    assert web.current().users == {}
+
+
 def test_a_reload_that_was_asked_for_tells_what_is_wrong(tmp_path: Path) -> None:
     web = WebFile(written(tmp_path, ""))
     written(tmp_path, "nonsense: 1")
