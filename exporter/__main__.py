@@ -4,6 +4,7 @@ import asyncio
 import gc
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -71,6 +72,7 @@ def _start(arguments: Sequence[str], environ: Mapping[str, str]) -> None:
         print(f"the configuration is good: {len(load().targets)} targets")
         return
     log.configure(options.log_level, options.log_format, sys.stderr)
+    _raise_descriptor_limit()
     service = Service(load)
     # A fleet's configuration is there to stay: the collector need not look through it while scrapes run.
     # And what a scrape makes is in no cycle: by the default thresholds ten thousand readings at once had the collector
@@ -78,6 +80,12 @@ def _start(arguments: Sequence[str], environ: Mapping[str, str]) -> None:
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
     asyncio.run(_run(options, environ, service, web))
+
+
+def _raise_descriptor_limit() -> None:
+    """As far as the system lets us: each connection takes a descriptor."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def _run(

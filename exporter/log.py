@@ -30,6 +30,20 @@ class Formatter(logging.Formatter):
         return " ".join(f"{key}={_logfmt(key, value)}" for key, value in fields.items())
 
 
+class _Scarcity(logging.Filter):
+    """Lets asyncio say once a minute that it can accept no connection; it says so many times a second."""
+
+    _due = 0.0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not record.getMessage().startswith("socket.accept() out of system resource"):
+            return True
+        due = record.created >= self._due
+        if due:
+            self._due = record.created + 60
+        return due
+
+
 def _fields(record: logging.LogRecord) -> dict[str, object]:
     at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
     level = {"WARNING": "warn", "CRITICAL": "error"}.get(record.levelname, record.levelname)
@@ -59,6 +73,7 @@ def configure(level: str, form: LogFormat, stream: TextIO) -> None:
     """Send every log line to `stream`; the HTTP server's own are those that warn."""
     handler = logging.StreamHandler(stream)
     handler.setFormatter(Formatter(form))
+    handler.addFilter(_Scarcity())
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel({"warn": "WARNING"}.get(level, level.upper()))

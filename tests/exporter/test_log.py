@@ -88,6 +88,19 @@ def test_what_is_below_the_level_is_not_written(stream: io.StringIO) -> None:
     assert datetime.fromisoformat(at).tzinfo is not None
 
 
+def test_that_no_connection_can_be_accepted_is_said_once_a_minute(stream: io.StringIO) -> None:
+    configure("info", "logfmt", stream)
+    for second in (0, 1, 59, 60, 61, 120):
+        for message in ("socket.accept() out of system resource\nsocket: x", f"other {second}"):
+            line = record(message)
+            line.created += second
+            logging.getLogger("asyncio").handle(line)
+
+    lines = stream.getvalue().splitlines()
+    assert len([line for line in lines if "out of system resource" in line]) == 3
+    assert len([line for line in lines if "other" in line]) == 6
+
+
 async def test_a_target_that_goes_down_and_comes_back_is_two_lines_whatever_the_scrapes(
     exporter: Exporter, mail_server: MailServer, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -177,6 +177,17 @@ def test_what_is_wrong_is_one_line_and_exit_status_2(
     assert told in refused(*arguments, **environment)
 
 
+def test_it_takes_as_many_descriptors_as_the_system_lets_it() -> None:
+    command = (
+        f"ulimit -Sn 100; ulimit -Hn 300; exec {COMMANDS}/smtpstatus-exporter {' '.join(ANYWHERE)}"
+    )
+    process = Process("bash", "-c", command, environment=ONE_TARGET)
+    try:
+        assert "process_max_fds 300.0" in get(process, "/metrics")[1]
+    finally:
+        process.end()
+
+
 def test_a_port_in_use_is_told() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
