@@ -125,7 +125,7 @@ def _environment_secret(name: str, environ: Mapping[str, str]) -> Secret | None:
         raise ConfigError(f"{name} and {name}_FILE are both set: unset one of them")
     if path:
         return Secret.read(Path(path))
-    return Secret(text, name) if text else None
+    return Secret.given(text, name) if text else None
 
 
 def token(secret: Secret, dialect: Dialect) -> Token:
@@ -244,7 +244,10 @@ class _Reader:
             name = value.text()
             if not (text := self._environ.get(name)):
                 value.refuse(f"the environment variable {name} is not set")
-            return Secret(text, f"the environment variable {name}")
+            try:
+                return Secret.given(text, f"the environment variable {name}")
+            except ConfigError as error:
+                value.refuse(str(error))
         directory = Path(value.file).parent
         path = value.parsed(lambda text: file_path(text, directory, self._environ))
         if path not in self._files:

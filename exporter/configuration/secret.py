@@ -23,6 +23,15 @@ class Secret:
         return self._path is not None
 
     @classmethod
+    def given(cls, text: str, origin: str) -> "Secret":
+        """The text of a variable, which has surrogates where its bytes are no UTF-8. Raises `ConfigError`."""
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise ConfigError(f"{origin} is not UTF-8 text: give it another secret") from None
+        return cls(text, origin)
+
+    @classmethod
     def read(cls, path: Path) -> "Secret":
         """The first line of a file. Raises `ConfigError`."""
         return cls(_first_line(path), f"the file {path}", path)

@@ -137,7 +137,7 @@ def _authorize(service: Service, authorization: str) -> None:
             " or set SMTPSTATUS_API_TOKEN_FILE where there is none",
         )
     scheme, _, given = authorization.partition(" ")
-    if scheme.lower() != "bearer" or not service.is_api_token(given.strip()):
+    if scheme.lower() != "bearer" or not service.is_api_token(given.strip(" \t")):
         raise Problem(
             HTTPStatus.UNAUTHORIZED,
             "writing takes the API token: Authorization: Bearer …",

@@ -59,7 +59,7 @@ class Gate:
             return
         scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
-            if self._is_api_token(credentials.strip()):
+            if self._is_api_token(credentials.strip(" \t")):
                 return
             # A browser that hears no Basic here does not ask for a password over the page's own dialog.
             raise _unauthorized('Bearer realm="smtpstatus exporter"')

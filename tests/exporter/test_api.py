@@ -1,3 +1,4 @@
+import json
 import logging
 from typing import Any
 
@@ -164,6 +165,21 @@ async def test_without_the_api_token_nothing_is_written(
     assert answer.headers["www-authenticate"].startswith("Bearer")
     assert mail_server.asked == []
     assert writes(exporter) == {"denied": 1}
+
+
+@pytest.mark.parametrize("token", ["apitoken-à", "à", "токен", "\x85\xa0"])
+async def test_an_api_token_beyond_ascii_is_taken_as_the_utf8_that_clients_send(
+    start: Start, mail_server: MailServer, token: str
+) -> None:
+    exporter = await start(one_target(mail_server).replace(API_TOKEN, json.dumps(token)))
+    answers = [
+        await exporter.http.put(
+            SWITCH, json={"enabled": True}, headers={b"Authorization": b"Bearer " + given}
+        )
+        for given in (token.encode(), b" " + token.encode(), token.encode()[:-1])
+    ]
+
+    assert [answer.status_code for answer in answers] == [200, 200, 401]
 
 
 async def test_without_an_api_token_configured_writing_is_forbidden_and_told_how_to_enable(

@@ -114,6 +114,7 @@ TARGET = "targets: [{name: a, address: 'h:1', token: secretpa"
         ("targets: [{name: a, address: h, token_file: none}]", "token_file: the secret file none cannot be read"),
         ("probe: [{networks: [], token: secretpa}]", "probe[0].networks: name at least one network"),
         ("probe: [{networks: [10.0.0.1/8], token: secretpa}]", "networks[0]: 10.0.0.1/8 has host bits set: write"),
+        ("api: {token_env: ODD}", "config.yml:1: api.token_env: the environment variable ODD is not UTF-8"),
         ("api: {token: ''}", "api.token: the token is empty"),
         ("api: {cors_origins: ['*']}", "api.cors_origins[0]: '*' is no origin"),
         ("api: {token: a, token_file: b}", "api: give one of token, token_file and token_env"),
@@ -126,7 +127,7 @@ TARGET = "targets: [{name: a, address: 'h:1', token: secretpa"
 def test_what_is_wrong_is_told_with_file_line_key_and_remedy(
     tmp_path: Path, text: str, told: str
 ) -> None:
-    line = refusal(tmp_path, text)
+    line = refusal(tmp_path, text, {"ODD": "\udcff"})
 
     assert told in line
     assert line.startswith("config.yml")
@@ -229,6 +230,10 @@ def test_the_environment_alone_gives_one_target(tmp_path: Path) -> None:
     ("environ", "told"),
     [
         ({}, "nothing to watch: give --config.file, or SMTPSTATUS_TARGET=host:port"),
+        (
+            {"SMTPSTATUS_TARGET": "h:1", "SMTPSTATUS_TOKEN": "secretpa", "SMTPSTATUS_API_TOKEN": "a\udcff"},
+            "SMTPSTATUS_API_TOKEN is not UTF-8 text",
+        ),
         ({"SMTPSTATUS_TARGET": "h:1"}, "neither SMTPSTATUS_TOKEN nor SMTPSTATUS_TOKEN_FILE is"),
         ({"SMTPSTATUS_TARGET": "h:x", "SMTPSTATUS_TOKEN": "secretpa"}, "SMTPSTATUS_TARGET: 'h:x'"),
         ({"SMTPSTATUS_TARGET": "h:1", "SMTPSTATUS_TOKEN": "short"}, "SMTPSTATUS_TOKEN: the token is 5"),

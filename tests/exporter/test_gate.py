@@ -131,6 +131,21 @@ async def test_the_api_token_stands_for_a_password(tmp_path: Path) -> None:
     assert answer.status_code == 405  # the application's own answer: the gate was passed
 
 
+async def test_the_api_token_may_end_with_a_byte_that_latin_1_has_as_a_space(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "web.yml"
+    path.write_text(f"basic_auth_users: {{anna: {HASH}}}")
+    app = Starlette(routes=[Route("/{path:path}", echo)])
+    gate = Gate(app, WebFile(path), lambda given: given.encode("latin-1") == "à".encode())
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(gate), base_url="http://exporter"
+    ) as client:
+        answer = await client.get("/", headers={b"Authorization": "Bearer à".encode()})
+
+    assert answer.status_code == 200
+
+
 async def test_a_wrong_api_token_is_not_answered_with_a_question_for_a_password(
     tmp_path: Path,
 ) -> None:
