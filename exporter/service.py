@@ -59,6 +59,7 @@ class Service:
         """Raises `ConfigError` if the configuration cannot be loaded."""
         self._load = load
         self._reloading = asyncio.Lock()
+        self._next_reload: asyncio.Task[None] | None = None
         self._down: set[str] = set()
         self.own = Own()
         self.history = History()
@@ -74,8 +75,19 @@ class Service:
         return secret is not None and compare_digest(octets, secret.text.encode())
 
     async def reload(self) -> None:
-        """Read the configuration again and swap it in whole. Raises `ConfigError`, and the old one stays."""
+        """Read the configuration again and swap it in whole. Raises `ConfigError`, and the old one stays.
+
+        All who ask while that is under way share the one time that it is done after it.
+        """
+        if self._next_reload is None:
+            self._next_reload = asyncio.create_task(self._reload())
+        await asyncio.shield(self._next_reload)
+
+    async def _reload(self) -> None:
         async with self._reloading:
+            self._next_reload = (
+                None  # who asks from here on may know of a change that this one misses
+            )
             self.own.reloads.inc()
             try:
                 installed = await asyncio.to_thread(self._prepared)

@@ -1,4 +1,6 @@
+import asyncio
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -248,3 +250,42 @@ async def test_the_description_for_people_needs_nothing_from_outside(exporter: E
     assert "https://" not in answer.text
     assert "src=" not in answer.text
     assert json.dumps("mail-1") in answer.text.replace("&quot;", '"')
+
+
+async def test_reloads_that_are_asked_for_during_one_share_the_one_after_it(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "config.yml"
+    path.write_text("targets: []")
+    loading, go = threading.Event(), threading.Event()
+    go.set()
+
+    def load() -> config.Config:
+        loaded = config.load([path], {})
+        loading.set()
+        go.wait(5)
+        return loaded
+
+    service = Service(load)
+    loading.clear()
+    go.clear()
+    first = asyncio.create_task(service.reload())
+    await asyncio.to_thread(loading.wait, 5)
+    path.write_text("targets: [{name: late, address: 'h:1', token: secretpa}]")
+    others = [asyncio.create_task(service.reload()) for _ in range(15)]
+    others[0].cancel()
+    await asyncio.sleep(0)
+    go.set()
+    await asyncio.wait([first, *others])
+
+    assert [target.name for target in service.installed.config.targets] == ["late"]
+    assert service.own.registry.get_sample_value("smtpstatus_exporter_config_reloads_total") == 2
+
+
+async def test_reloads_that_share_a_bad_configuration_are_all_told(exporter: Exporter) -> None:
+    exporter.path.write_text("nonsense: 1")
+
+    answers = await asyncio.gather(*(exporter.http.post("/-/reload") for _ in range(5)))
+
+    assert [answer.status_code for answer in answers] == [500] * 5
+    assert (await exporter.http.get("/probe?target=mail-1")).status_code == 200
