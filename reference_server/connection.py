@@ -260,7 +260,8 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.close()
         else:
             self._transport.write_eof()
-            self._timer = self._loop.call_later(_LINGER, self.cut)
+        # Both wait for the client to take what is left, and it may never do so.
+        self._timer = self._loop.call_later(_LINGER, self.cut)
 
     def _end(self) -> None:
         if not self.ended.done():

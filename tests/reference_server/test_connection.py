@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import socket
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -209,6 +210,26 @@ async def test_a_client_that_does_not_read_its_replies_is_not_read_from_and_then
             assert 0 < inside.status.received_bytes < 6_000_000
             await until(lambda: inside.status.active_connections == 0)
             flood.cancel()
+
+
+async def test_a_client_that_closes_its_sending_half_and_never_reads_is_cut_off(
+    tmp_path: Path,
+) -> None:
+    sent = MAIL + b"EHLO a\r\n" * 7900
+    async with mail_server(tmp_path, limits=ServerLimits(idle=0.3)) as inside:
+        with socket.socket() as deaf:
+            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            deaf.settimeout(5)
+            await asyncio.to_thread(deaf.connect, ("127.0.0.1", inside.port))
+            await asyncio.to_thread(deaf.sendall, sent)
+            deaf.shutdown(socket.SHUT_WR)
+            await until(lambda: len(inside.stored()) == 1)
+            await until(lambda: inside.status.active_connections == 0)
+            received = 0
+            while octets := await asyncio.to_thread(deaf.recv, 65536):
+                received += len(octets)
+
+        assert (inside.status.received_bytes, inside.status.sent_bytes) == (len(sent), received)
 
 
 async def test_what_the_kernel_did_not_take_before_a_client_vanished_was_not_sent(
