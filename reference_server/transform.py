@@ -114,7 +114,7 @@ class Chain:
         return time.monotonic() + self._bounds.chain_seconds
 
     def stop(self) -> None:
-        """Kill what runs, and whatever is started from now on."""
+        """Kill what runs, and start nothing any more."""
         os.eventfd_write(self._stopping, 1)
 
     def close(self) -> None:
@@ -146,6 +146,9 @@ class Chain:
         until = min(deadline, time.monotonic() + self._bounds.seconds)
         if until <= time.monotonic():
             raise TransformFailed(_BUSY, "there was no free slot in time")
+        if self._wait(until=0):
+            # Hundreds may wait for a slot: a process for each, only to kill it, would hold up the end.
+            raise TransformFailed(_BUSY, f"{program.name} was not started: the server ends")
         source = message.open()
         output = unnamed_file(self._directory)
         try:
@@ -190,10 +193,10 @@ class Chain:
         """Wait for the program's end, kill what is left of its group, and reap it."""
         pidfd = os.pidfd_open(process.pid)
         try:
-            ready = self._wait(pidfd, until)
+            ready = self._wait(until, pidfd)
             if not ready:
                 _kill_group(process.pid, signal.SIGTERM)
-                self._wait(pidfd, time.monotonic() + _LAST_WORDS)
+                self._wait(time.monotonic() + _LAST_WORDS, pidfd)
                 raise TransformFailed(FAILED, f"{program.name} ran out of time")
             if pidfd not in ready:
                 raise TransformFailed(_BUSY, f"{program.name} was stopped with the server")
@@ -203,9 +206,10 @@ class Chain:
             _kill_group(process.pid, signal.SIGKILL)
             process.wait()
 
-    def _wait(self, pidfd: int, until: float) -> set[int]:
+    def _wait(self, until: float, *processes: int) -> set[int]:
+        """Wait for the end of the server or of a process; returns the descriptors of what ended."""
         poller = select.poll()
-        for descriptor in (pidfd, self._stopping):
+        for descriptor in (*processes, self._stopping):
             poller.register(descriptor, select.POLLIN)
         return {found for found, _ in poller.poll(max(0, until - time.monotonic()) * 1000)}
 

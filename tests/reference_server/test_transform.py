@@ -3,6 +3,7 @@
 import os
 import shlex
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -247,9 +248,28 @@ def test_an_environment_that_is_too_large_for_the_system_is_our_fault(
 
 
 def test_when_the_server_ends_programs_are_killed(chain: Chain, tmp_path: Path) -> None:
+    stopper = threading.Thread(target=stop_when, args=(chain, tmp_path / "runs"))
+    stopper.start()
+    failed = failure(chain, tmp_path, shell(f"cat; touch {tmp_path}/runs; sleep 20"))
+    stopper.join()
+
+    assert failed.reply.status == "4.3.2"
+    assert str(failed) == "sh was stopped with the server"
+
+
+def stop_when(chain: Chain, runs: Path) -> None:
+    deadline = time.monotonic() + 5
+    while not runs.exists() and time.monotonic() < deadline:
+        time.sleep(0.002)
     chain.stop()
 
-    assert failure(chain, tmp_path, shell("cat; sleep 20")).reply.status == "4.3.2"
+
+def test_when_the_server_ends_no_program_is_started_any_more(chain: Chain, tmp_path: Path) -> None:
+    chain.stop()
+    failed = failure(chain, tmp_path, shell("cat"))
+
+    assert failed.reply.status == "4.3.2"
+    assert str(failed) == "sh was not started: the server ends"
 
 
 def test_programs_are_found_checked_and_named() -> None:
