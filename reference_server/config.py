@@ -15,6 +15,7 @@ from typing import NoReturn, TypeVar, cast
 
 from protocol import DIALECTS, Dialect, HostPort, Token, TokenError
 from reference_server.address import is_domain
+from reference_server.duration import duration, seconds
 from reference_server.limits import ServerLimits, SessionLimits
 from reference_server.log import Format
 from reference_server.transform import Bounds, Program
@@ -47,16 +48,34 @@ class Config:
     log_format: Format
 
 
+_SESSION, _LIMITS, _BOUNDS = SessionLimits(), ServerLimits(), Bounds()
+
 _FLAGS: Mapping[str, tuple[str, str, str]] = {
     "--smtp.listen-address": ("HOST:PORT", "127.0.0.1:2525", "where mail comes in"),
-    "--smtp.max-message-bytes": ("N", "67108864", "larger messages are refused"),
-    "--smtp.max-recipients": ("N", "100", "of one message"),
-    "--smtp.max-errors": ("N", "20", "of one session; then it is ended"),
-    "--smtp.max-connections": ("N", "1000", "at once; more are refused with 421"),
-    "--smtp.max-connections-per-address": ("N", "500", "at once from one address"),
-    "--smtp.idle-timeout": ("DURATION", "5m", "longest silence of a client"),
-    "--smtp.message-timeout": ("DURATION", "15m", "from DATA to the final dot"),
-    "--smtp.session-timeout": ("DURATION", "1h", "from the greeting to the end"),
+    "--smtp.max-message-bytes": ("N", str(_SESSION.message_size), "larger messages are refused"),
+    "--smtp.max-recipients": ("N", str(_SESSION.recipients), "of one message"),
+    "--smtp.max-errors": ("N", str(_SESSION.errors), "of one session; then it is ended"),
+    "--smtp.max-connections": (
+        "N",
+        str(_LIMITS.connections),
+        "at once; more are refused with 421",
+    ),
+    "--smtp.max-connections-per-address": (
+        "N",
+        str(_LIMITS.connections_per_address),
+        "at once from one address",
+    ),
+    "--smtp.idle-timeout": ("DURATION", duration(_LIMITS.idle), "longest silence of a client"),
+    "--smtp.message-timeout": (
+        "DURATION",
+        duration(_LIMITS.message),
+        "from DATA to the final dot",
+    ),
+    "--smtp.session-timeout": (
+        "DURATION",
+        duration(_LIMITS.session),
+        "from the greeting to the end",
+    ),
     "--status.listen-address": (
         "HOST:PORT",
         "127.0.0.1:7030",
@@ -77,17 +96,17 @@ _FLAGS: Mapping[str, tuple[str, str, str]] = {
         "changes every message, stdin to stdout; repeatable, in order",
     ),
     "--transforms": ("on|off", "on", "the state of the switch at the start"),
-    "--transform.timeout": ("DURATION", "10s", "of one program"),
+    "--transform.timeout": ("DURATION", duration(_BOUNDS.seconds), "of one program"),
     "--transform.total-timeout": (
         "DURATION",
-        "60s",
+        duration(_BOUNDS.chain_seconds),
         "of all programs and the wait for a free slot",
     ),
     "--transform.slots": ("N", str(2 * (os.cpu_count() or 1)), "messages transformed at once"),
-    "--transform.max-memory-bytes": ("N", "536870912", "of one program"),
+    "--transform.max-memory-bytes": ("N", str(_BOUNDS.memory), "of one program"),
     "--transform.max-processes": (
         "N",
-        "1024",
+        str(_BOUNDS.processes),
         "of this server's user, when a program starts another",
     ),
     "--log.level": ("LEVEL", "info", "debug, info, warning or error"),
@@ -265,14 +284,6 @@ def positive(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,15}", text) or not int(text):
         raise ValueError(f"{text!r} is no whole number above 0")
     return int(text)
-
-
-def seconds(text: str) -> float:
-    units = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}
-    found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)(ms|s|m|h)", text)
-    if not found or not float(found[1]):
-        raise ValueError(f"{text!r} is no duration: write it like 700ms, 2s, 5m or 1h")
-    return float(found[1]) * units[found[2]]
 
 
 def _one_of(*words: str) -> Callable[[str], str]:

@@ -14,7 +14,8 @@ from random import Random
 from typing import TypeVar
 
 from protocol import HostPort
-from reference_server.config import ConfigError, Parser, at, domain, positive, seconds
+from reference_server.config import ConfigError, Parser, at, domain, positive
+from reference_server.duration import seconds
 from reference_server.letter import Conduct, Letter, pace, write
 
 T = TypeVar("T")

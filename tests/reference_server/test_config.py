@@ -5,6 +5,9 @@ import pytest
 
 from protocol import DIALECTS, HostPort, Token
 from reference_server.config import ConfigError, parse
+from reference_server.duration import duration
+from reference_server.limits import ServerLimits, SessionLimits
+from reference_server.transform import Bounds
 
 DOCUMENT = Path(__file__).parents[2] / "docs/reference-server.md"
 TOKEN = {"SMTPSTATUS_TOKEN": "secretpa", "PATH": "/usr/bin:/bin"}
@@ -20,6 +23,17 @@ def test_a_token_is_all_that_must_be_given() -> None:
     assert config.token == Token.parse("secretpa")
     assert config.domains[0] == "localhost"
     assert (config.programs, config.transforms_enabled) == ((), True)
+
+
+def test_what_is_not_given_is_as_the_values_have_it_and_reads_as_people_write_it() -> None:
+    config = parse([], TOKEN)
+
+    assert (config.bounds, config.session_limits, config.limits) == (
+        Bounds(),
+        SessionLimits(),
+        ServerLimits(),
+    )
+    assert [duration(seconds) for seconds in (0.7, 90, 300, 7200)] == ["700ms", "90s", "5m", "2h"]
 
 
 def test_every_flag_has_a_twin_in_the_environment_and_wins() -> None:
