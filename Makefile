@@ -1,9 +1,9 @@
-# make run · test · fuzz · bench · check · fmt · lock        Each sets up what it needs in .venv.
+# make run · test · soak · fuzz · bench · check · fmt · lock        Each sets up what it needs in .venv.
 PYTHON ?= python3
 BIN := .venv/bin
 SETUP := .venv/ready
 
-.PHONY: run test fuzz bench check fmt lock clean
+.PHONY: run test soak fuzz bench check fmt lock clean
 
 test: check
 	$(BIN)/coverage erase
@@ -14,6 +14,10 @@ test: check
 # Everything on one machine, without Docker; Ctrl-C ends it.
 run: $(SETUP)
 	@$(BIN)/python deploy/demo.py
+
+# The tests that take long.
+soak: $(SETUP)
+	$(BIN)/pytest -m soak
 
 # With atheris where it can be installed, else with mutations of its own.
 fuzz: $(SETUP)

@@ -15,6 +15,8 @@ from benchmarks.native import compiled
 from benchmarks.process import running
 from tests.real import require
 
+pytestmark = pytest.mark.soak
+
 ROOT = Path(__file__).parents[1]
 
 

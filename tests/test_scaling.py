@@ -7,11 +7,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import pytest
 import yaml
 
 from benchmarks.shards import shard
 from tests.processes import Process, Prometheus, eventually, exporter, free_port, mail_server
 from tests.real import require
+
+pytestmark = pytest.mark.soak
 
 DOCUMENT = (Path(__file__).parents[1] / "docs/scaling.md").read_text()
 

@@ -20,6 +20,8 @@ from protocol.token import Token
 from tests.real import require
 from tests.rough import Weather, rough_network, value
 
+pytestmark = pytest.mark.soak
+
 TOKEN = Token(b"secretpa")
 GROUP = 85
 """Peers that share a socket: all that they can be sent at once fits its receive buffer, so that none is lost there."""
