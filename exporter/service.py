@@ -12,7 +12,7 @@ from exporter.exposition import label_text
 from exporter.history import History
 from exporter.metrics import Own, Row
 from exporter.targets import Scrape, Targets
-from protocol import Discard, Reason
+from protocol import Contradicted, Discard, Reason
 
 logger = logging.getLogger(__name__)
 
@@ -124,6 +124,8 @@ class Service:
     def _tell_a_change(self, name: str, scrape: Scrape) -> None:
         """One line when a target goes down, and one when it is back."""
         error = scrape.reading.error
+        if isinstance(error, Contradicted):
+            return  # a write was undone: the server is up, and the one who wrote is told
         fields = {"target": name, "address": scrape.address}
         if error and name not in self._down:
             self._down.add(name)

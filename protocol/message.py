@@ -98,7 +98,8 @@ class Response:
             )
         status = dialect.statuses.get(datagram[dialect.status.offset])
         place = dialect.response_identifier
-        if dialect.zeroed_errors and not any(datagram[: place.end]):
+        header = datagram[: len(dialect.header)] + datagram[place.span]
+        if dialect.zeroed_errors and not any(header):
             if status is None or status is Status.DONE:
                 raise BadResponse(Discard.STATUS, "a header of zeros without an error")
             return cls(None, status, datagram[dialect.result.span])

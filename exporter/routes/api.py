@@ -18,19 +18,14 @@ from exporter.serving.disconnect import while_connected
 from exporter.serving.problem import Problem, cut_short, unanswered
 from exporter.serving.slices import json_list, text_response
 from exporter.targets import Scrape, UnknownTarget
-from protocol import Command
+from protocol import V0, Command
 
 router = APIRouter(prefix="/api/v1", tags=["targets"])
 
 Name = Annotated[str, Path(description="the target's name", examples=[examples.TARGET])]
 
-_ALWAYS = (
-    Command.CONNECTIONS,
-    Command.ACTIVE_CONNECTIONS,
-    Command.TRANSFERRED_BYTES,
-    Command.TRANSFORMS,
-)
-"""What every state has, null where the dialect has no such command; the dialect's others follow."""
+_ALWAYS = tuple(command.value for command in V0.reads)
+"""What every state in the list has, so that a table needs no guess: null where the dialect has no such command."""
 _LONGEST_BODY = 4096
 
 
@@ -48,7 +43,8 @@ async def targets(request: Request) -> Response:
     installed = _service(request).installed
     reading = installed.targets.read_all(deadline_of(request))
     scrapes = await while_connected(request, reading)
-    states = (_state(scrape) | _facts(installed, scrape) for scrape in scrapes)
+    absent = dict.fromkeys(_ALWAYS)
+    states = (absent | _state(scrape) | _facts(installed, scrape) for scrape in scrapes)
     return await text_response(request, "application/json", json_list("targets", states))
 
 
@@ -179,12 +175,11 @@ async def _body(request: Request) -> bool:
 def _state(scrape: Scrape) -> dict[str, Any]:
     assert scrape.target is not None
     reading = scrape.reading
-    commands = dict.fromkeys((*_ALWAYS, *scrape.dialect.reads))
     trip = min(reading.cost.round_trips, default=None)
     return {
         "target": scrape.target.name,
         "up": reading.error is None,
-        **{command.value: reading.values.get(command) for command in commands},
+        **{command.value: reading.values.get(command) for command in scrape.dialect.reads},
         "round_trip_seconds": trip and round(trip, 6),
         **({"error": str(reading.error)} if reading.error else {}),
     }

@@ -193,6 +193,8 @@ def _peer(options: Namespace) -> "Peer":
 
     dialect = _dialect(options)
     where = HostPort.parse(options.target, dialect.default_port)
+    if not where.host or not where.port:
+        raise ValueError(f"{options.target!r} names no server: it takes HOST or HOST:PORT")
     return Peer(where, _token(options, dialect), dialect)
 
 
