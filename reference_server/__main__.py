@@ -68,7 +68,7 @@ async def _run(config: Config) -> None:
         smtp = replace(config.smtp, port=listening.getsockname()[1])
         await server.listen(listening)
         status_port = replace(config.status, port=endpoint.port)
-        print(f"smtpstatus-server ready: smtp {smtp}, status {status_port}", flush=True)
+        _announce(f"smtpstatus-server ready: smtp {smtp}, status {status_port}")
         await stopped.wait()
         await server.stop(_GRACE)
         intake.close()
@@ -105,9 +105,19 @@ def _bind(where: HostPort) -> socket.socket:
     return socket.create_server(address, family=family, backlog=1024)
 
 
+def _announce(line: str) -> None:
+    try:
+        with _naming("stdout", "cannot be written to"):
+            print(line, flush=True)
+    except ConfigError:
+        # What is still buffered must not fail again when the interpreter flushes it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise
+
+
 @contextmanager
 def _naming(place: str, what: str) -> Iterator[None]:
-    """Say of the system's errors which flag they concern."""
+    """Say of the system's errors what they concern: a flag, or stdout."""
     try:
         yield
     except OSError as error:

@@ -87,3 +87,18 @@ def test_a_port_in_use_is_named_with_its_flag(flag: str, tmp_path: Path) -> None
     assert ended.stderr == (
         f"smtpstatus-server: {flag}: cannot listen on 127.0.0.1:{taken}: Address already in use; choose another\n"
     )
+
+
+def test_a_stdout_that_takes_nothing_is_one_clear_line_and_exit_status_2(tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            ["env", "-u", "PYTHONUNBUFFERED", sys.executable, "-m", "reference_server",
+             "--token", TOKEN, "--maildir", str(tmp_path),
+             "--smtp.listen-address", "127.0.0.1:0", "--status.listen-address", "127.0.0.1:0"],
+            stdout=full, stderr=subprocess.PIPE, text=True, timeout=10, check=False,
+        )  # fmt: skip
+
+    assert ended.returncode == 2
+    assert ended.stderr == (
+        "smtpstatus-server: stdout: cannot be written to: No space left on device; choose another\n"
+    )
