@@ -18,22 +18,33 @@ _BROKEN_PIPE = 141
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit status."""
+    """Run the command; returns its exit status. Where stdout is closed or cannot be written to, it is 2."""
     options = _parser().parse_args(arguments)
+    if sys.stdout is None:
+        print("smtpstatus: stdout is closed: send it somewhere, or to /dev/null", file=sys.stderr)
+        return commands.USAGE
     options.environment_token = os.environ.get("SMTPSTATUS_TOKEN")
     try:
         status: int = options.run(options)
         sys.stdout.flush()
     except BrokenPipeError:
-        # The reader has gone; what is still buffered must not fail again when the interpreter flushes it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_unwritable()
         return _BROKEN_PIPE
     except (ValueError, OSError) as error:
+        _discard_unwritable()
         print(f"smtpstatus: {error}", file=sys.stderr)
         return commands.USAGE
     except KeyboardInterrupt:
         return _INTERRUPTED
     return status
+
+
+def _discard_unwritable() -> None:
+    """What stdout does not take must not fail again when the interpreter flushes it."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:

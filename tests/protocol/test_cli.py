@@ -487,3 +487,21 @@ async def test_waiting_for_the_ration_is_told_on_a_terminal(application: Applica
     assert json.loads(out)["passed"] is True
     assert "waiting for the ration of errors: " in told
     assert told.endswith("\r\x1b[K")
+
+
+@pytest.mark.parametrize(
+    ("where", "told"),
+    {
+        ">&-": "smtpstatus: stdout is closed: send it somewhere, or to /dev/null\n",
+        ">/dev/full": "smtpstatus: [Errno 28] No space left on device\n",
+    }.items(),
+)
+def test_a_stdout_that_takes_nothing_is_one_clear_line_and_exit_status_2(
+    where: str, told: str
+) -> None:
+    ended = subprocess.run(
+        ["sh", "-c", f'exec env -u PYTHONUNBUFFERED "$0" decode cffe {where}', str(COMMANDS / "smtpstatus")],
+        stderr=subprocess.PIPE, text=True, timeout=10, check=False,
+    )  # fmt: skip
+
+    assert (ended.returncode, ended.stderr) == (2, told)
