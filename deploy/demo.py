@@ -52,7 +52,7 @@ def parts(mail: str) -> tuple[Part, ...]:
     server = (
         *("--smtp.listen-address", SMTP, "--status.listen-address", STATUS),
         *("--maildir", mail, "--domain", "localhost"),
-        *("--transform", str(ROOT / "examples/footer.sh"), "--log.level", "warning"),
+        *("--transform", str(ROOT / "examples/footer.sh"), "--log.level", "warn"),
     )
     return (
         Part("smtpstatus-server", server, ready="ready"),

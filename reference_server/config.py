@@ -109,7 +109,7 @@ _FLAGS: Mapping[str, tuple[str, str, str]] = {
         str(_BOUNDS.processes),
         "of this server's user, when a program starts another",
     ),
-    "--log.level": ("LEVEL", "info", "debug, info, warning or error"),
+    "--log.level": ("LEVEL", "info", "debug, info, warn or error"),
     "--log.format": ("FORMAT", "logfmt", "logfmt or json"),
 }
 """Every flag: what it takes, its default, its help."""
@@ -153,7 +153,7 @@ def parse(argv: Sequence[str], environment: Mapping[str, str]) -> Config:
             message=given.read("--smtp.message-timeout", seconds),
             session=given.read("--smtp.session-timeout", seconds),
         ),
-        log_level=given.read("--log.level", _one_of("debug", "info", "warning", "error")),
+        log_level=given.read("--log.level", _one_of("debug", "info", "warn", "warning", "error")),
         log_format=cast(Format, given.read("--log.format", _one_of("logfmt", "json"))),
     )
 

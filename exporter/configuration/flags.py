@@ -94,7 +94,8 @@ def _parser() -> argparse.ArgumentParser:
         " SMTPSTATUS_TOKEN_FILE. In a variable, several values are separated by commas.",
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=version("smtpstatus"))
+    name = f"%(prog)s {version('smtpstatus')}"
+    parser.add_argument("--version", action="version", version=name)
     for flag in FLAGS:
         told = f"{flag.help} [{flag.variable}]"
         if flag.default == "false":
