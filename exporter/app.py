@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import HTMLResponse
+from starlette.routing import Match
 
 from exporter import pages
 from exporter.networks import Denied
@@ -95,9 +96,23 @@ async def _own_problem(request: Request, error: Exception) -> Response:
 async def _http_problem(request: Request, error: Exception) -> Response:
     """What the router itself refuses: an unknown path, or another method."""
     assert isinstance(error, HTTPException)
-    allowed = (error.headers or {}).get("Allow")
-    detail = f"{request.url.path} takes {allowed}" if allowed else "there is no such page"
-    return Problem(HTTPStatus(error.status_code), detail, error.headers).response()
+    if error.status_code != HTTPStatus.METHOD_NOT_ALLOWED:
+        return Problem(HTTPStatus(error.status_code), "there is no such page").response()
+    allowed = ", ".join(sorted(_methods(request)))
+    detail = f"{request.url.path} takes {allowed}"
+    return Problem(HTTPStatus.METHOD_NOT_ALLOWED, detail, {"Allow": allowed}).response()
+
+
+def _methods(request: Request) -> set[str]:
+    """What a path takes, by all its routes; the router's own answer knows of the first alone."""
+    every = {"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"}
+    found = {
+        method
+        for method in every
+        for route in request.app.routes
+        if route.matches({**request.scope, "method": method})[0] is Match.FULL
+    }
+    return found | {"HEAD"} if "GET" in found else found
 
 
 async def _full(request: Request, error: Exception) -> Response:

@@ -19,3 +19,11 @@ def parse_duration(text: str) -> float:
     if not 0 < seconds < 1e9:
         raise ValueError(f"the duration {text!r} is out of range: it takes more than 0")
     return seconds
+
+
+def format_duration(seconds: float) -> str:
+    """The shortest form that `parse_duration` reads back, to the millisecond."""
+    for unit, length in (("h", 3600), ("m", 60), ("s", 1)):
+        if seconds % length == 0:
+            return f"{seconds / length:.0f}{unit}"
+    return f"{seconds * 1000:.0f}ms"

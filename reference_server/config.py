@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import NoReturn, TypeVar, cast
 
 from protocol import DIALECTS, Dialect, HostPort, Token, TokenError
+from protocol.duration import format_duration, parse_duration
 from reference_server.address import is_domain
-from reference_server.duration import duration, seconds
 from reference_server.limits import ServerLimits, SessionLimits
 from reference_server.log import Format
 from reference_server.transform import Bounds, Program
@@ -65,15 +65,19 @@ _FLAGS: Mapping[str, tuple[str, str, str]] = {
         str(_LIMITS.connections_per_address),
         "at once from one address",
     ),
-    "--smtp.idle-timeout": ("DURATION", duration(_LIMITS.idle), "longest silence of a client"),
+    "--smtp.idle-timeout": (
+        "DURATION",
+        format_duration(_LIMITS.idle),
+        "longest silence of a client",
+    ),
     "--smtp.message-timeout": (
         "DURATION",
-        duration(_LIMITS.message),
+        format_duration(_LIMITS.message),
         "from DATA to the final dot",
     ),
     "--smtp.session-timeout": (
         "DURATION",
-        duration(_LIMITS.session),
+        format_duration(_LIMITS.session),
         "from the greeting to the end",
     ),
     "--status.listen-address": (
@@ -96,10 +100,10 @@ _FLAGS: Mapping[str, tuple[str, str, str]] = {
         "changes every message, stdin to stdout; repeatable, in order",
     ),
     "--transforms": ("on|off", "on", "the state of the switch at the start"),
-    "--transform.timeout": ("DURATION", duration(_BOUNDS.seconds), "of one program"),
+    "--transform.timeout": ("DURATION", format_duration(_BOUNDS.seconds), "of one program"),
     "--transform.total-timeout": (
         "DURATION",
-        duration(_BOUNDS.chain_seconds),
+        format_duration(_BOUNDS.chain_seconds),
         "of all programs and the wait for a free slot",
     ),
     "--transform.slots": ("N", str(2 * (os.cpu_count() or 1)), "messages transformed at once"),
@@ -135,8 +139,8 @@ def parse(argv: Sequence[str], environment: Mapping[str, str]) -> Config:
         transforms_enabled=given.read("--transforms", _one_of("on", "off")) == "on",
         slots=given.read("--transform.slots", positive),
         bounds=Bounds(
-            seconds=given.read("--transform.timeout", seconds),
-            chain_seconds=given.read("--transform.total-timeout", seconds),
+            seconds=given.read("--transform.timeout", parse_duration),
+            chain_seconds=given.read("--transform.total-timeout", parse_duration),
             output=message_size,
             memory=given.read("--transform.max-memory-bytes", positive),
             processes=given.read("--transform.max-processes", positive),
@@ -149,9 +153,9 @@ def parse(argv: Sequence[str], environment: Mapping[str, str]) -> Config:
         limits=ServerLimits(
             connections=given.read("--smtp.max-connections", positive),
             connections_per_address=given.read("--smtp.max-connections-per-address", positive),
-            idle=given.read("--smtp.idle-timeout", seconds),
-            message=given.read("--smtp.message-timeout", seconds),
-            session=given.read("--smtp.session-timeout", seconds),
+            idle=given.read("--smtp.idle-timeout", parse_duration),
+            message=given.read("--smtp.message-timeout", parse_duration),
+            session=given.read("--smtp.session-timeout", parse_duration),
         ),
         log_level=given.read("--log.level", _one_of("debug", "info", "warn", "warning", "error")),
         log_format=cast(Format, given.read("--log.format", _one_of("logfmt", "json"))),

@@ -14,8 +14,8 @@ from random import Random
 from typing import TypeVar
 
 from protocol import HostPort
+from protocol.duration import parse_duration
 from reference_server.config import ConfigError, Parser, at, domain, positive
-from reference_server.duration import seconds
 from reference_server.letter import Conduct, Letter, pace, write
 
 T = TypeVar("T")
@@ -88,7 +88,7 @@ def parse(argv: Sequence[str]) -> Options:
         where=at("HOST:PORT", HostPort.parse, given.where),
         rate=at("--rate", _rate, given.rate),
         count=read("count", positive),
-        duration=read("duration", seconds),
+        duration=read("duration", parse_duration),
         size=read("size", positive),
         domain=at("--domain", domain, given.domain),
     )

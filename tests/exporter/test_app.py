@@ -53,6 +53,23 @@ async def test_what_is_not_there_is_a_problem_document(
     assert ("allow" in answer.headers) is (status == 405)
 
 
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/metrics", "GET, HEAD"),
+        ("/-/reload", "POST"),
+        ("/api/v1/targets/mail-1/transforms", "GET, HEAD, PUT"),
+    ],
+)
+async def test_another_method_is_told_all_that_the_path_takes(
+    exporter: Exporter, path: str, allowed: str
+) -> None:
+    answer = await exporter.http.request("PATCH", path)
+
+    assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
+    assert answer.json()["detail"] == f"{path} takes {allowed}"
+
+
 async def test_a_defect_is_a_problem_document_that_tells_nothing_of_the_inside(
     exporter: Exporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:

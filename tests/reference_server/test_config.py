@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from protocol import DIALECTS, HostPort, Token
+from protocol.duration import format_duration
 from reference_server.config import ConfigError, parse
-from reference_server.duration import duration
 from reference_server.limits import ServerLimits, SessionLimits
 from reference_server.transform import Bounds
 
@@ -33,7 +33,12 @@ def test_what_is_not_given_is_as_the_values_have_it_and_reads_as_people_write_it
         SessionLimits(),
         ServerLimits(),
     )
-    assert [duration(seconds) for seconds in (0.7, 90, 300, 7200)] == ["700ms", "90s", "5m", "2h"]
+    assert [format_duration(seconds) for seconds in (0.7, 90, 300, 7200)] == [
+        "700ms",
+        "90s",
+        "5m",
+        "2h",
+    ]
 
 
 def test_every_flag_has_a_twin_in_the_environment_and_wins() -> None:

@@ -93,7 +93,7 @@ BAD = {
     "no address": (["--rate", "1"], "HOST:PORT; --help shows"),
     "a bad address": (["nowhere"], "'nowhere' is no address"),
     "a bad rate": (["x:1", "--rate", "fast"], "--rate: 'fast' is no rate"),
-    "a bad duration": (["x:1", "--duration", "5"], "--duration: '5' is no duration"),
+    "a bad duration": (["x:1", "--duration", "soon"], "--duration: 'soon' is no duration"),
     "an unknown flag": (["x:1", "--speed", "5"], "unrecognized arguments: --speed 5"),
 }
 
