@@ -33,16 +33,27 @@ _PATIENCE = 1.8
 """Seconds from the signal to the end. Requests have one of them; a name server that is silent holds up nothing."""
 
 
+_FAREWELL = 0.5
+"""Seconds in which /-/ready says 503 and everything else is still answered: who balances load looks away."""
+
+
 class _Server(uvicorn.Server):
-    """uvicorn, which tells when it begins to shut down."""
+    """uvicorn, which tells when it begins to shut down, and then takes its leave."""
 
     def __init__(self, settings: uvicorn.Config, stopping: Callable[[], None]) -> None:
         super().__init__(settings)
         self._stopping = stopping
+        self._leaving = False
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self._leaving:  # asked twice, it does not wait
+            super().handle_exit(sig, frame)
+            return
+        self._leaving = True
         self._stopping()
-        super().handle_exit(sig, frame)
+        farewell = threading.Timer(_FAREWELL, super().handle_exit, (sig, frame))
+        farewell.daemon = True
+        farewell.start()
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """The installed command, as a service manager starts and ends it."""
 
+import http.client
 import os
 import re
 import signal
@@ -9,7 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,26 @@ def test_it_ends_within_two_seconds_with_a_scrape_under_way(tmp_path: Path) -> N
                 assert time.monotonic() - before < 2
                 assert scraper.recv(64).startswith(b"HTTP/1.1 503 ")
             assert "Traceback" not in process.output
+
+
+def test_while_it_shuts_down_it_is_not_ready_and_still_answers() -> None:
+    with exporter(*ANYWHERE, **ONE_TARGET) as process:
+        with closing(http.client.HTTPConnection(address(process), timeout=5)) as asking:
+            assert status(asking, "/-/ready") == 200
+
+            process.send(signal.SIGTERM)
+            process.says("Stopping")
+
+            assert status(asking, "/-/ready") == 503
+            assert status(asking, "/-/healthy") == 200
+        assert process.wait() == 0
+
+
+def status(asking: http.client.HTTPConnection, path: str) -> int:
+    asking.request("GET", path)
+    answer = asking.getresponse()
+    answer.read()
+    return answer.status
 
 
 def test_a_silent_name_server_does_not_hold_up_the_end(tmp_path: Path) -> None:
