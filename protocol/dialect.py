@@ -229,14 +229,14 @@ def _check_layout(
                 dialect.name,
                 after,
                 f"offset {following.offset}",
-                f"{place.end} or more, behind {name}",
+                f"{place.end} or more, behind the {name.replace('_', ' ')}",
             )
 
 
 def _check_words(dialect: Dialect) -> None:
     taken: dict[int, Command] = {}
     for command, operation in dialect.operations.items():
-        where = f"commands.{command}"
+        where = f"commands.{command.name.lower()}"
         if not 0 <= operation.code <= 255:
             raise DialectError(dialect.name, f"{where}.code", operation.code, "a byte, 0 to 255")
         if taken.setdefault(operation.code, command) is not command:
@@ -244,7 +244,7 @@ def _check_words(dialect: Dialect) -> None:
                 dialect.name,
                 f"{where}.code",
                 operation.code,
-                f"a code of its own; {taken[operation.code]} has this one",
+                f"a code of its own; {taken[operation.code].name.lower()} has this one",
             )
         value = operation.value
         if value is None and command not in WRITES:

@@ -65,10 +65,12 @@ class TokenError(SMTPStatusError, ValueError):
 
 
 class DialectError(SMTPStatusError, ValueError):
-    """A dialect whose table makes no sense."""
+    """A dialect whose table makes no sense: which `field`, and what its `problem` is."""
 
     def __init__(self, dialect: str, field: str, value: object, remedy: str) -> None:
-        super().__init__(f"dialect {dialect}: {field} is {value!r}, but what fits is {remedy}")
+        self.field = field
+        self.problem = f"is {value!r}, but what fits is {remedy}"
+        super().__init__(f"dialect {dialect}: {field} {self.problem}")
 
 
 class DatagramError(SMTPStatusError, ValueError):

@@ -59,7 +59,7 @@ def dialect(name: str, value: Value) -> Dialect:
     try:
         return Dialect(
             name=name,
-            signature=keys["signature"].parsed(bytes.fromhex),
+            signature=keys["signature"].parsed(_signature),
             request_length=request["length"].integer(1, 64),
             request_identifier=_field(request["identifier"]),
             authentication=_field(request["token"]),
@@ -73,7 +73,29 @@ def dialect(name: str, value: Value) -> Dialect:
             **optional,  # type: ignore[arg-type]  # each was read as the type that its field has
         )
     except DialectError as error:
-        value.refuse(str(error))
+        places = {
+            **keys,
+            "header": keys["signature"],
+            "request_length": request["length"],
+            "request_identifier": request["identifier"],
+            "authentication": request["token"],
+            "command": request["command"],
+            "response_length": response["length"],
+            "response_identifier": response["identifier"],
+            "status": response["status"],
+            "result": response["result"],
+        }
+        field, _, part = error.field.partition(".")
+        places[field].refuse(f"{part or 'it'} {error.problem}")
+
+
+def _signature(text: str) -> bytes:
+    try:
+        return bytes.fromhex(text)
+    except ValueError:
+        raise ValueError(
+            f"{text!r} is not hexadecimal: it takes pairs of digits, like cffe"
+        ) from None
 
 
 def _field(value: Value) -> Field:

@@ -163,11 +163,11 @@ def replace_in(dialect: Dialect, **changes: Any) -> Dialect:
         ({"statuses": {0: Status.DONE, 300: Status.INVALID_COMMAND}}, "statuses is .*bytes"),
         (
             {"operations": {Command.CONNECTIONS: Operation(256, Field(6, 8))}},
-            "commands.connections_total.code is 256",
+            "commands.connections.code is 256",
         ),
         (
             {"operations": {Command.CONNECTIONS: Operation(0, None)}},
-            "commands.connections_total.value is None",
+            "commands.connections.value is None",
         ),
         (
             {"operations": {Command.CONNECTIONS: Operation(0, Field(7, 8))}},
@@ -180,7 +180,7 @@ def replace_in(dialect: Dialect, **changes: Any) -> Dialect:
                     Command.MAILS: Operation(0, Field(6, 8)),
                 }
             },
-            "commands.mails_total.code is 0.*connections_total has this one",
+            "commands.mails.code is 0.*connections has this one",
         ),
     ],
 )
