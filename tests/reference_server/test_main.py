@@ -55,7 +55,7 @@ BAD = {
     "switch": (["--token", TOKEN, "--transforms", "maybe"], "it is one of on, off"),
     "domain": (["--token", TOKEN, "--domain", "a b"], "write it like example.com"),
     "dialect": (["--token", TOKEN, "--dialect", "v9"], "there are v0, group-4"),
-    "duration": (["--token", TOKEN, "--smtp.idle-timeout", "5"], "write it like 700ms"),
+    "duration": (["--token", TOKEN, "--smtp.idle-timeout", "soon"], "it takes 700ms, 2s, 1m30s"),
     "count": (["--token", TOKEN, "--smtp.max-recipients", "0"], "no whole number above 0"),
 }
 
