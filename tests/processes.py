@@ -170,17 +170,18 @@ class Prometheus:
 
 
 @contextmanager
-def prometheus(folder: Path, configuration: str) -> Iterator[Prometheus]:
-    """A Prometheus with this configuration, ready to be asked."""
+def prometheus(folder: Path, configuration: str, *flags: str) -> Iterator[Prometheus]:
+    """A Prometheus with this configuration, ready to be asked; `flags` say where it stores, if not in `folder`."""
+    folder.mkdir(exist_ok=True)
     file = folder / "prometheus.yml"
     file.write_text(configuration)
     port = free_port()
     process = Process(
         require("prometheus"),
         f"--config.file={file}",
-        f"--storage.tsdb.path={folder / 'data'}",
         f"--web.listen-address=127.0.0.1:{port}",
         "--log.level=warn",
+        *(flags or (f"--storage.tsdb.path={folder / 'data'}",)),
     )
     served = Prometheus(f"http://127.0.0.1:{port}")
 

@@ -1,18 +1,14 @@
 """The configurations of docs/scaling.md, run, and its arithmetic where it is not a measurement."""
 
 import re
-import signal
-import urllib.request
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 import yaml
 
 from benchmarks.shards import shard
-from tests.processes import Process, Prometheus, eventually, exporter, free_port, mail_server
-from tests.real import require
+from tests.processes import eventually, exporter, mail_server, prometheus
 
 pytestmark = pytest.mark.soak
 
@@ -27,30 +23,6 @@ def block(word: str) -> str:
     return str(found)
 
 
-@contextmanager
-def started(folder: Path, configuration: str, *flags: str) -> Iterator[Prometheus]:
-    folder.mkdir()
-    file, port = folder / "prometheus.yml", free_port()
-    file.write_text(configuration)
-    command = (f"--config.file={file}", f"--web.listen-address=127.0.0.1:{port}", *flags)
-    process = Process(require("prometheus"), *command, "--log.level=warn")
-    served = Prometheus(f"http://127.0.0.1:{port}")
-
-    def is_ready() -> bool:
-        assert not process.ended, process.output
-        try:
-            with urllib.request.urlopen(f"{served.url}/-/ready", timeout=5):
-                return True
-        except OSError:
-            return False
-
-    try:
-        eventually(is_ready)
-        yield served
-    finally:
-        process.end(signal.SIGKILL)
-
-
 def test_an_agent_sends_what_it_scrapes_to_the_storage(tmp_path: Path) -> None:
     with ExitStack() as stack:
         server = stack.enter_context(mail_server(tmp_path / "mail"))
@@ -58,11 +30,11 @@ def test_an_agent_sends_what_it_scrapes_to_the_storage(tmp_path: Path) -> None:
             exporter(SMTPSTATUS_TARGET=f"127.0.0.1:{server.status}", SMTPSTATUS_TOKEN="secretpa")
         )
         flags = (f"--storage.tsdb.path={tmp_path / 'tsdb'}", "--web.enable-remote-write-receiver")
-        storage = stack.enter_context(started(tmp_path / "storage", "global: {}", *flags))
+        storage = stack.enter_context(prometheus(tmp_path / "storage", "global: {}", *flags))
         text = block("remote_write").replace("exporter:17030", url.removeprefix("http://"))
         text = text.replace("http://storage:9090", storage.url).replace("15s", "1s")
         flags = ("--enable-feature=agent", f"--storage.agent.path={tmp_path / 'wal'}")
-        stack.enter_context(started(tmp_path / "agent", text.replace("10s", "1s"), *flags))
+        stack.enter_context(prometheus(tmp_path / "agent", text.replace("10s", "1s"), *flags))
 
         eventually(lambda: storage.value('smtpstatus_up{site="eu"}') == 1)
 
@@ -81,7 +53,7 @@ def test_names_fall_to_the_shards_that_prometheus_puts_them_in(tmp_path: Path) -
         ],
     }
     flags = (f"--storage.tsdb.path={tmp_path / 'tsdb'}",)
-    with started(tmp_path / "a", yaml.safe_dump({"scrape_configs": [job]}), *flags) as served:
+    with prometheus(tmp_path / "a", yaml.safe_dump({"scrape_configs": [job]}), *flags) as served:
         found = eventually(lambda: served.get("/api/v1/targets")["activeTargets"])
 
     kept = {target["discoveredLabels"]["__address__"] for target in found}
