@@ -10,8 +10,11 @@ roundtrip  how long an answer takes, learned from those that came
 inquiry    one target asked some commands: no socket, no clock
 exchange   any number of inquiries carried to their end
 sockets    the UDP sockets under them
+batch      many datagrams in one system call
+bulk       sockets that send and receive so
 turns      long work in turns with everybody else's
-client     connect() to one server, read_all() of ten thousand
+client     connect() to one server
+fleet      read_all() of ten thousand
 
 describe   a datagram explained byte by byte
 duration   `700ms`, `2s`, `1m30s`
@@ -24,7 +27,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from protocol.address import HostPort, resolve
-    from protocol.client import Connection, Peer, Reading, connect, read_all
+    from protocol.client import Connection, Peer, Reading, connect
     from protocol.dialect import Command, Dialect, Field, Operation, Status
     from protocol.dialects import DIALECTS, V0
     from protocol.errors import (
@@ -47,6 +50,7 @@ if TYPE_CHECKING:
         Unreachable,
     )
     from protocol.exchange import Event, Trace
+    from protocol.fleet import read_all
     from protocol.inquiry import Cost
     from protocol.message import Request, Response, Value
     from protocol.server import Answer, Endpoint, Ration, respond, serve
@@ -76,6 +80,7 @@ _MODULES = (
     "exchange",
     "client",
     "server",
+    "fleet",
 )
 """Where the public names are, those that start fastest first."""
 

@@ -1,11 +1,10 @@
-"""Asking: one server (`connect`), or ten thousand at once (`read_all`).
+"""Asking one server (`connect`); protocol/fleet.py asks ten thousand at once.
 
 Every operation has one deadline, a time of the running loop's clock, and ends by then.
 What comes back is a `Reading`: everything that was asked, or the error for which there is none, and what it cost.
 Cancelled, an operation closes its sockets and leaves nothing behind.
 """
 
-import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -17,14 +16,10 @@ from protocol.dialect import Command, Dialect
 from protocol.dialects import V0
 from protocol.errors import Contradicted, Discard, NoReading, UnknownName
 from protocol.exchange import Event, Exchange, Trace
-from protocol.inquiry import Cost, Inquiry
+from protocol.inquiry import Cost, Inquiry, Question, questions
 from protocol.message import Value
 from protocol.roundtrip import RoundTrip
 from protocol.token import Token
-from protocol.turns import in_turns
-
-_SOCKETS_OF_THEIR_OWN = 100
-"""For targets whose answers look alike: each takes a socket while it is asked, the others wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +56,23 @@ class Peer:
         """Raises `UnknownName`."""
         return self.numeric or await resolve(self.where, deadline)
 
+    def inquiry(
+        self,
+        addresses: tuple[Address, ...],
+        asked: tuple[Question, ...],
+        attempts: int,
+        random: Random,
+    ) -> Inquiry:
+        """An inquiry of this server, which learns from it how long answers take."""
+        return Inquiry(
+            addresses,
+            self.dialect,
+            asked,
+            round_trip=self.round_trip,
+            attempts=attempts,
+            random=random,
+        )
+
 
 class Connection:
     """One server, asked as often as wished over the same socket."""
@@ -78,7 +90,7 @@ class Connection:
             return Reading(error=error)
         if self.peer.dialect.identifier_echo == "never":
             return await self._ask_in_turn(addresses, commands, deadline, attempts)
-        inquiry = _inquiry(self.peer, addresses, commands, attempts, self._random)
+        inquiry = self._inquiry(addresses, commands, attempts)
         await self._exchange.run([inquiry], deadline)
         return _reading(inquiry, self._exchange.strays)
 
@@ -103,6 +115,12 @@ class Connection:
             error = Contradicted(enabled)
         return _joined([written, Reading(read.values, error, read.cost, read.seconds)])
 
+    def _inquiry(
+        self, addresses: tuple[Address, ...], commands: tuple[Command, ...], attempts: int
+    ) -> Inquiry:
+        asked = questions(self.peer.token, self.peer.dialect, commands)
+        return self.peer.inquiry(addresses, asked, attempts, self._random)
+
     async def _ask_in_turn(
         self,
         addresses: tuple[Address, ...],
@@ -116,7 +134,7 @@ class Connection:
         """
         readings = []
         for command in commands:
-            inquiry = _inquiry(self.peer, addresses, (command,), attempts, self._random)
+            inquiry = self._inquiry(addresses, (command,), attempts)
             self._exchange.close()
             await self._exchange.run([inquiry], deadline)
             readings.append(_reading(inquiry, self._exchange.strays))
@@ -135,95 +153,20 @@ async def connect(peer: Peer, trace: Trace | None = None) -> AsyncIterator[Conne
         exchange.close()
 
 
-async def read_all(
-    peers: Sequence[Peer],
-    *,
-    deadline: float,
-    attempts: int = 3,
-    strays: Counter[Discard] | None = None,
-) -> list[Reading]:
-    """Read every peer's counters at once, over few sockets; the readings come in the peers' order.
-
-    A silent peer costs the others nothing. `strays` counts what came from addresses that were not asked.
-    """
-    alone = [peer for peer in peers if peer.dialect.identifier_echo == "never"]
-    together = [peer for peer in peers if peer.dialect.identifier_echo != "never"]
-    exchange = Exchange()
-    try:
-        async with asyncio.TaskGroup() as group:
-            at_once = asyncio.Semaphore(_SOCKETS_OF_THEIR_OWN)
-            apart = [
-                group.create_task(_read_alone(peer, deadline, attempts, at_once)) for peer in alone
-            ]
-            joint = group.create_task(_read_together(exchange, together, deadline, attempts))
-    finally:
-        exchange.close()
-    if strays is not None:
-        strays.update(exchange.strays)
-    found = dict(zip(map(id, together), joint.result(), strict=True))
-    found |= {id(peer): task.result() for peer, task in zip(alone, apart, strict=True)}
-    return [found[id(peer)] for peer in peers]
+def _reading(inquiry: Inquiry, strays: Mapping[Discard, int]) -> Reading:
+    """What an inquiry brought; `strays` are counted with what it discarded itself."""
+    reading = reading_of(inquiry)
+    if not strays:
+        return reading
+    discarded = Counter(reading.cost.discarded)
+    discarded.update(strays)
+    return replace(reading, cost=reading.cost._replace(discarded=dict(discarded)))
 
 
-async def _read_alone(
-    peer: Peer, deadline: float, attempts: int, at_once: asyncio.Semaphore
-) -> Reading:
-    async with at_once, connect(peer) as connection:
-        return await connection.read(deadline=deadline, attempts=attempts)
-
-
-async def _read_together(
-    exchange: Exchange, peers: Sequence[Peer], deadline: float, attempts: int
-) -> list[Reading]:
-    random = SystemRandom()
-    readings: dict[Peer, Reading] = {}
-    inquiries: dict[Peer, Inquiry] = {}
-
-    async def look_up(peer: Peer) -> Inquiry | None:
-        try:
-            addresses = await peer.addresses(deadline)
-        except UnknownName as error:
-            readings[peer] = Reading(error=error)
-            return None
-        inquiries[peer] = _inquiry(peer, addresses, peer.dialect.reads, attempts, random)
-        return inquiries[peer]
-
-    async for peer in in_turns(peers):
-        if peer.numeric:
-            inquiries[peer] = _inquiry(peer, peer.numeric, peer.dialect.reads, attempts, random)
-    # A name that is slow to resolve delays its own target alone.
-    looked_up = [look_up(peer) for peer in peers if not peer.numeric]
-    await exchange.run(list(inquiries.values()), deadline, looked_up)
-    async for peer in in_turns(tuple(inquiries)):
-        # One by one: to let go of a whole fleet's at once takes 50 ms.
-        readings[peer] = _reading(inquiries.pop(peer))
-    return [readings[peer] for peer in peers]
-
-
-def _inquiry(
-    peer: Peer,
-    addresses: tuple[Address, ...],
-    commands: tuple[Command, ...],
-    attempts: int,
-    random: Random,
-) -> Inquiry:
-    return Inquiry(
-        addresses,
-        peer.token,
-        peer.dialect,
-        commands,
-        round_trip=peer.round_trip,
-        attempts=attempts,
-        random=random,
-    )
-
-
-def _reading(inquiry: Inquiry, strays: Mapping[Discard, int] | None = None) -> Reading:
-    cost = inquiry.cost
-    for reason, count in (strays or {}).items():
-        cost.discarded[reason] = cost.discarded.get(reason, 0) + count
-    values = {} if inquiry.error else inquiry.values
-    return Reading(values, inquiry.error, cost, inquiry.seconds)
+def reading_of(inquiry: Inquiry) -> Reading:
+    """What an inquiry that has ended brought."""
+    error = inquiry.error
+    return Reading({} if error else inquiry.values, error, inquiry.cost, inquiry.seconds)
 
 
 def _joined(readings: Sequence[Reading]) -> Reading:

@@ -32,6 +32,8 @@ class Command(StrEnum):
     ENABLE_VERBOSE = "enable_verbose"
     DISABLE_VERBOSE = "disable_verbose"
 
+    __hash__ = str.__hash__  # Enum's own is Python, and commands are keys for every datagram
+
 
 class Status(Enum):
     """What a server says of a request; the value is how people read it."""

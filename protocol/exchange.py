@@ -18,7 +18,7 @@ from protocol.address import Address
 from protocol.errors import Discard
 from protocol.inquiry import Inquiry
 from protocol.sockets import Sockets
-from protocol.turns import in_turns
+from protocol.turns import in_turns, parts
 
 _BATCH = 64
 """Datagrams between two looks at what came in: the answers fit the smallest receive buffer."""
@@ -51,12 +51,12 @@ Trace = Callable[[Event], None]
 class Exchange:
     """Inquiries under way, one `run` at a time. To be closed."""
 
-    def __init__(self, trace: Trace | None = None) -> None:
+    def __init__(self, trace: Trace | None = None, sockets: type[Sockets] = Sockets) -> None:
         self.strays: Counter[Discard] = Counter()
         """What came from addresses that were not asked, in the latest run."""
         self._loop = asyncio.get_running_loop()
         self._trace = trace
-        self._sockets = Sockets(self._receive, self._undelivered)
+        self._sockets = sockets(self._receive, self._undelivered)
         self._everyone: list[Inquiry] = []
         self._fresh: deque[Inquiry] = deque()
         self._recent: deque[tuple[float, Inquiry]] = deque()
@@ -68,6 +68,8 @@ class Exchange:
         """Tells timers of the same moment apart."""
         self._under_way = 0
         self._awaited = 0
+        self._now = 0.0
+        """When what comes in now was taken in."""
 
     def close(self) -> None:
         """Close the sockets; nothing is left behind."""
@@ -90,12 +92,14 @@ class Exchange:
         async with asyncio.TaskGroup() as group:
             for one in prepared:
                 group.create_task(self._join(one))
-            async for inquiry in in_turns(inquiries):
-                self._add(inquiry)
+            async for part in in_turns(parts(inquiries)):
+                for inquiry in part:
+                    self._add(inquiry)
             await self._carry(deadline)
-        async for inquiry in in_turns(self._everyone):
-            if not inquiry.done:
-                inquiry.expire(self._loop.time())
+        async for part in in_turns(parts(self._everyone)):
+            for inquiry in part:
+                if not inquiry.done:
+                    inquiry.expire(self._loop.time())
         self._everyone, self._asked, self._timers, self._recent = [], {}, [], deque()
 
     async def _carry(self, deadline: float) -> None:
@@ -104,6 +108,8 @@ class Exchange:
             moved = 0
             while moved < _BATCH and (due := self._next_due(now)):
                 moved += self._transmit(due, now, deadline)
+            self._sockets.flush()
+            self._now = self._loop.time()
             moved += self._sockets.drain()
             if moved:
                 await asyncio.sleep(0)
@@ -133,9 +139,14 @@ class Exchange:
 
     def _enlist(self, inquiry: Inquiry) -> None:
         """Let an inquiry hear its address, under identifiers that no other inquiry has there."""
-        taken = self._identifiers.setdefault(inquiry.address, set())
-        taken |= inquiry.identify(taken)
-        self._asked.setdefault(inquiry.address, []).append(inquiry)
+        address = inquiry.address
+        if address in self._asked:
+            taken = self._identifiers[address]
+            taken |= inquiry.identify(taken)
+            self._asked[address].append(inquiry)
+        else:
+            self._identifiers[address] = inquiry.identify(frozenset())
+            self._asked[address] = [inquiry]
         self._under_way -= inquiry.done  # no identifiers were left
 
     def _next_due(self, now: float) -> Inquiry | None:
@@ -170,20 +181,21 @@ class Exchange:
             if inquiry.done:
                 return 0
         address = inquiry.address
-        for datagram in inquiry.transmit(now, deadline):
-            if failure := self._sockets.send(datagram, address):
-                self._report_unreachable(inquiry, failure, datagram)
-                return sent
-            sent += 1
-            if self._trace:
-                self._trace(Event(now, "sent", address, datagram))
+        datagrams = inquiry.transmit(now, deadline)
+        for datagram in datagrams:
+            if self._sockets.send(datagram, address):
+                sent += 1
+                if self._trace:
+                    self._trace(Event(now, "sent", address, datagram))
             if inquiry.done or inquiry.address != address:
-                return sent  # the system has reported an earlier one as undeliverable
+                # The system has reported this one, or an earlier one, as undeliverable.
+                inquiry.withdraw(len(datagrams) - sent)
+                return sent
         self._schedule(inquiry)
         return sent
 
     def _receive(self, datagram: bytes, address: Address) -> None:
-        now = self._loop.time()
+        now = self._now
         asking = self._asked.get(address)
         if asking is None:
             reason: Discard | None = Discard.SOURCE

@@ -13,9 +13,10 @@ address is tried when the present one is silent or unreachable, for as long as n
 """
 
 import math
-from collections.abc import Iterator, Set
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence, Set
 from random import Random
+from types import MappingProxyType
+from typing import NamedTuple
 
 from protocol.address import Address
 from protocol.dialect import Command, Dialect, Status
@@ -46,20 +47,44 @@ REASONS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
+# Named tuples, since a fleet's scrape makes tens of thousands of these: a third of what frozen dataclasses cost.
+
+
+class Cost(NamedTuple):
     """What an inquiry cost. Round trips, in seconds, are those of answers to a command sent once."""
 
     datagrams_sent: int = 0
     retransmissions: int = 0
     round_trips: tuple[float, ...] = ()
-    discarded: dict[Discard, int] = field(default_factory=dict)
+    discarded: Mapping[Discard, int] = MappingProxyType({})
+
+
+class Question(NamedTuple):
+    """A command, and the bytes of its request before and behind the identifier."""
+
+    command: Command
+    before: bytes
+    behind: bytes
+
+
+def questions(token: Token, dialect: Dialect, commands: Sequence[Command]) -> tuple[Question, ...]:
+    """The commands as they are asked of any server that has this token and dialect."""
+    place = dialect.request_identifier
+    datagrams = {
+        command: Request(0, token.octets, dialect.operations[command].code).encode(dialect)
+        for command in commands
+    }
+    return tuple(
+        Question(command, datagram[: place.offset], datagram[place.end :])
+        for command, datagram in datagrams.items()
+    )
 
 
 class Inquiry:
     """The state of one question to one target, from its first datagram to its end."""
 
     __slots__ = (
+        "_again",
         "_attempts_left",
         "_dialect",
         "_discarded",
@@ -73,11 +98,11 @@ class Inquiry:
         "_sent",
         "_sent_at",
         "_started",
-        "_token",
         "_transmissions_here",
         "_unanswered",
         "_wait",
         "address",
+        "done",
         "due",
         "error",
         "values",
@@ -86,9 +111,8 @@ class Inquiry:
     def __init__(
         self,
         addresses: tuple[Address, ...],
-        token: Token,
         dialect: Dialect,
-        commands: tuple[Command, ...],
+        questions: tuple[Question, ...],
         *,
         round_trip: RoundTrip,
         attempts: int,
@@ -97,29 +121,26 @@ class Inquiry:
         self.address = addresses[0]
         self.values: dict[Command, Value | None] = {}
         self.error: NoReading | None = None
+        self.done = False
         self.due = 0.0
         """When `transmit` is to be called next; infinite when all attempts are made."""
         self._others = addresses[1:]
-        self._token = token
         self._dialect = dialect
         self._round_trip = round_trip
         self._random = random
-        self._unanswered = dict(enumerate(commands))
+        self._unanswered = dict(enumerate(questions))
         self._attempts_left = max(attempts, len(addresses))
         self._wait = 0.0
         self._started = 0.0
         self._sent_at = 0.0
         self._ended = 0.0
         self._transmissions_here = 0
+        self._again = False
         self._sent = 0
         self._retransmissions = 0
         self._round_trips: list[float] = []
         self._discarded: dict[Discard, int] = {}
         self._fitting: dict[str, None] = {}
-
-    @property
-    def done(self) -> bool:
-        return self.error is not None or not self._unanswered
 
     @property
     def seconds(self) -> float:
@@ -128,29 +149,27 @@ class Inquiry:
 
     @property
     def cost(self) -> Cost:
-        return Cost(
-            self._sent, self._retransmissions, tuple(self._round_trips), dict(self._discarded)
-        )
+        return Cost(self._sent, self._retransmissions, tuple(self._round_trips), self._discarded)
 
     def identify(self, taken: Set[int]) -> set[int]:
         """Give each command an identifier that cannot be guessed and is not among `taken`; returns them.
 
         To be called before the first datagram to an address.
         """
-        size = self._dialect.request_identifier.size
-        if len(taken) + len(self._unanswered) > (1 << 8 * size) * 3 // 4:
+        size, count = self._dialect.request_identifier.size, len(self._unanswered)
+        if len(taken) + count > (1 << 8 * size) * 3 // 4:
             # Beyond this share of all identifiers, drawing free ones would take ever longer.
-            self.error = Unreachable(f"too many questions at once for identifiers of {size} bytes")
+            self._fail(Unreachable(f"too many questions at once for identifiers of {size} bytes"))
             return set()
-        identified: dict[int, Command] = {}
-        drawn = self._random.randbytes(size * len(self._unanswered))  # one system call for all
-        for place, command in enumerate(self._unanswered.values()):
-            identifier = int.from_bytes(drawn[place * size : (place + 1) * size])
-            while identifier in identified or identifier in taken:
-                identifier = int.from_bytes(self._random.randbytes(size))
-            identified[identifier] = command
-        self._unanswered = identified
-        return set(identified)
+        drawn = self._random.randbytes(size * count)  # one system call for all
+        identifiers = {
+            int.from_bytes(drawn[at : at + size]) for at in range(0, size * count, size)
+        }
+        identifiers -= taken
+        while len(identifiers) < count:
+            identifiers |= {int.from_bytes(self._random.randbytes(size))} - taken
+        self._unanswered = dict(zip(identifiers, self._unanswered.values(), strict=True))
+        return identifiers
 
     def turn(self) -> bool:
         """Turn to the next address if the present one has said nothing; returns whether it did."""
@@ -160,7 +179,7 @@ class Inquiry:
             return True
         return False
 
-    def transmit(self, now: float, deadline: float) -> Iterator[bytes]:
+    def transmit(self, now: float, deadline: float) -> list[bytes]:
         """The datagrams to send now to `address`; sets when it is due again.
 
         The waits start from the target's own round-trip timeout and double, with jitter so that a fleet's do not beat
@@ -171,18 +190,27 @@ class Inquiry:
             fitting = (deadline - now) / (2**self._attempts_left - 1)
             self._wait = min(self._round_trip.timeout, fitting)
         self._attempts_left -= 1
-        self.due = math.inf
         if self._attempts_left > 0:
-            self.due = now + self._wait * self._random.uniform(0.9, 1.1)
+            self.due = now + self._wait * (0.9 + 0.2 * self._random.random())
+        else:
+            self.due = math.inf
         self._wait *= 2
         self._sent_at = now
-        again = self._transmissions_here > 0
+        count = len(self._unanswered)
+        self._sent += count
+        self._again = self._transmissions_here > 0
+        self._retransmissions += count * self._again
         self._transmissions_here += 1
-        for identifier, command in self._unanswered.items():
-            self._sent += 1
-            self._retransmissions += again
-            code = self._dialect.operations[command].code
-            yield Request(identifier, self._token.octets, code).encode(self._dialect)
+        size = self._dialect.request_identifier.size
+        return [
+            before + identifier.to_bytes(size) + behind
+            for identifier, (_, before, behind) in self._unanswered.items()
+        ]
+
+    def withdraw(self, count: int) -> None:
+        """Take back the last `count` datagrams of a `transmit`: they were not sent."""
+        self._sent -= count
+        self._retransmissions -= count * self._again
 
     def awaits(self, datagram: bytes) -> bool:
         """Whether the identifier in this datagram, if it has one, is that of an unanswered command."""
@@ -195,7 +223,7 @@ class Inquiry:
         try:
             response = Response.decode(datagram, self._dialect)
             identifier = self._match(response)
-            command = self._unanswered[identifier]
+            command = self._unanswered[identifier].command
             value = None
             if response.status is Status.DONE:
                 value = response.value(command, self._dialect)
@@ -206,13 +234,15 @@ class Inquiry:
             return error.reason
         if self._transmissions_here == 1:  # Karn: it is clear which datagram was answered
             self._round_trips.append(now - self._sent_at)
-            self._round_trip.observe(now - self._sent_at)
+            if not self.values:  # one sample a round trip, as RFC 6298 wants it
+                self._round_trip.observe(now - self._sent_at)
         self._ended = now
         if response.status is Status.DONE:
             del self._unanswered[identifier]
             self.values[command] = value
+            self.done = not self._unanswered or self.error is not None
         else:
-            self.error = Refused(response.status, REASONS[response.status])
+            self._fail(Refused(response.status, REASONS[response.status]))
         return None
 
     def unreachable(self, text: str, now: float) -> None:
@@ -221,27 +251,31 @@ class Inquiry:
             self._move()
             self.due = now
         else:
-            self.error = Unreachable(text)
+            self._fail(Unreachable(text))
             self._ended = now
 
     def expire(self, now: float) -> None:
         """The deadline has come: say what there was instead of an answer."""
         self._ended = now
         if self._fitting:
-            self.error = OtherDialect(self._dialect.name, tuple(self._fitting))
+            self._fail(OtherDialect(self._dialect.name, tuple(self._fitting)))
         elif self._discarded:
-            self.error = Disbelieved(self._discarded)
+            self._fail(Disbelieved(self._discarded))
         else:
-            self.error = NoAnswer(self.seconds, self._sent)
+            self._fail(NoAnswer(self.seconds, self._sent))
+
+    def _fail(self, error: NoReading) -> None:
+        self.error = error
+        self.done = True
 
     def _match(self, response: Response) -> int:
-        response_to = response.identifier
-        if response_to is None:
+        identifier = response.identifier
+        if identifier in self._unanswered:
+            return identifier
+        if identifier is None and self._unanswered:
             # Either an error, which ends the inquiry whatever was asked, or the answer to a command asked alone.
-            response_to = next(iter(self._unanswered), None)
-        if response_to not in self._unanswered:
-            raise BadResponse(Discard.IDENTIFIER, "an answer to nothing that is asked")
-        return response_to
+            return next(iter(self._unanswered))
+        raise BadResponse(Discard.IDENTIFIER, "an answer to nothing that is asked")
 
     def _move(self) -> None:
         """Turn to the next address; the first datagram there is no retransmission."""

@@ -52,24 +52,32 @@ class Sockets:
             opened.close()
         self._opened.clear()
 
-    def send(self, datagram: bytes, address: Address) -> OSError | None:
-        """Hand a datagram to the system; returns why it cannot go there, if it cannot."""
+    def send(self, datagram: bytes, address: Address) -> bool:
+        """Hand a datagram to the system, now or in `flush`; returns whether it was taken.
+
+        Where it cannot go, `undelivered` is told.
+        """
         try:
             opened = self._socket(address)
         except OSError as error:
-            return error
+            self._undelivered(datagram, address, error)
+            return False
         for _ in range(3):
             try:
                 opened.sendto(datagram, address)
             except BlockingIOError:
-                return None  # the send buffer is full: as good as lost on the way, and sent again like that
+                return True  # the send buffer is full: as good as lost on the way, and sent again like that
             except OSError as error:
                 # It may be an older error, about another address: then it is in the queue, and this goes again.
                 if not self._drain_errors(opened):
-                    return error
+                    self._undelivered(datagram, address, error)
+                    return False
             else:
-                return None
-        return None
+                return True
+        return False
+
+    def flush(self) -> None:
+        """Send what `send` has kept for later."""
 
     def drain(self) -> int:
         """Take in what has come, up to a limit; returns the number of datagrams."""

@@ -1,7 +1,7 @@
 """Long work in an event loop, in turns with everybody else's."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -19,3 +19,8 @@ async def in_turns(items: Iterable[T]) -> AsyncIterator[T]:
         if loop.time() - since > _PATIENCE:
             await asyncio.sleep(0)
             since = loop.time()
+
+
+def parts(items: Sequence[T], size: int = 64) -> Iterator[Sequence[T]]:
+    """The items in runs of `size`: a turn of one small item would cost more than what is done with it."""
+    return (items[start : start + size] for start in range(0, len(items), size))

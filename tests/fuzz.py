@@ -18,7 +18,7 @@ from protocol.dialect import FLAGS, Dialect
 from protocol.dialects import DIALECTS
 from protocol.duration import parse_duration
 from protocol.errors import BadResponse, DatagramError
-from protocol.inquiry import Inquiry
+from protocol.inquiry import Inquiry, questions
 from protocol.message import Request, Response
 from protocol.roundtrip import RoundTrip
 from protocol.server import respond
@@ -74,15 +74,14 @@ def examine_response(data: bytes, dialect: Dialect) -> None:
     token = Token(bytes(dialect.token_length))
     inquiry = Inquiry(
         (("127.0.0.1", 7030),),
-        token,
         dialect,
-        dialect.reads,
+        questions(token, dialect, dialect.reads),
         round_trip=RoundTrip(),
         attempts=1,
         random=Random(0),
     )
     inquiry.identify(frozenset())
-    list(inquiry.transmit(0, 1))
+    inquiry.transmit(0, 1)
     reason = inquiry.receive(data, 0)
     assert reason or len(data) == dialect.response_length
 

@@ -5,8 +5,9 @@ import json
 import sys
 
 from protocol.address import HostPort
-from protocol.client import Peer, read_all
+from protocol.client import Peer
 from protocol.dialect import Command
+from protocol.fleet import read_all
 from protocol.message import Value
 from protocol.server import serve
 from protocol.token import Token

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from protocol.address import HostPort
-from protocol.client import Peer, read_all
+from protocol.client import Peer
 from protocol.dialects import V0
 from protocol.errors import Disbelieved, Discard, NoAnswer
+from protocol.fleet import read_all
 from protocol.token import Token
 from tests.real import require
 from tests.rough import Weather, rough_network, value

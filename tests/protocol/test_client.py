@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from protocol.address import Address, HostPort
-from protocol.client import Peer, Reading, connect, read_all
+from protocol.client import Peer, Reading, connect
 from protocol.dialect import WRITES, Command, Dialect, Field, Status
 from protocol.dialects import DIALECTS, V0
 from protocol.errors import (
@@ -25,6 +25,7 @@ from protocol.errors import (
     Unreachable,
 )
 from protocol.exchange import Event
+from protocol.fleet import read_all
 from protocol.message import Request, Response, Value
 from protocol.server import serve
 from protocol.token import Token

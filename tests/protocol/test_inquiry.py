@@ -18,7 +18,7 @@ from protocol.errors import (
     Refused,
     Unreachable,
 )
-from protocol.inquiry import Inquiry, fitting_dialects
+from protocol.inquiry import Inquiry, fitting_dialects, questions
 from protocol.message import Request, Response, Value, result
 from protocol.roundtrip import RoundTrip
 from protocol.token import Token
@@ -36,9 +36,8 @@ def ask(
 ) -> Inquiry:
     inquiry = Inquiry(
         addresses,
-        Token(bytes(dialect.token_length)),
         dialect,
-        commands or V0.reads,
+        questions(Token(bytes(dialect.token_length)), dialect, commands or V0.reads),
         round_trip=round_trip or RoundTrip(),
         attempts=attempts,
         random=Random(7),
@@ -122,7 +121,7 @@ def test_the_wait_adapts_to_the_round_trips_seen() -> None:
 def test_no_round_trip_is_learned_from_what_was_sent_twice() -> None:
     trip = RoundTrip()
     inquiry = ask(Command.CONNECTIONS, round_trip=trip)
-    (request,) = inquiry.transmit(0, deadline=2)
+    [request] = inquiry.transmit(0, deadline=2)
     list(inquiry.transmit(0.3, deadline=2))
 
     inquiry.receive(reply(request, 3), 0.301)
@@ -135,7 +134,7 @@ def test_no_round_trip_is_learned_from_what_was_sent_twice() -> None:
 def test_a_round_trip_is_learned_from_what_was_sent_once() -> None:
     trip = RoundTrip()
     inquiry = ask(Command.CONNECTIONS, round_trip=trip)
-    (request,) = inquiry.transmit(5, deadline=7)
+    [request] = inquiry.transmit(5, deadline=7)
 
     inquiry.receive(reply(request, 3), 5.25)
 
@@ -156,7 +155,7 @@ def test_a_round_trip_is_learned_from_what_was_sent_once() -> None:
 )
 def test_what_does_not_answer_is_counted_and_ignored(datagram: bytes, reason: Discard) -> None:
     inquiry = ask(Command.CONNECTIONS)
-    (request,) = inquiry.transmit(0, deadline=2)
+    [request] = inquiry.transmit(0, deadline=2)
 
     assert inquiry.receive(datagram, 0.1) is reason
     assert not inquiry.done
@@ -177,7 +176,7 @@ def test_a_doubled_answer_is_ignored() -> None:
 
 def test_a_flag_that_is_neither_on_nor_off_is_ignored() -> None:
     inquiry = ask(Command.TRANSFORMS)
-    (request,) = inquiry.transmit(0, deadline=2)
+    [request] = inquiry.transmit(0, deadline=2)
 
     bad = reply(request, True)[:-1] + b"\x07"
 
