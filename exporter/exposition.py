@@ -62,13 +62,14 @@ def _with_header(header: str, slices: Iterable[str]) -> Iterator[str]:
 
 
 def _lines(family: Family, rows: Sequence[Row]) -> Iterator[str]:
-    name, value = family.name, family.value
+    name = family.name
     for start in range(0, len(rows), _SLICE):
+        part = rows[start : start + _SLICE]
         yield "".join(
             [
                 f"{name}{row.label_text} {text}\n"
-                for row in rows[start : start + _SLICE]
-                if (text := value(row)) is not None
+                for row, text in zip(part, family.column(part), strict=True)
+                if text is not None
             ]
         )
 
@@ -77,7 +78,7 @@ def _error_lines(rows: Sequence[Row]) -> Iterator[str]:
     for start in range(0, len(rows), _SLICE):
         lines = []
         for row in rows[start : start + _SLICE]:
-            error = row.scrape.reading.error
+            error = row.reading.error
             for reason in row.reasons:
                 labels = label_text({**row.labels, "reason": reason.value})
                 sample = "1.0" if error and error.reason is reason else "0.0"

@@ -3,14 +3,13 @@
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from exporter.targets import Scrape
-from protocol import Discard, Reason
+from protocol import Discard, Reading, Reason
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A reading in words: `at` in seconds since 1970."""
 
     at: float
@@ -41,9 +40,10 @@ class History:
         now = time.time()
         for scrape in scrapes:
             if scrape.target:
-                self._keep(self._last, scrape, now)
-                if scrape.reading.error:
-                    self._keep(self._failed, scrape, now)
+                name, entry = scrape.target.name, _entry(scrape.reading, now)
+                _keep(self._last, name, entry, self._length)
+                if entry.error:
+                    _keep(self._failed, name, entry, self._length)
 
     def forget(self, names: set[str]) -> None:
         """Drop every target that is not among `names`."""
@@ -51,22 +51,21 @@ class History:
             for name in rings.keys() - names:
                 del rings[name]
 
-    def _keep(self, rings: dict[str, deque[Entry]], scrape: Scrape, now: float) -> None:
-        assert scrape.target is not None
-        name = scrape.target.name
-        if name not in rings:
-            rings[name] = deque(maxlen=self._length)
-        rings[name].append(_entry(scrape, now))
+
+def _keep(rings: dict[str, deque[Entry]], name: str, entry: Entry, length: int) -> None:
+    ring = rings.get(name)
+    if ring is None:
+        ring = rings[name] = deque(maxlen=length)
+    ring.append(entry)
 
 
-def _entry(scrape: Scrape, now: float) -> Entry:
-    reading = scrape.reading
-    error = reading.error
+def _entry(reading: Reading, now: float) -> Entry:
+    error, cost = reading.error, reading.cost
     return Entry(
         now,
         str(error) if error else None,
         error.reason if error else None,
         reading.seconds,
-        reading.cost.datagrams_sent,
-        reading.cost.retransmissions,
+        cost.datagrams_sent,
+        cost.retransmissions,
     )

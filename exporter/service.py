@@ -41,7 +41,7 @@ class Installed:
                 yield Row(
                     self._labels[target.name],
                     self._texts[target.name],
-                    scrape,
+                    scrape.reading,
                     changed.get(target.name),
                     (error.reason,) if error else (),
                 )
@@ -49,7 +49,7 @@ class Installed:
     def row(self, scrape: Scrape) -> Row:
         """One target's samples alone: without labels, and with every reason."""
         changed = self.targets.changed.get(scrape.target.name) if scrape.target else None
-        return Row({}, "", scrape, changed, tuple(Reason))
+        return Row({}, "", scrape.reading, changed, tuple(Reason))
 
 
 class Service:
@@ -118,20 +118,20 @@ class Service:
         self.own.observe(scrapes, strays)
         self.history.observe(scrapes, strays)
         for scrape in scrapes:
-            if scrape.target:
+            if scrape.target and bool(scrape.reading.error) != (scrape.target.name in self._down):
                 self._tell_a_change(scrape.target.name, scrape)
 
     def _tell_a_change(self, name: str, scrape: Scrape) -> None:
         """One line when a target goes down, and one when it is back."""
         error = scrape.reading.error
+        fields = {"target": name, "address": str(scrape.where)}
         if isinstance(error, Contradicted):
             return  # a write was undone: the server is up, and the one who wrote is told
-        fields = {"target": name, "address": scrape.address}
-        if error and name not in self._down:
+        if error:
             self._down.add(name)
             logger.warning(
                 "Target is down", extra={**fields, "reason": error.reason, "err": error}
             )
-        elif not error and name in self._down:
+        else:
             self._down.remove(name)
             logger.info("Target is back", extra=fields)

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from exporter.configuration.config import Config, Target, token
 from exporter.configuration.document import ConfigError
@@ -46,11 +47,10 @@ class BadAddress(Exception):
     """What was given is neither a target's name nor an address."""
 
 
-@dataclass(frozen=True, slots=True)
-class Scrape:
+class Scrape(NamedTuple):
     """What one asking of one server brought: `target` is None for an address beyond the targets."""
 
-    address: str
+    where: HostPort
     dialect: Dialect
     target: Target | None
     reading: Reading
@@ -114,7 +114,7 @@ class Targets:
         try:
             peer = await self._find(text, deadline)
         except UnknownName as error:
-            return Scrape(text, V0, None, Reading(error=error))
+            return Scrape(HostPort.parse(text), V0, None, Reading(error=error))
         if trace is None:
             return (await self._read((peer,), deadline))[0]
         async with connect(peer, trace) as connection:
@@ -186,7 +186,7 @@ class Targets:
         scrapes: list[Scrape] = []
         for start in range(0, len(pairs), _SLICE):
             part = [
-                Scrape(str(peer.where), peer.dialect, self._by_peer.get(peer), reading)
+                Scrape(peer.where, peer.dialect, self._by_peer.get(peer), reading)
                 for peer, reading in pairs[start : start + _SLICE]
             ]
             self._observe(part, strays)

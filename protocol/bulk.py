@@ -1,7 +1,8 @@
 """UDP sockets for asking thousands of servers: the same sockets, a batch of datagrams in each system call."""
 
 import socket
-from collections import defaultdict
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from protocol.address import Address
 from protocol.batch import Batch, address_of, name_of
@@ -17,6 +18,16 @@ _SIZE = 72
 """Bytes taken from one datagram: more than any dialect's 64, so that one too long is seen to be."""
 
 
+_STARTS = range(0, _COUNT * _SIZE, _SIZE)
+
+
+class _Kept(NamedTuple):
+    """Datagrams of one length to send, and where each goes."""
+
+    datagrams: list[bytes]
+    addresses: list[Address]
+
+
 class BulkSockets(Sockets):
     """Sockets whose datagrams go out together, at the latest in `flush`, and come in together."""
 
@@ -25,43 +36,51 @@ class BulkSockets(Sockets):
         self._inboxes: dict[socket.socket, Batch] = {}
         self._outboxes: dict[tuple[int, int], Batch] = {}
         """By the lengths of their addresses and of their datagrams."""
-        self._kept: defaultdict[tuple[int, int], list[tuple[bytes, Address]]] = defaultdict(list)
+        self._kept: dict[tuple[int, int], _Kept] = {}
 
-    def send(self, datagram: bytes, address: Address) -> bool:
-        kept = self._kept[len(address), len(datagram)]
-        kept.append((datagram, address))
-        if len(kept) == _COUNT:
-            self.flush()
-        return True
+    def send(self, datagrams: Sequence[bytes], address: Address) -> int:
+        form = len(address), len(datagrams[0])
+        kept = self._kept.get(form)
+        if kept is None:
+            kept = self._kept[form] = _Kept([], [])
+        kept.datagrams.extend(datagrams)
+        kept.addresses.extend((address,) * len(datagrams))
+        return len(datagrams)
 
     def flush(self) -> None:
         for form, kept in self._kept.items():
-            if kept:
-                self._kept[form] = []
-                self._send_all(form, kept)
+            for start in range(0, len(kept.datagrams), _COUNT):
+                part = slice(start, start + _COUNT)
+                self._send_all(form, kept.datagrams[part], kept.addresses[part])
+            kept.datagrams.clear()
+            kept.addresses.clear()
 
-    def _send_all(self, form: tuple[int, int], kept: list[tuple[bytes, Address]]) -> None:
+    def _send_all(
+        self, form: tuple[int, int], datagrams: list[bytes], addresses: list[Address]
+    ) -> None:
         try:
-            opened = self._socket(kept[0][1])
+            opened = self._socket(addresses[0])
         except OSError as error:
-            for datagram, address in kept:
+            for datagram, address in zip(datagrams, addresses, strict=True):
                 self._undelivered(datagram, address, error)
             return
         if form not in self._outboxes:
             self._outboxes[form] = Batch(opened.family, _COUNT, form[1])
         outbox = self._outboxes[form]
-        datagrams, addresses = zip(*kept, strict=True)
         _put(outbox.octets, b"".join(datagrams))
         _put(outbox.names, b"".join(map(name_of, addresses)))
         sent = 0
-        while sent < len(kept):
+        while sent < len(datagrams):
             try:
-                sent += outbox.send(opened, sent, len(kept) - sent)
+                sent += outbox.send(opened, sent, len(datagrams) - sent)
+                if sent < len(datagrams):
+                    # What stopped it is not told again: an older error is in the queue, this datagram's comes again.
+                    self._drain_errors(opened)
             except BlockingIOError:
                 return  # the send buffer is full: as good as lost on the way, and sent again like that
             except OSError:
                 # About this datagram, or an older one: alone it goes, or it is told why it cannot.
-                super().send(*kept[sent])
+                self._send(opened, datagrams[sent], addresses[sent])
                 sent += 1
 
     def _drain(self, opened: socket.socket) -> int:
@@ -84,11 +103,13 @@ class BulkSockets(Sockets):
         return taken
 
     def _hand_over(self, inbox: Batch, count: int) -> None:
-        receive, width = self._receive, inbox.name_size
-        octets, names = bytes(inbox.octets), bytes(inbox.names)
-        for number, length in enumerate(inbox.lengths[:count].tolist()):
-            start, name = number * _SIZE, number * width
-            receive(octets[start : start + length], address_of(names[name : name + width]))
+        octets, names, width = bytes(inbox.octets), bytes(inbox.names), inbox.name_size
+        datagrams = [
+            octets[start : start + length]
+            for start, length in zip(_STARTS, inbox.lengths[:count].tolist(), strict=False)
+        ]
+        senders = [names[start : start + width] for start in range(0, count * width, width)]
+        self._receive(zip(datagrams, map(address_of, senders), strict=True))
 
 
 def _put(memory: bytearray, octets: bytes) -> None:

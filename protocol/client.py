@@ -16,7 +16,7 @@ from protocol.dialect import Command, Dialect
 from protocol.dialects import V0
 from protocol.errors import Contradicted, Discard, NoReading, UnknownName
 from protocol.exchange import Event, Exchange, Trace
-from protocol.inquiry import Cost, Inquiry, Question, questions
+from protocol.inquiry import Cost, Inquiry, Questions
 from protocol.message import Value
 from protocol.roundtrip import RoundTrip
 from protocol.token import Token
@@ -59,14 +59,13 @@ class Peer:
     def inquiry(
         self,
         addresses: tuple[Address, ...],
-        asked: tuple[Question, ...],
+        asked: Questions,
         attempts: int,
         random: Random,
     ) -> Inquiry:
         """An inquiry of this server, which learns from it how long answers take."""
         return Inquiry(
             addresses,
-            self.dialect,
             asked,
             round_trip=self.round_trip,
             attempts=attempts,
@@ -118,7 +117,7 @@ class Connection:
     def _inquiry(
         self, addresses: tuple[Address, ...], commands: tuple[Command, ...], attempts: int
     ) -> Inquiry:
-        asked = questions(self.peer.token, self.peer.dialect, commands)
+        asked = Questions.of(self.peer.token, self.peer.dialect, commands)
         return self.peer.inquiry(addresses, asked, attempts, self._random)
 
     async def _ask_in_turn(

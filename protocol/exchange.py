@@ -7,7 +7,7 @@ behind many of the addresses, and lets others have their turn after every batch.
 import asyncio
 import math
 from collections import Counter, deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from heapq import heappop, heappush
@@ -62,14 +62,13 @@ class Exchange:
         self._recent: deque[tuple[float, Inquiry]] = deque()
         """Who was asked for the first time, and when: the latest of them."""
         self._asked: dict[Address, list[Inquiry]] = {}
-        self._identifiers: dict[Address, set[int]] = {}
+        self._taken: dict[Address, set[bytes]] = {}
+        """The identifiers at addresses that several inquiries ask."""
         self._timers: list[tuple[float, int, Inquiry]] = []
         self._order = count()
         """Tells timers of the same moment apart."""
         self._under_way = 0
         self._awaited = 0
-        self._now = 0.0
-        """When what comes in now was taken in."""
 
     def close(self) -> None:
         """Close the sockets; nothing is left behind."""
@@ -86,7 +85,7 @@ class Exchange:
         Those that are being `prepared` join when they are, by the deadline; None is one that comes to nothing.
         """
         self.strays.clear()
-        self._asked, self._identifiers, self._timers = {}, {}, []
+        self._asked, self._taken, self._timers = {}, {}, []
         self._everyone, self._fresh, self._recent, self._under_way = [], deque(), deque(), 0
         self._awaited = len(prepared)
         async with asyncio.TaskGroup() as group:
@@ -109,7 +108,6 @@ class Exchange:
             while moved < _BATCH and (due := self._next_due(now)):
                 moved += self._transmit(due, now, deadline)
             self._sockets.flush()
-            self._now = self._loop.time()
             moved += self._sockets.drain()
             if moved:
                 await asyncio.sleep(0)
@@ -139,14 +137,16 @@ class Exchange:
 
     def _enlist(self, inquiry: Inquiry) -> None:
         """Let an inquiry hear its address, under identifiers that no other inquiry has there."""
-        address = inquiry.address
-        if address in self._asked:
-            taken = self._identifiers[address]
-            taken |= inquiry.identify(taken)
-            self._asked[address].append(inquiry)
+        asking = self._asked.get(inquiry.address)
+        if asking is None:
+            inquiry.identify(frozenset())
+            self._asked[inquiry.address] = [inquiry]
         else:
-            self._identifiers[address] = inquiry.identify(frozenset())
-            self._asked[address] = [inquiry]
+            # Those of inquiries that are done stay taken: an answer may come late.
+            taken = self._taken.setdefault(inquiry.address, set(asking[0].identifiers))
+            inquiry.identify(taken)
+            taken |= inquiry.identifiers
+            asking.append(inquiry)
         self._under_way -= inquiry.done  # no identifiers were left
 
     def _next_due(self, now: float) -> Inquiry | None:
@@ -175,45 +175,58 @@ class Exchange:
 
     def _transmit(self, inquiry: Inquiry, now: float, deadline: float) -> int:
         """Send what an inquiry has to send; returns the number of datagrams."""
-        sent = 0
         if inquiry.turn():
             self._enlist(inquiry)
             if inquiry.done:
                 return 0
         address = inquiry.address
         datagrams = inquiry.transmit(now, deadline)
-        for datagram in datagrams:
-            if self._sockets.send(datagram, address):
-                sent += 1
-                if self._trace:
-                    self._trace(Event(now, "sent", address, datagram))
-            if inquiry.done or inquiry.address != address:
-                # The system has reported this one, or an earlier one, as undeliverable.
-                inquiry.withdraw(len(datagrams) - sent)
-                return sent
-        self._schedule(inquiry)
+        sent = self._send(datagrams, address, now)
+        inquiry.withdraw(len(datagrams) - sent)
+        if (
+            not inquiry.done and inquiry.address == address
+        ):  # else the system has said that nobody is there
+            self._schedule(inquiry)
         return sent
 
-    def _receive(self, datagram: bytes, address: Address) -> None:
-        now = self._now
-        asking = self._asked.get(address)
-        if asking is None:
+    def _send(self, datagrams: Sequence[bytes], address: Address, now: float) -> int:
+        if self._trace is None:
+            return self._sockets.send(datagrams, address)
+        for sent, datagram in enumerate(datagrams):  # one by one, so that the story has its order
+            if not self._sockets.send((datagram,), address):
+                return sent
+            self._trace(Event(now, "sent", address, datagram))
+        return len(datagrams)
+
+    def _receive(self, arrived: Iterable[tuple[bytes, Address]]) -> None:
+        now = self._loop.time()
+        for datagram, address in arrived:
             reason: Discard | None = Discard.SOURCE
-            self.strays[Discard.SOURCE] += 1
-        else:
-            # Mostly there is one. Several have different tokens for one address, and identifiers of their own.
-            inquiry = asking[0]
-            if len(asking) > 1:
-                inquiry = next((one for one in asking if one.awaits(datagram)), inquiry)
-            was_done = inquiry.done
-            reason = inquiry.receive(datagram, now)
-            if inquiry.done and not was_done:
-                self._under_way -= 1
-                if len(asking) > 1:
-                    asking.remove(inquiry)
-        if self._trace:
-            kind: Kind = "ignored" if reason else "believed"
-            self._trace(Event(now, kind, address, datagram, reason))
+            asking = self._asked.get(address)
+            if asking is None:
+                self.strays[Discard.SOURCE] += 1
+            elif len(asking) == 1:
+                inquiry = asking[0]
+                was_done = inquiry.done
+                reason = inquiry.receive(datagram, now)
+                self._under_way -= inquiry.done and not was_done
+            else:
+                reason = self._receive_for_one_of(asking, datagram, now)
+            if self._trace:
+                kind: Kind = "ignored" if reason else "believed"
+                self._trace(Event(now, kind, address, datagram, reason))
+
+    def _receive_for_one_of(
+        self, asking: list[Inquiry], datagram: bytes, now: float
+    ) -> Discard | None:
+        """Several inquiries of one address have different tokens, and identifiers of their own."""
+        inquiry = next((one for one in asking if one.awaits(datagram)), asking[0])
+        was_done = inquiry.done
+        reason = inquiry.receive(datagram, now)
+        if inquiry.done and not was_done:
+            self._under_way -= 1
+            asking.remove(inquiry)
+        return reason
 
     def _undelivered(self, datagram: bytes, address: Address, failure: OSError) -> None:
         for inquiry in tuple(self._asked.get(address, ())):

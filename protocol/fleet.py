@@ -10,7 +10,7 @@ from protocol.bulk import BulkSockets
 from protocol.client import Peer, Reading, connect, reading_of
 from protocol.errors import Discard, UnknownName
 from protocol.exchange import Exchange
-from protocol.inquiry import Inquiry, Question, questions
+from protocol.inquiry import Inquiry, Questions
 from protocol.turns import in_turns, parts
 
 _SOCKETS_OF_THEIR_OWN = 100
@@ -89,12 +89,12 @@ class _Form:
     """What is asked of a fleet: the same bytes of all servers that have a token and a dialect in common."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[bytes, int], tuple[Question, ...]] = {}
+        self._known: dict[tuple[bytes, int], Questions] = {}
 
-    def questions(self, peer: Peer) -> tuple[Question, ...]:
+    def questions(self, peer: Peer) -> Questions:
         key = peer.token.octets, id(peer.dialect)
         if key not in self._known:
-            self._known[key] = questions(peer.token, peer.dialect, peer.dialect.reads)
+            self._known[key] = Questions.of(peer.token, peer.dialect, peer.dialect.reads)
         return self._known[key]
 
 

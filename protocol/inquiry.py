@@ -14,12 +14,13 @@ address is tried when the present one is silent or unreachable, for as long as n
 
 import math
 from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
 from random import Random
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from protocol.address import Address
-from protocol.dialect import Command, Dialect, Status
+from protocol.dialect import Command, Dialect, Operation, Status
 from protocol.dialects import DIALECTS
 from protocol.errors import (
     BadResponse,
@@ -32,7 +33,7 @@ from protocol.errors import (
     Refused,
     Unreachable,
 )
-from protocol.message import Request, Response, Value
+from protocol.message import Request, Response, Value, good_beginning, meaning
 from protocol.roundtrip import RoundTrip
 from protocol.token import Token
 
@@ -47,6 +48,12 @@ REASONS = {
 }
 
 
+_FOREIGN = frozenset({Discard.SIZE, Discard.SIGNATURE, Discard.VERSION})
+"""What is wrong with the answers of a server that speaks another dialect."""
+
+_NONE: Mapping[Discard, int] = MappingProxyType({})
+
+
 # Named tuples, since a fleet's scrape makes tens of thousands of these: a third of what frozen dataclasses cost.
 
 
@@ -56,28 +63,42 @@ class Cost(NamedTuple):
     datagrams_sent: int = 0
     retransmissions: int = 0
     round_trips: tuple[float, ...] = ()
-    discarded: Mapping[Discard, int] = MappingProxyType({})
+    discarded: Mapping[Discard, int] = _NONE
 
 
 class Question(NamedTuple):
     """A command, and the bytes of its request before and behind the identifier."""
 
     command: Command
+    operation: Operation
     before: bytes
     behind: bytes
 
 
-def questions(token: Token, dialect: Dialect, commands: Sequence[Command]) -> tuple[Question, ...]:
-    """The commands as they are asked of any server that has this token and dialect."""
-    place = dialect.request_identifier
-    datagrams = {
-        command: Request(0, token.octets, dialect.operations[command].code).encode(dialect)
-        for command in commands
-    }
-    return tuple(
-        Question(command, datagram[: place.offset], datagram[place.end :])
-        for command, datagram in datagrams.items()
-    )
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """What is asked of every server that has a token and a dialect in common."""
+
+    dialect: Dialect
+    asked: tuple[Question, ...]
+    before: bytes
+    behind: bytes
+    """What every good answer has around its identifier, at its beginning; empty where that cannot be said."""
+    beginning: slice
+    """Where that stands."""
+
+    @classmethod
+    def of(cls, token: Token, dialect: Dialect, commands: Sequence[Command]) -> Self:
+        place = dialect.request_identifier
+        asked = []
+        for command in commands:
+            operation = dialect.operations[command]
+            request = Request(0, token.octets, operation.code).encode(dialect)
+            before, behind = request[: place.offset], request[place.end :]
+            asked.append(Question(command, operation, before, behind))
+        if good := good_beginning(dialect):
+            return cls(dialect, tuple(asked), *good, slice(dialect.status.end))
+        return cls(dialect, tuple(asked), b"", b"", slice(0))
 
 
 class Inquiry:
@@ -91,6 +112,7 @@ class Inquiry:
         "_ended",
         "_fitting",
         "_others",
+        "_questions",
         "_random",
         "_retransmissions",
         "_round_trip",
@@ -105,14 +127,14 @@ class Inquiry:
         "done",
         "due",
         "error",
+        "identifiers",
         "values",
     )
 
     def __init__(
         self,
         addresses: tuple[Address, ...],
-        dialect: Dialect,
-        questions: tuple[Question, ...],
+        questions: Questions,
         *,
         round_trip: RoundTrip,
         attempts: int,
@@ -125,10 +147,12 @@ class Inquiry:
         self.due = 0.0
         """When `transmit` is to be called next; infinite when all attempts are made."""
         self._others = addresses[1:]
-        self._dialect = dialect
+        self._questions = questions
+        self._dialect = questions.dialect
         self._round_trip = round_trip
         self._random = random
-        self._unanswered = dict(enumerate(questions))
+        self._unanswered: dict[bytes, tuple[Command, Operation, bytes]] = {}
+        """Commands with their datagrams, by the beginning of a good answer, or by the identifier alone."""
         self._attempts_left = max(attempts, len(addresses))
         self._wait = 0.0
         self._started = 0.0
@@ -138,9 +162,11 @@ class Inquiry:
         self._again = False
         self._sent = 0
         self._retransmissions = 0
-        self._round_trips: list[float] = []
-        self._discarded: dict[Discard, int] = {}
-        self._fitting: dict[str, None] = {}
+        self._round_trips: tuple[float, ...] = ()
+        self._discarded: dict[Discard, int] | None = None
+        self._fitting: dict[str, None] | None = None
+        self.identifiers: Set[bytes] = frozenset()
+        """Those under which it asks, or has asked, the present address."""
 
     @property
     def seconds(self) -> float:
@@ -149,27 +175,29 @@ class Inquiry:
 
     @property
     def cost(self) -> Cost:
-        return Cost(self._sent, self._retransmissions, tuple(self._round_trips), self._discarded)
+        return Cost(self._sent, self._retransmissions, self._round_trips, self._discarded or _NONE)
 
-    def identify(self, taken: Set[int]) -> set[int]:
-        """Give each command an identifier that cannot be guessed and is not among `taken`; returns them.
+    def identify(self, taken: Set[bytes]) -> None:
+        """Give each command an identifier that cannot be guessed and is not among `taken`.
 
         To be called before the first datagram to an address.
         """
-        size, count = self._dialect.request_identifier.size, len(self._unanswered)
+        asked = self._questions.asked
+        size, count = self._dialect.request_identifier.size, len(asked)
         if len(taken) + count > (1 << 8 * size) * 3 // 4:
             # Beyond this share of all identifiers, drawing free ones would take ever longer.
             self._fail(Unreachable(f"too many questions at once for identifiers of {size} bytes"))
-            return set()
+            return
         drawn = self._random.randbytes(size * count)  # one system call for all
-        identifiers = {
-            int.from_bytes(drawn[at : at + size]) for at in range(0, size * count, size)
-        }
-        identifiers -= taken
+        identifiers = {drawn[at : at + size] for at in range(0, len(drawn), size)} - taken
         while len(identifiers) < count:
-            identifiers |= {int.from_bytes(self._random.randbytes(size))} - taken
-        self._unanswered = dict(zip(identifiers, self._unanswered.values(), strict=True))
-        return identifiers
+            identifiers |= {self._random.randbytes(size)} - taken
+        self.identifiers = identifiers
+        good_before, good_behind = self._questions.before, self._questions.behind
+        self._unanswered = {
+            good_before + one + good_behind: (command, operation, before + one + behind)
+            for one, (command, operation, before, behind) in zip(identifiers, asked, strict=True)
+        }
 
     def turn(self) -> bool:
         """Turn to the next address if the present one has said nothing; returns whether it did."""
@@ -201,11 +229,7 @@ class Inquiry:
         self._again = self._transmissions_here > 0
         self._retransmissions += count * self._again
         self._transmissions_here += 1
-        size = self._dialect.request_identifier.size
-        return [
-            before + identifier.to_bytes(size) + behind
-            for identifier, (_, before, behind) in self._unanswered.items()
-        ]
+        return [datagram for _, _, datagram in self._unanswered.values()]
 
     def withdraw(self, count: int) -> None:
         """Take back the last `count` datagrams of a `transmit`: they were not sent."""
@@ -214,35 +238,44 @@ class Inquiry:
 
     def awaits(self, datagram: bytes) -> bool:
         """Whether the identifier in this datagram, if it has one, is that of an unanswered command."""
-        place = self._dialect.response_identifier.span
-        found = int.from_bytes(datagram[place])
-        return found in self._unanswered and not self.done
+        found = datagram[self._dialect.response_identifier.span]
+        return self._key(found) in self._unanswered and not self.done
 
     def receive(self, datagram: bytes, now: float) -> Discard | None:
         """Take a datagram that came from `address`: the reason for which it is not believed, or None if it is."""
+        dialect = self._dialect
+        status, value = Status.DONE, None
         try:
-            response = Response.decode(datagram, self._dialect)
-            identifier = self._match(response)
-            command = self._unanswered[identifier].command
-            value = None
-            if response.status is Status.DONE:
-                value = response.value(command, self._dialect)
+            # Nearly all are good answers, which this tells for a third of what decoding them costs.
+            key = datagram[self._questions.beginning]
+            if key in self._unanswered and len(datagram) == dialect.response_length:
+                command, operation, _ = self._unanswered[key]
+                if operation.value is not None:
+                    octets = datagram[operation.value.span]
+                    value = int.from_bytes(octets, dialect.byte_order, signed=operation.signed)
+                    if operation.flag or value < 0:
+                        value = meaning(value, command, dialect)
+            else:
+                response = Response.decode(datagram, dialect)
+                key = self._match(response)
+                command, status = self._unanswered[key][0], response.status
+                if status is Status.DONE:
+                    value = response.value(command, dialect)
         except BadResponse as error:
-            self._discarded[error.reason] = self._discarded.get(error.reason, 0) + 1
-            if error.reason in (Discard.SIZE, Discard.SIGNATURE, Discard.VERSION):
-                self._fitting |= dict.fromkeys(fitting_dialects(datagram))
+            self._discard(datagram, error.reason)
             return error.reason
         if self._transmissions_here == 1:  # Karn: it is clear which datagram was answered
-            self._round_trips.append(now - self._sent_at)
+            sample = now - self._sent_at
+            self._round_trips += (sample,)
             if not self.values:  # one sample a round trip, as RFC 6298 wants it
-                self._round_trip.observe(now - self._sent_at)
+                self._round_trip.observe(sample)
         self._ended = now
-        if response.status is Status.DONE:
-            del self._unanswered[identifier]
+        if status is Status.DONE:
+            del self._unanswered[key]
             self.values[command] = value
             self.done = not self._unanswered or self.error is not None
         else:
-            self._fail(Refused(response.status, REASONS[response.status]))
+            self._fail(Refused(status, REASONS[status]))
         return None
 
     def unreachable(self, text: str, now: float) -> None:
@@ -268,13 +301,26 @@ class Inquiry:
         self.error = error
         self.done = True
 
-    def _match(self, response: Response) -> int:
-        identifier = response.identifier
-        if identifier in self._unanswered:
-            return identifier
-        if identifier is None and self._unanswered:
+    def _discard(self, datagram: bytes, reason: Discard) -> None:
+        if self._discarded is None:  # it is in nearly all of a fleet's
+            self._discarded = {}
+        self._discarded[reason] = self._discarded.get(reason, 0) + 1
+        if reason in _FOREIGN:
+            self._fitting = (self._fitting or {}) | dict.fromkeys(fitting_dialects(datagram))
+
+    def _key(self, identifier: bytes) -> bytes:
+        return self._questions.before + identifier + self._questions.behind
+
+    def _match(self, response: Response) -> bytes:
+        """The key of what a response answers. Raises `BadResponse`."""
+        if response.identifier is None and self._unanswered:
             # Either an error, which ends the inquiry whatever was asked, or the answer to a command asked alone.
             return next(iter(self._unanswered))
+        if response.identifier is not None:
+            size = self._dialect.response_identifier.size
+            key = self._key(response.identifier.to_bytes(size))
+            if key in self._unanswered:
+                return key
         raise BadResponse(Discard.IDENTIFIER, "an answer to nothing that is asked")
 
     def _move(self) -> None:

@@ -126,23 +126,38 @@ class Response(NamedTuple):
         if operation.value is None:
             return None
         start = operation.value.offset - dialect.result.offset
-        number = int.from_bytes(
-            self.result[start : start + operation.value.size],
-            dialect.byte_order,
-            signed=operation.signed,
-        )
-        if not operation.flag:
-            if number >= 0:
-                return number
-            if command is Command.ACTIVE_CONNECTIONS:
-                raise BadResponse(Discard.RESULT, f"{number} connections")
-            # A C int that counted past its largest value: the same bits, read as unsigned, go on counting.
-            return number + (1 << 8 * operation.value.size)
-        if number == dialect.on:
-            return True
-        if number in dialect.off:
-            return False
-        raise BadResponse(Discard.RESULT, f"a flag that is neither on nor off: {number:#x}")
+        octets = self.result[start : start + operation.value.size]
+        number = int.from_bytes(octets, dialect.byte_order, signed=operation.signed)
+        return meaning(number, command, dialect)
+
+
+def meaning(number: int, command: Command, dialect: Dialect = V0) -> Value:
+    """The value that `number` in RES stands for. Raises `BadResponse` where it makes no sense."""
+    operation = dialect.operations[command]
+    if not operation.flag:
+        if number >= 0:
+            return number
+        if command is Command.ACTIVE_CONNECTIONS or operation.value is None:
+            raise BadResponse(Discard.RESULT, f"{number} connections")
+        # A C int that counted past its largest value: the same bits, read as unsigned, go on counting.
+        return number + (1 << 8 * operation.value.size)
+    if number == dialect.on:
+        return True
+    if number in dialect.off:
+        return False
+    raise BadResponse(Discard.RESULT, f"a flag that is neither on nor off: {number:#x}")
+
+
+def good_beginning(dialect: Dialect = V0) -> tuple[bytes, bytes] | None:
+    """What every good answer has before and behind its identifier, and no other datagram: header, and STAT "done".
+
+    None for a dialect in which these do not stand together, or whose answers have no identifier of their own.
+    """
+    header, place = dialect.header, dialect.response_identifier
+    together = len(header) == place.offset and place.end == dialect.status.offset
+    if not together or dialect.identifier_echo == "never":
+        return None
+    return header, bytes([dialect.status_codes[Status.DONE]])
 
 
 def _foreign(datagram: bytes, dialect: Dialect) -> BadResponse:

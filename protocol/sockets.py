@@ -11,7 +11,7 @@ import os
 import socket
 import struct
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from protocol.address import Address
 
@@ -29,8 +29,8 @@ _RECEIVE_ERRORS = {
 _EXTENDED_ERROR = struct.Struct("=IBBBBII")
 """struct sock_extended_err; its first member is the errno."""
 
-Receive = Callable[[bytes, Address], None]
-"""Told of a datagram and where it came from."""
+Receive = Callable[[Iterable[tuple[bytes, Address]]], None]
+"""Told of datagrams that came in together, and where from."""
 
 Undelivered = Callable[[bytes, Address, OSError], None]
 """Told of a datagram that the network could not deliver, where it went, and why."""
@@ -52,29 +52,36 @@ class Sockets:
             opened.close()
         self._opened.clear()
 
-    def send(self, datagram: bytes, address: Address) -> bool:
-        """Hand a datagram to the system, now or in `flush`; returns whether it was taken.
+    def send(self, datagrams: Sequence[bytes], address: Address) -> int:
+        """Hand datagrams to the system, now or in `flush`; returns how many it took.
 
-        Where it cannot go, `undelivered` is told.
+        Where one cannot go, `undelivered` is told, and the others do not go either.
         """
         try:
             opened = self._socket(address)
         except OSError as error:
-            self._undelivered(datagram, address, error)
-            return False
-        for _ in range(3):
+            self._undelivered(datagrams[0], address, error)
+            return 0
+        for sent, datagram in enumerate(datagrams):
+            if not self._send(opened, datagram, address):
+                return sent
+        return len(datagrams)
+
+    def _send(self, opened: socket.socket, datagram: bytes, address: Address) -> bool:
+        while True:
             try:
                 opened.sendto(datagram, address)
             except BlockingIOError:
                 return True  # the send buffer is full: as good as lost on the way, and sent again like that
             except OSError as error:
-                # It may be an older error, about another address: then it is in the queue, and this goes again.
-                if not self._drain_errors(opened):
+                # It may be an older error: then it is in the queue, and this goes again if it is about another address.
+                reported = self._drain_errors(opened)
+                if not reported:
                     self._undelivered(datagram, address, error)
+                if not reported or address in reported:
                     return False
             else:
                 return True
-        return False
 
     def flush(self) -> None:
         """Send what `send` has kept for later."""
@@ -98,28 +105,30 @@ class Sockets:
     def _drain(self, opened: socket.socket) -> int:
         for taken in range(_AT_ONCE):
             try:
-                datagram, address = opened.recvfrom(_LONGEST)
+                arrived = opened.recvfrom(_LONGEST)
             except (BlockingIOError, InterruptedError):
                 return taken
             except OSError:
                 self._drain_errors(opened)
             else:
-                self._receive(datagram, address)
+                self._receive((arrived,))
         return _AT_ONCE
 
-    def _drain_errors(self, opened: socket.socket) -> int:
-        """Take in the ICMP errors that the system has queued; returns how many there were."""
+    def _drain_errors(self, opened: socket.socket) -> set[Address]:
+        """Take in the ICMP errors that the system has queued; returns the addresses that they are about."""
+        reported: set[Address] = set()
         if sys.platform != "linux":
-            return 0
-        for taken in range(_AT_ONCE):
+            return reported
+        for _ in range(_AT_ONCE):
             try:
                 datagram, ancillary, _, address = opened.recvmsg(
                     _LONGEST, 512, socket.MSG_ERRQUEUE
                 )
             except OSError:
-                return taken
+                break
+            reported.add(address)
             self._undelivered(datagram, address, _error_in(ancillary))
-        return _AT_ONCE
+        return reported
 
 
 def _error_in(ancillary: Iterable[tuple[int, int, bytes]]) -> OSError:

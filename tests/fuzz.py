@@ -18,7 +18,7 @@ from protocol.dialect import FLAGS, Dialect
 from protocol.dialects import DIALECTS
 from protocol.duration import parse_duration
 from protocol.errors import BadResponse, DatagramError
-from protocol.inquiry import Inquiry, questions
+from protocol.inquiry import Inquiry, Questions
 from protocol.message import Request, Response
 from protocol.roundtrip import RoundTrip
 from protocol.server import respond
@@ -74,8 +74,7 @@ def examine_response(data: bytes, dialect: Dialect) -> None:
     token = Token(bytes(dialect.token_length))
     inquiry = Inquiry(
         (("127.0.0.1", 7030),),
-        dialect,
-        questions(token, dialect, dialect.reads),
+        Questions.of(token, dialect, dialect.reads),
         round_trip=RoundTrip(),
         attempts=1,
         random=Random(0),

@@ -1,6 +1,5 @@
 """The REST API: what the targets say as JSON, and the switch."""
 
-from dataclasses import asdict
 from http import HTTPStatus
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -190,7 +189,7 @@ def _facts(installed: Installed, scrape: Scrape) -> dict[str, Any]:
     name, error = scrape.target.name, scrape.reading.error
     return {
         **({"reason": error.reason.value} if error else {}),
-        "address": scrape.address,
+        "address": str(scrape.where),
         "dialect": scrape.dialect.name,
         "labels": dict(scrape.target.labels),
         "can_switch": scrape.dialect.can_switch,
@@ -200,5 +199,5 @@ def _facts(installed: Installed, scrape: Scrape) -> dict[str, Any]:
 
 
 def _probe(entry: Entry) -> dict[str, Any]:
-    known = {key: value for key, value in asdict(entry).items() if value is not None}
+    known = {key: value for key, value in entry._asdict().items() if value is not None}
     return {"up": entry.error is None, **known}

@@ -28,7 +28,7 @@ class Tape:
 def narrative(tape: Tape, scrape: Scrape) -> Iterator[str]:
     """What was asked, every datagram decoded, why it was ignored if it was, and what came of it all."""
     name = f"{scrape.target.name} at " if scrape.target else ""
-    yield f"asking {name}{scrape.address}, dialect {scrape.dialect.name}\n\n"
+    yield f"asking {name}{scrape.where}, dialect {scrape.dialect.name}\n\n"
     for event in tape.events:
         where = HostPort(event.address[0], event.address[1])
         yield f"{(event.at - tape.events[0].at) * 1000:9.3f} ms  {_headline(event, where)}\n"

@@ -49,10 +49,9 @@ labels = st.dictionaries(st.sampled_from(["site", "Zone", "a_b", "target"]), st.
 @st.composite
 def rows(draw: st.DrawFn) -> Row:
     chosen = draw(labels)
-    scrape = Scrape("127.0.0.1:7030", V0, None, draw(readings))
     changed = draw(st.none() | st.floats(0, 1e10))
     reasons = tuple(Reason) if draw(st.booleans()) else ()
-    return Row(chosen, label_text(chosen), scrape, changed, reasons)
+    return Row(chosen, label_text(chosen), draw(readings), changed, reasons)
 
 
 class Snapshot:
@@ -65,7 +64,7 @@ class Snapshot:
         families = [self._family(family) for family in FAMILIES]
         errors = GaugeMetricFamily(SCRAPE_ERROR, SCRAPE_ERROR_DOCUMENTATION)
         for row in self._rows:
-            found = row.scrape.reading.error
+            found = row.reading.error
             for reason in row.reasons:
                 own = {**row.labels, "reason": reason.value}
                 errors.add_sample(SCRAPE_ERROR, own, bool(found and found.reason is reason))
@@ -75,7 +74,7 @@ class Snapshot:
         kind = CounterMetricFamily if ours.kind == "counter" else GaugeMetricFamily
         family = kind(ours.name, ours.documentation)
         for row in self._rows:
-            if (text := ours.value(row)) is not None:
+            if (text := ours.column([row])[0]) is not None:
                 family.add_sample(ours.name, dict(row.labels), float(text))
         return family
 
@@ -105,7 +104,7 @@ def test_a_number_is_written_as_prometheus_client_writes_it(number: float) -> No
 
 def one_row(**values: int) -> Row:
     reading = Reading({Command(name): value for name, value in values.items()})
-    return Row({}, "", Scrape("", V0, None, reading), None, ())
+    return Row({}, "", reading, None, ())
 
 
 @pytest.mark.parametrize(
@@ -140,7 +139,7 @@ def fleet(size: int) -> tuple[Service, list[Scrape]]:
     )
     values: Mapping[Command, int] = dict.fromkeys(V0.reads, 51234)
     reading = Reading(values, None, Cost(4, 0, (0.0004,) * 4), 0.0005)
-    scrapes = [Scrape("127.0.0.1:7030", V0, target, reading) for target in targets]
+    scrapes = [Scrape(HostPort("127.0.0.1", 7030), V0, target, reading) for target in targets]
     return Service(lambda: Config(targets=targets)), scrapes
 
 

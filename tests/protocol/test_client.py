@@ -327,6 +327,23 @@ async def test_many_are_read_at_once_and_the_dead_delay_nobody() -> None:
     assert readings[0].seconds < 0.4
 
 
+async def test_closed_ports_among_many_are_told_at_once_wherever_they_stand() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as unused:
+        unused.bind(("127.0.0.1", 0))
+        closed = unused.getsockname()[1]
+    async with serve("127.0.0.1", 0, TOKEN, Switch().answer) as endpoint:
+        peers = [
+            peer(closed, host=f"127.0.0.{number + 1}") if number % 3 == 0 else peer(endpoint.port)
+            for number in range(100)
+        ]
+        readings = await read_all(peers, deadline=within(20))
+
+    assert [reading.error and reading.error.reason for reading in readings] == [
+        Reason.UNREACHABLE if number % 3 == 0 else None for number in range(100)
+    ]
+    assert sum(reading.cost.retransmissions for reading in readings) == 0
+
+
 async def test_hundreds_of_targets_behind_one_address_are_not_mixed_up() -> None:
     async with serve("127.0.0.1", 0, TOKEN, Switch().answer) as endpoint:
         readings = await read_all([peer(endpoint.port) for _ in range(500)], deadline=within(10))

@@ -18,7 +18,7 @@ from protocol.errors import (
     Refused,
     Unreachable,
 )
-from protocol.inquiry import Inquiry, fitting_dialects, questions
+from protocol.inquiry import Inquiry, Questions, fitting_dialects
 from protocol.message import Request, Response, Value, result
 from protocol.roundtrip import RoundTrip
 from protocol.token import Token
@@ -36,13 +36,12 @@ def ask(
 ) -> Inquiry:
     inquiry = Inquiry(
         addresses,
-        dialect,
-        questions(Token(bytes(dialect.token_length)), dialect, commands or V0.reads),
+        Questions.of(Token(bytes(dialect.token_length)), dialect, commands or V0.reads),
         round_trip=round_trip or RoundTrip(),
         attempts=attempts,
         random=Random(7),
     )
-    inquiry.identify(set())
+    inquiry.identify(frozenset())
     return inquiry
 
 
@@ -284,9 +283,9 @@ def test_an_address_that_has_answered_is_kept() -> None:
 
 def test_identifiers_that_are_taken_are_not_drawn() -> None:
     first, second = ask(), ask()  # the same seed: they would draw the same
-    taken = first.identify(set())
+    second.identify(first.identifiers)
 
-    assert not taken & second.identify(taken)
+    assert not first.identifiers & second.identifiers
 
 
 def test_answers_of_version_0_fit_version_0_alone() -> None:
