@@ -94,6 +94,15 @@ async def test_connections_are_active_until_they_close_and_historic_for_ever(
         assert inside.status.connections == 2
 
 
+async def test_a_reply_of_several_lines_arrives_in_one_piece(tmp_path: Path) -> None:
+    """Simple clients, smuggling checkers among them, take what one recv gives for one reply."""
+    async with mail_server(tmp_path) as inside:
+        async with client(inside.port) as c:
+            assert await c.code() == 220
+            await c.send(b"EHLO me\r\n")
+            assert (await c.reader.read(4096)).endswith(b"\r\n250 HELP\r\n")
+
+
 async def test_a_client_that_is_one_too_many_is_told_so_counted_and_closed(tmp_path: Path) -> None:
     async with mail_server(tmp_path, limits=ServerLimits(connections_per_address=1)) as inside:
         async with client(inside.port) as first:
