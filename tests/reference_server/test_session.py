@@ -297,6 +297,14 @@ def test_a_verdict_other_than_250_is_passed_on_and_the_session_goes_on() -> None
     assert done.replies[-2:] == ["451 4.3.0 later", "250 2.0.0 ok"]
 
 
+def test_a_message_that_failed_leaves_nothing_of_its_envelope() -> None:
+    again = b"MAIL FROM:<b@x.org>\r\nDATA\r\n"
+
+    done = talk([ENVELOPE + b".\r\n" + again], verdict=Reply(451, "4.3.0", "later"))
+
+    assert done.codes[-3:] == [451, 250, 554]
+
+
 def test_a_farewell_waits_for_the_message_and_for_nothing_behind_it() -> None:
     session = Session("mail.example", lambda _: True, lambda _: True, LIMITS)
     session.receive(ENVELOPE + b"text\r\n.\r\nNOOP\r\nNOOP\r\n")
