@@ -19,7 +19,7 @@ _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789_+=-.")
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A mailbox: `local` without its quotes; `domain` empty for the bare <postmaster> alone.
+    """A mailbox: `local` without its quotes, empty for <""@domain>; `domain` empty for the bare <postmaster> alone.
 
     `str()` gives it as SMTP writes it, quoted where it must be. It has no control characters.
     """
@@ -59,8 +59,8 @@ def parse_path(text: str) -> tuple[Address | None, str]:
         local = re.sub(r"\\(.)", r"\1", local[1:-1])
     if not domain and local.lower() != "postmaster":
         raise ValueError("the address has no domain")
-    if not 0 < len(local.encode()) <= 64:
-        raise ValueError("the local part is empty or longer than 64 octets")
+    if len(local.encode()) > 64:
+        raise ValueError("the local part is longer than 64 octets")
     if len(domain.encode()) > 255:
         raise ValueError("the domain is longer than 255 octets")
     return Address(local, domain), text[found.end() :]

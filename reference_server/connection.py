@@ -88,7 +88,9 @@ class Connection(asyncio.BufferedProtocol):
         self._sessions = sessions
         self._status = sessions.status
         self._loop = asyncio.get_running_loop()
-        self._session = Session(sessions.hostname, sessions.accepts, sessions.session_limits)
+        self._session = Session(
+            sessions.hostname, sessions.accepts, sessions.intake.has_room, sessions.session_limits
+        )
         self._spool: Spool | None = None
         self._envelope: Envelope | None = None
         self._task: asyncio.Task[None] | None = None

@@ -6,13 +6,14 @@ From here on nothing depends on the client: one that is gone, or has closed its 
 import asyncio
 import errno
 import logging
+import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from reference_server.delivery import Maildirs
 from reference_server.event import Envelope
-from reference_server.reply import FAILED, Reply
+from reference_server.reply import FAILED, FULL, Reply
 from reference_server.spool import Spool
 from reference_server.status import ServerStatus
 from reference_server.trace import trace_headers
@@ -20,7 +21,8 @@ from reference_server.transform import Chain, Program, TransformFailed
 
 logger = logging.getLogger(__name__)
 
-_FULL = Reply(452, "4.3.1", "no room left, try again later")
+_RESERVE = 1024 * 1024
+"""Octets that stay free for names, directories and the small messages that are under way."""
 
 
 class Intake:
@@ -42,6 +44,15 @@ class Intake:
         self._chain = chain
         self._slots = ThreadPoolExecutor(slots, thread_name_prefix="transform")
 
+    def has_room(self, octets: int) -> bool:
+        """Whether the disk has room for a message of this size: a hint, since room is taken only when it is stored."""
+        try:
+            disk = os.statvfs(self.maildirs.root)
+        except OSError:
+            return True  # storing it will tell what is wrong
+        # Twice: a large message stays in its spool until it has been copied into the Maildir.
+        return 2 * octets + _RESERVE <= disk.f_bavail * disk.f_frsize
+
     async def accept(
         self, spool: Spool, envelope: Envelope, client: str, identifier: str
     ) -> Reply:
@@ -61,7 +72,7 @@ class Intake:
             return failure.reply
         except OSError as error:
             logger.error("message not stored", extra=about | {"error": str(error)})
-            return _FULL if error.errno in (errno.ENOSPC, errno.EDQUOT) else FAILED
+            return FULL if error.errno in (errno.ENOSPC, errno.EDQUOT) else FAILED
         except Exception:
             logger.exception("message failed", extra=about)
             return FAILED

@@ -22,6 +22,7 @@ class Reply:
 
 
 UNAVAILABLE = Reply(421, "4.3.2", "service is closing, try again later")
+FULL = Reply(452, "4.3.1", "no room left, try again later")
 FAILED = Reply(451, "4.3.0", "the server failed, try again later")
 
 

@@ -15,7 +15,7 @@ from reference_server.body import Body
 from reference_server.command import CommandError, Line, parse_hello, parse_mail, parse_recipient
 from reference_server.event import Abandoned, Closed, Complete, Content, Envelope, Event, Started
 from reference_server.limits import SessionLimits
-from reference_server.reply import Reply, too_large
+from reference_server.reply import FULL, Reply, too_large
 
 
 class _State(Enum):
@@ -36,13 +36,18 @@ _OK: Final = "2.0.0"
 
 
 class Session:
-    """One client, from the greeting to the end."""
+    """One client, from the greeting to the end. It asks who is taken here, and whether so many octets find room."""
 
     def __init__(
-        self, hostname: str, accepts: Callable[[Address], bool], limits: SessionLimits
+        self,
+        hostname: str,
+        accepts: Callable[[Address], bool],
+        has_room: Callable[[int], bool],
+        limits: SessionLimits,
     ) -> None:
         self._hostname = hostname
         self._accepts = accepts
+        self._has_room = has_room
         self._limits = limits
         self._state = _State.COMMAND
         self._buffer = b""
@@ -255,6 +260,8 @@ class Session:
         mail = parse_mail(argument)
         if mail.size > self._limits.message_size:
             raise CommandError(too_large(self._limits.message_size))
+        if not self._has_room(mail.size):
+            raise CommandError(FULL)  # RFC 1870 6.1: before the client sends it all
         self._mail_given = True
         self._sender = mail.sender
         self._smtputf8 = mail.smtputf8

@@ -41,6 +41,7 @@ async def mail_server(
     *programs: str,
     bounds: Bounds = Bounds(),  # noqa: B008  a frozen value
     slots: int = 4,
+    domains: frozenset[str] = frozenset({"example.com"}),
     session_limits: SessionLimits = SessionLimits(),  # noqa: B008
     limits: ServerLimits = ServerLimits(),  # noqa: B008
 ) -> AsyncIterator[Inside]:
@@ -51,9 +52,7 @@ async def mail_server(
     chain = Chain(bounds, {"PATH": path}, root)
     argvs = [Program.parse(program, path) for program in programs]
     intake = Intake("mail.example", status, Maildirs(root, "mail.example"), argvs, chain, slots)
-    sessions = Sessions(
-        "mail.example", frozenset({"example.com"}), status, intake, session_limits, limits
-    )
+    sessions = Sessions("mail.example", domains, status, intake, session_limits, limits)
     server = MailServer(sessions)
     listening = socket.create_server(("127.0.0.1", 0))
     listening.setsockopt(

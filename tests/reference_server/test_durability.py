@@ -15,8 +15,6 @@ import pytest
 from tests.real import require
 from tests.reference_server.server import Server, running
 
-KILLS = 20
-
 
 @dataclass
 class Load:
@@ -68,12 +66,13 @@ def names(messages: list[bytes]) -> Counter[str]:
     return found
 
 
+@pytest.mark.parametrize("kills", [20, pytest.param(300, marks=pytest.mark.soak)])
 def test_killed_at_any_moment_the_server_has_every_message_that_got_its_250_whole_and_once(
-    tmp_path: Path,
+    kills: int, tmp_path: Path
 ) -> None:
     dice = random.Random(7)
     accepted: list[str] = []
-    for seed in range(KILLS):
+    for seed in range(kills):
         with running(tmp_path, "--transform", "cat", "--log.level", "error") as server:
             load = Load(server.smtp, seed)
             workers = load.run(4)
@@ -87,7 +86,7 @@ def test_killed_at_any_moment_the_server_has_every_message_that_got_its_250_whol
                 worker.join(5)
         accepted += load.accepted
 
-    assert len(accepted) > KILLS
+    assert len(accepted) > kills
     for user in ("bob", "eve"):
         found = names(server.stored(user))
         assert set(accepted) <= set(found)

@@ -1,5 +1,6 @@
 """The command as users start it."""
 
+import os
 import smtplib
 import subprocess
 import sys
@@ -9,19 +10,20 @@ from pathlib import Path
 import pytest
 
 from protocol import Command
+from tests.reference_server.inside import MAIL, client
 from tests.reference_server.server import TOKEN, running
 
-MAIL = "Subject: hi\r\n\r\nhello\r\n.dot\r\n"
+LETTER = "Subject: hi\r\n\r\nhello\r\n.dot\r\n"
 
 
 async def test_a_mail_is_counted_transformed_stored_and_the_switch_changes_the_next_one(
     tmp_path: Path,
 ) -> None:
     with running(tmp_path, "--transform", "sed s/hello/HELLO/", "--transform", "cat") as server:
-        with smtplib.SMTP("127.0.0.1", server.smtp) as client:
-            client.sendmail("a@x.org", ["bob@example.com", "eve@example.com"], MAIL)
+        with smtplib.SMTP("127.0.0.1", server.smtp) as sender:
+            sender.sendmail("a@x.org", ["bob@example.com", "eve@example.com"], LETTER)
             assert await server.ask(Command.DISABLE_TRANSFORMS) == 0
-            client.sendmail("a@x.org", ["bob@example.com"], MAIL)
+            sender.sendmail("a@x.org", ["bob@example.com"], LETTER)
             assert await server.ask(Command.ACTIVE_CONNECTIONS) == 1
 
         assert await server.ask(Command.CONNECTIONS) == 1
@@ -35,12 +37,47 @@ async def test_a_mail_is_counted_transformed_stored_and_the_switch_changes_the_n
 async def test_the_server_ends_within_two_seconds_and_tells_idle_clients_why(
     tmp_path: Path,
 ) -> None:
-    with running(tmp_path) as server, smtplib.SMTP("127.0.0.1", server.smtp) as client:
+    with running(tmp_path) as server, smtplib.SMTP("127.0.0.1", server.smtp) as idle:
         started = time.monotonic()
 
         assert server.stop() == 0
         assert time.monotonic() - started < 2
-        assert client.noop()[0] == 421
+        assert idle.noop()[0] == 421
+
+
+async def test_the_status_port_answers_until_the_last_message_is_answered(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    with running(tmp_path, "--transform", f"sh -c 'cat; read go <{gate}'") as server:
+        async with client(server.smtp) as idle, client(server.smtp) as c:
+            assert await idle.code() == 220
+            await c.send(MAIL)
+            assert [await c.code() for _ in range(5)] == [220, 250, 250, 250, 354]
+            server.process.terminate()
+            assert await idle.code() == 421
+
+            assert await server.ask(Command.ACTIVE_CONNECTIONS) >= 1
+            assert server.stored() == []
+            with gate.open("r+b", buffering=0) as opened:
+                opened.write(b"go\n")
+                told = await c.rest()
+
+        assert told.startswith(b"250 2.0.0 stored")
+        assert told.endswith(b"421 4.3.2 service is closing, try again later\r\n")
+        assert server.process.wait(5) == 0
+
+
+def test_what_a_crash_left_in_tmp_is_cleared_at_the_start_when_it_is_old(tmp_path: Path) -> None:
+    tmp = tmp_path / "mail/bob/tmp"
+    tmp.mkdir(parents=True)
+    for name, hours in (("old", 37), ("young", 35)):
+        (tmp / name).touch()
+        then = time.time() - hours * 3600
+        os.utime(tmp / name, (then, then))
+
+    with running(tmp_path) as server:
+        assert [file.name for file in server.leftovers()] == ["young"]
+        assert 'msg="stale files removed" files=1' in server.log.read_text()
 
 
 BAD = {

@@ -37,11 +37,16 @@ class Talk:
         return [int(line[:3]) for line in self.replies if line[3] == " "]
 
 
-def talk(chunks: Iterable[bytes], limits: SessionLimits = LIMITS, verdict: Reply = STORED) -> Talk:
+def talk(
+    chunks: Iterable[bytes],
+    limits: SessionLimits = LIMITS,
+    verdict: Reply = STORED,
+    room: int = 1_000_000,
+) -> Talk:
     def accepts(recipient: Address) -> bool:
         return recipient.domain.lower() in ("", "example.com", "[127.0.0.1]")
 
-    session = Session("mail.example", accepts, limits)
+    session = Session("mail.example", accepts, lambda octets: octets <= room, limits)
     session.open()
     result = Talk(session.take_replies())
     envelope: Envelope | None = None
@@ -160,6 +165,24 @@ def test_a_wrong_command_is_refused(line: str, reply: str) -> None:
     assert reply_to(line).startswith(reply)
 
 
+def test_a_message_that_finds_no_room_is_refused_for_now_before_it_is_sent() -> None:
+    mails = [f"MAIL FROM:<a@x> SIZE={size}".encode() for size in (501, 1001, 500)]
+
+    done = talk([b"\r\n".join([b"EHLO me", *mails, b""])], room=500)
+
+    assert done.replies[-3:] == [
+        "452 4.3.1 no room left, try again later",
+        "552 5.3.4 the limit is 1000 octets",
+        "250 2.1.0 sender ok",
+    ]
+
+
+def test_clients_that_find_no_room_may_ask_as_often_as_they_like() -> None:
+    done = talk([b"EHLO me\r\n" + b"MAIL FROM:<a@x> SIZE=9\r\n" * 9], room=8)
+
+    assert done.codes == [220, 250] + [452] * 9
+
+
 RECIPIENTS = {
     "ours": ("RCPT TO:<bob@EXAMPLE.com>", "250 2.1.5"),
     "postmaster": ("RCPT TO:<Postmaster>", "250 2.1.5"),
@@ -274,8 +297,16 @@ def test_a_verdict_other_than_250_is_passed_on_and_the_session_goes_on() -> None
     assert done.replies[-2:] == ["451 4.3.0 later", "250 2.0.0 ok"]
 
 
+def test_a_message_that_failed_leaves_nothing_of_its_envelope() -> None:
+    again = b"MAIL FROM:<b@x.org>\r\nDATA\r\n"
+
+    done = talk([ENVELOPE + b".\r\n" + again], verdict=Reply(451, "4.3.0", "later"))
+
+    assert done.codes[-3:] == [451, 250, 554]
+
+
 def test_a_farewell_waits_for_the_message_and_for_nothing_behind_it() -> None:
-    session = Session("mail.example", lambda _: True, LIMITS)
+    session = Session("mail.example", lambda _: True, lambda _: True, LIMITS)
     session.receive(ENVELOPE + b"text\r\n.\r\nNOOP\r\nNOOP\r\n")
     session.take_replies()
 
@@ -286,6 +317,7 @@ def test_a_farewell_waits_for_the_message_and_for_nothing_behind_it() -> None:
     assert session.take_replies() == b""
 
 
+# Those that the public smuggling checkers try, and two more.
 MALFORMED_ENDS = [
     b"\n.\n", b"\n.\r\n", b"\r\n.\n", b"\r.\r", b"\r.\r\n", b"\r\n.\r", b"\n.\r", b"\r.\n",
     b"\r\n\x00.\r\n", b"\r\n.\x00\r\n", b"\r\n.\r\r\n", b"\r\r\n.\r\r\n", b"\r\n .\r\n", b"\r\n. \r\n",
@@ -296,15 +328,16 @@ MALFORMED_ENDS = [
 @pytest.mark.parametrize("end", MALFORMED_ENDS, ids=repr)
 def test_nothing_but_crlf_dot_crlf_ends_a_message(before: bytes, end: bytes) -> None:
     smuggled = (
-        b"MAIL FROM:<evil@x.org>\r\nRCPT TO:<bob@example.com>\r\nDATA\r\nevil\r\n.\r\nQUIT\r\n"
+        b"mail FROM:<evil@x.org>\r\nrcpt TO:<bob@example.com>\r\ndata\r\nevil\r\n.\r\nQUIT\r\n"
     )
 
     done = talk([ENVELOPE + before + end + smuggled])
 
-    # One message of both parts, or one refusal: never a second MAIL.
+    # One message of both parts, or, with a CR that is no line end, one refusal: never a second MAIL.
     assert len(done.codes) == len([220, 250, 250, 250, 354, 250, 221])
     assert [envelope.sender for envelope, _ in done.messages] in ([], [Address("a", "x.org")])
     assert len(done.messages) + done.abandoned == 1
+    assert done.abandoned == (b"\r" in end.replace(b"\r\n", b""))
 
 
 lines = st.sampled_from([

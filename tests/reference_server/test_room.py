@@ -1,0 +1,80 @@
+"""A small disk that really fills up: a file system of 4 MiB, in a mount namespace of the server's own."""
+
+import os
+import socket
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.real import require
+from tests.reference_server.server import Server, running
+
+NO_ROOM = b"452 4.3.1 no room left, try again later"
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    maildir = tmp_path / "mail"
+    maildir.mkdir()
+    users = () if os.geteuid() == 0 else ("--map-root-user",)
+    mount = f"mount -t tmpfs -o size=4m none {maildir}"
+    inside = (require("unshare"), *users, "--mount", "sh", "-c")
+    attempt = subprocess.run([*inside, mount], capture_output=True, text=True, check=False)
+    if attempt.returncode:
+        refused = pytest.fail if os.environ.get("SMTPSTATUS_REQUIRE_REAL") == "1" else pytest.skip
+        refused(f"no namespace with a file system to be had here: {attempt.stderr}")
+    with running(tmp_path, front=(*inside, f'{mount} && exec "$@"', "sh")) as server:
+        yield replace(server, maildir=Path(f"/proc/{server.process.pid}/root{maildir}"))
+
+
+def send(server: Server, *mails: tuple[str, bytes]) -> list[tuple[str, bytes]]:
+    """What was said to each mail, given by its parameters and its content, and to which command."""
+    told = []
+    with socket.create_connection(("127.0.0.1", server.smtp), 10) as connection:
+        replies = connection.makefile("rb")
+
+        def ask(octets: bytes) -> bytes:
+            connection.sendall(octets)
+            while (line := replies.readline().rstrip())[3:4] == b"-":
+                pass
+            return line
+
+        ask(b"")
+        ask(b"EHLO me\r\n")
+        for parameters, content in mails:
+            command, reply = "MAIL", ask(f"MAIL FROM:<a@x>{parameters}\r\n".encode())
+            if reply.startswith(b"250"):
+                ask(b"RCPT TO:<bob@example.com>\r\n")
+                ask(b"DATA\r\n")
+                command, reply = "DATA", ask(content + b".\r\n")
+            told.append((command, reply[: len(NO_ROOM)]))
+    return told
+
+
+def test_a_message_that_would_not_fit_is_refused_before_it_is_sent(server: Server) -> None:
+    content = b"x" * 998 + b"\r\n"
+
+    large, small = send(
+        server, (" SIZE=3000000", content * 3000), (" SIZE=1000000", content * 1000)
+    )
+
+    assert large == ("MAIL", NO_ROOM)
+    assert small[1].startswith(b"250 2.0.0 stored")
+    [stored] = server.stored("bob")
+    assert len(stored) > 999_000
+
+
+def test_when_the_disk_is_full_messages_are_refused_and_nothing_of_them_stays(
+    server: Server,
+) -> None:
+    unannounced = ("", (b"x" * 998 + b"\r\n") * 1800)
+
+    told = send(server, unannounced, unannounced, ("", b"small\r\n"), unannounced)
+
+    assert told[1] == told[3] == ("DATA", NO_ROOM)
+    assert [reply[:3] for _, reply in told] == [b"250", b"452", b"250", b"452"]
+    assert sorted(len(message) > 1_000_000 for message in server.stored("bob")) == [False, True]
+    assert server.leftovers() == []
