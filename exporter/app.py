@@ -17,6 +17,7 @@ from exporter.routes import api, docpage, examples, operation, scraping
 from exporter.service import Service
 from exporter.serving.admission import Admission, Full
 from exporter.serving.cors import Cors
+from exporter.serving.direct import Direct
 from exporter.serving.gate import Gate
 from exporter.serving.head import Head
 from exporter.serving.problem import Problem
@@ -40,14 +41,16 @@ def create_app(
         redirect_slashes=False,
     )
     app.state.service = service
-    app.state.admission = Admission(max_requests)
+    admission = Admission(max_requests)
     app.state.timeout_offset = timeout_offset
-    service.own.in_flight.set_function(lambda: app.state.admission.taken)
+    service.own.in_flight.set_function(lambda: admission.taken)
     for router in (scraping.router, api.router, operation.router):
         app.include_router(router)
     app.router.routes.extend(pages.routes())
     for kind, answer in _ANSWERS.items():
         app.add_exception_handler(kind, answer)
+    app.add_exception_handler(Exception, _failure)
+    app.add_middleware(Direct, endpoints=scraping.ENDPOINTS, admission=admission, answers=_ANSWERS)
     # The last one added is the first one asked: a preflight of CORS has no password to show at the gate.
     if web:
         app.add_middleware(Gate, web=web, is_api_token=service.is_api_token)
@@ -139,5 +142,4 @@ _ANSWERS = {
     Denied: _problem(HTTPStatus.FORBIDDEN),
     Full: _full,
     ClientDisconnect: _gone,
-    Exception: _failure,
 }

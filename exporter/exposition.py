@@ -4,7 +4,7 @@ Written here rather than by prometheus_client, because ten thousand targets are 
 same to the letter. The exporter's own metrics are prometheus_client's, and stand in front.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
@@ -12,6 +12,8 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 
 from exporter.metrics import FAMILIES, SCRAPE_ERROR, SCRAPE_ERROR_DOCUMENTATION, Family, Row
 from exporter.serving.negotiation import Format
+from protocol import Reason
+from protocol.turns import parts
 
 _SLICE = 500
 """Lines written in one go: about a millisecond, then whoever writes may let others have their turn."""
@@ -29,12 +31,17 @@ def exposition(
     """The whole text, in slices."""
     if own:
         yield _own_text(own, form)
-    for family in FAMILIES:
-        yield from _with_header(_header(family, form), _lines(family, rows))
-    error_header = (
-        f"# HELP {SCRAPE_ERROR} {SCRAPE_ERROR_DOCUMENTATION}\n# TYPE {SCRAPE_ERROR} gauge\n"
-    )
-    yield from _with_header(error_header, _error_lines(rows))
+    for family, header in _HEADERS[form].items():
+        for part in parts(rows, _SLICE):
+            # Left out where no target has such a sample.
+            if lines := _lines(family, part):
+                yield header + lines
+                header = ""
+    header = _ERROR_HEADER
+    for part in parts(rows, _SLICE):
+        if lines := _error_lines(part):
+            yield header + lines
+            header = ""
     if form is Format.OPENMETRICS:
         yield "# EOF\n"
 
@@ -46,6 +53,37 @@ def _own_text(own: CollectorRegistry, form: Format) -> str:
     return generate_latest(own).decode()
 
 
+def _lines(family: Family, rows: Sequence[Row]) -> str:
+    name = family.name
+    return "".join(
+        [
+            f"{name}{row.label_text} {text}\n"
+            for row, text in zip(rows, family.column(rows), strict=True)
+            if text is not None
+        ]
+    )
+
+
+def _error_lines(rows: Sequence[Row]) -> str:
+    lines = []
+    for row in rows:
+        error = row.reading.error
+        for reason in row.reasons:
+            sample = "1.0" if error and error.reason is reason else "0.0"
+            lines.append(f"{SCRAPE_ERROR}{_error_label_text(row, reason)} {sample}\n")
+    return "".join(lines)
+
+
+def _error_label_text(row: Row, reason: Reason) -> str:
+    if not row.labels:  # as on /probe, which has all reasons
+        return f'{{reason="{reason.value}"}}'
+    return label_text({**row.labels, "reason": reason.value})
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
+
+
 def _header(family: Family, form: Format) -> str:
     name = family.name
     if form is Format.OPENMETRICS and family.kind == "counter":
@@ -53,38 +91,7 @@ def _header(family: Family, form: Format) -> str:
     return f"# HELP {name} {family.documentation}\n# TYPE {name} {family.kind}\n"
 
 
-def _with_header(header: str, slices: Iterable[str]) -> Iterator[str]:
-    """A family's lines behind its header, which is left out where there are none."""
-    for lines in slices:
-        if lines:
-            yield header + lines
-            header = ""
-
-
-def _lines(family: Family, rows: Sequence[Row]) -> Iterator[str]:
-    name = family.name
-    for start in range(0, len(rows), _SLICE):
-        part = rows[start : start + _SLICE]
-        yield "".join(
-            [
-                f"{name}{row.label_text} {text}\n"
-                for row, text in zip(part, family.column(part), strict=True)
-                if text is not None
-            ]
-        )
-
-
-def _error_lines(rows: Sequence[Row]) -> Iterator[str]:
-    for start in range(0, len(rows), _SLICE):
-        lines = []
-        for row in rows[start : start + _SLICE]:
-            error = row.reading.error
-            for reason in row.reasons:
-                labels = label_text({**row.labels, "reason": reason.value})
-                sample = "1.0" if error and error.reason is reason else "0.0"
-                lines.append(f"{SCRAPE_ERROR}{labels} {sample}\n")
-        yield "".join(lines)
-
-
-def _escaped(value: str) -> str:
-    return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
+_HEADERS = {form: {family: _header(family, form) for family in FAMILIES} for form in Format}
+_ERROR_HEADER = (
+    f"# HELP {SCRAPE_ERROR} {SCRAPE_ERROR_DOCUMENTATION}\n# TYPE {SCRAPE_ERROR} gauge\n"
+)

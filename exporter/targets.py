@@ -169,10 +169,13 @@ class Targets:
 
     async def _fly(self, peers: tuple[Peer, ...], deadline: float) -> list[Scrape]:
         self.refresh_secrets()
+        attempts = self.config.attempts
+        if len(peers) == 1:
+            async with connect(peers[0]) as connection:
+                reading = await connection.read(deadline=deadline, attempts=attempts)
+            return [await self._seen_one(peers[0], reading)]
         strays: Counter[Discard] = Counter()
-        readings = await read_all(
-            peers, deadline=deadline, attempts=self.config.attempts, strays=strays
-        )
+        readings = await read_all(peers, deadline=deadline, attempts=attempts, strays=strays)
         return await self._seen(peers, readings, strays)
 
     async def _seen_one(self, peer: Peer, reading: Reading) -> Scrape:

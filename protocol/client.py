@@ -6,10 +6,10 @@ Cancelled, an operation closes its sockets and leaves nothing behind.
 """
 
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random, SystemRandom
+from typing import Self
 
 from protocol.address import Address, HostPort, numeric, resolve
 from protocol.dialect import Command, Dialect
@@ -81,6 +81,12 @@ class Connection:
         self._exchange = exchange
         self._random = SystemRandom()
 
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._exchange.close()
+
     async def ask(self, *commands: Command, deadline: float, attempts: int = 3) -> Reading:
         """Send `commands` all at once; each is answered, or the reading has an error."""
         try:
@@ -142,14 +148,9 @@ class Connection:
         return _joined(readings)
 
 
-@asynccontextmanager
-async def connect(peer: Peer, trace: Trace | None = None) -> AsyncIterator[Connection]:
-    """A connection to ask over; `trace` is told of every datagram, the token masked."""
-    exchange = Exchange(_masked(trace, peer) if trace else None)
-    try:
-        yield Connection(peer, exchange)
-    finally:
-        exchange.close()
+def connect(peer: Peer, trace: Trace | None = None) -> Connection:
+    """A connection to ask over, for `async with`; `trace` is told of every datagram, the token masked."""
+    return Connection(peer, Exchange(_masked(trace, peer) if trace else None))
 
 
 def _reading(inquiry: Inquiry, strays: Mapping[Discard, int]) -> Reading:

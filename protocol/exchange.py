@@ -7,12 +7,12 @@ behind many of the addresses, and lets others have their turn after every batch.
 import asyncio
 import math
 from collections import Counter, deque
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import count
-from typing import Any, Literal
+from typing import Literal
 
 from protocol.address import Address
 from protocol.errors import Discard
@@ -74,32 +74,35 @@ class Exchange:
         """Close the sockets; nothing is left behind."""
         self._sockets.close()
 
-    async def run(
-        self,
-        inquiries: Sequence[Inquiry],
-        deadline: float,
-        prepared: Sequence[Coroutine[Any, Any, Inquiry | None]] = (),
-    ) -> None:
+    async def run(self, inquiries: Sequence[Inquiry], deadline: float, awaited: int = 0) -> None:
         """Carry all inquiries to their end, at the latest at `deadline`, a time of the loop's clock.
 
-        Those that are being `prepared` join when they are, by the deadline; None is one that comes to nothing.
+        It waits for as many more as are `awaited`, each to `join` or not.
         """
         self.strays.clear()
         self._asked, self._taken, self._timers = {}, {}, []
         self._everyone, self._fresh, self._recent, self._under_way = [], deque(), deque(), 0
-        self._awaited = len(prepared)
-        async with asyncio.TaskGroup() as group:
-            for one in prepared:
-                group.create_task(self._join(one))
-            async for part in in_turns(parts(inquiries)):
-                for inquiry in part:
-                    self._add(inquiry)
-            await self._carry(deadline)
+        self._awaited = awaited
+        async for part in in_turns(parts(inquiries)):
+            for inquiry in part:
+                self._add(inquiry)
+        await self._carry(deadline)
+        if self._under_way:
+            await self._expire()
+        self._everyone, self._asked, self._timers, self._recent = [], {}, [], deque()
+
+    def join(self, inquiry: Inquiry | None) -> None:
+        """One that was awaited is here; None is one that came to nothing."""
+        self._awaited -= 1
+        if inquiry:
+            self._add(inquiry)
+        self._sockets.readable.set()
+
+    async def _expire(self) -> None:
         async for part in in_turns(parts(self._everyone)):
             for inquiry in part:
                 if not inquiry.done:
                     inquiry.expire(self._loop.time())
-        self._everyone, self._asked, self._timers, self._recent = [], {}, [], deque()
 
     async def _carry(self, deadline: float) -> None:
         while (self._under_way or self._awaited) and (now := self._loop.time()) < deadline:
@@ -121,13 +124,6 @@ class Exchange:
         if self._fresh and self._recent:
             times.append(self._recent[0][0] + _CLEARING)
         return min(times)
-
-    async def _join(self, prepared: Coroutine[Any, Any, Inquiry | None]) -> None:
-        inquiry = await prepared
-        self._awaited -= 1
-        if inquiry:
-            self._add(inquiry)
-        self._sockets.readable.set()
 
     def _add(self, inquiry: Inquiry) -> None:
         self._everyone.append(inquiry)

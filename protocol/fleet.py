@@ -61,23 +61,27 @@ async def _read_together(
     readings: dict[Peer, Reading] = {}
     inquiries: dict[Peer, Inquiry] = {}
 
-    async def look_up(peer: Peer) -> Inquiry | None:
+    async def look_up(peer: Peer) -> None:
         try:
             addresses = await peer.addresses(deadline)
         except UnknownName as error:
             readings[peer] = Reading(error=error)
-            return None
-        inquiries[peer] = peer.inquiry(addresses, form.questions(peer), attempts, random)
-        return inquiries[peer]
+            exchange.join(None)
+        else:
+            inquiries[peer] = peer.inquiry(addresses, form.questions(peer), attempts, random)
+            exchange.join(inquiries[peer])
 
     async for part in in_turns(parts(peers)):
         for peer in part:
             if peer.numeric:
                 asked = form.questions(peer)
                 inquiries[peer] = peer.inquiry(peer.numeric, asked, attempts, random)
-    # A name that is slow to resolve delays its own target alone.
-    looked_up = [look_up(peer) for peer in peers if not peer.numeric]
-    await exchange.run(list(inquiries.values()), deadline, looked_up)
+    named = [peer for peer in peers if not peer.numeric]
+    async with asyncio.TaskGroup() as group:
+        # A name that is slow to resolve delays its own target alone.
+        for peer in named:
+            group.create_task(look_up(peer))
+        await exchange.run(list(inquiries.values()), deadline, awaited=len(named))
     async for part in in_turns(parts(tuple(inquiries))):
         for peer in part:
             # One by one: to let go of a whole fleet's at once takes 50 ms.

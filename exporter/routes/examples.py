@@ -95,6 +95,23 @@ def _good(description: str, example: Any, media: str = "application/json") -> Re
 
 METRICS = _good("the text format", 'smtpstatus_up{target="mail-1"} 1.0\n', "text/plain")
 METRICS |= _problems(400, 503)
+PROBE_PARAMETERS = [
+    {
+        "name": "target",
+        "in": "query",
+        "required": True,
+        "description": "a target's name, or host:port",
+        "schema": {"type": "string"},
+        "example": TARGET,
+    },
+    {
+        "name": "debug",
+        "in": "query",
+        "description": "`true` tells the exchange in text",
+        "schema": {"type": "string", "enum": ["true", "false"], "default": "false"},
+        "example": "true",
+    },
+]
 PROBE = _good("the text format", "smtpstatus_up 1.0\n", "text/plain")
 PROBE |= _problems(400, 403, 404, 503)
 SD = _good("target groups", SERVICE_DISCOVERY)

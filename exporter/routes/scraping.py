@@ -3,36 +3,25 @@
 import asyncio
 from http import HTTPStatus
 from itertools import chain
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Request, Response
 
 from exporter.exposition import exposition
 from exporter.routes import examples
 from exporter.routes.debugging import Tape, narrative
 from exporter.routes.scrape_timeout import HEADER, budget
 from exporter.service import Installed, Service
-from exporter.serving.admission import placed
 from exporter.serving.disconnect import while_connected
 from exporter.serving.negotiation import Format, text_format
 from exporter.serving.problem import Problem
 from exporter.serving.slices import text_response
-from protocol.turns import in_turns
+from protocol.turns import in_turns, parts
 
 router = APIRouter(tags=["scraping"])
 
-_PLACED = [Depends(placed)]
 
-TargetParameter = Annotated[
-    str | None,
-    Query(description="a target's name, or host:port", examples=[examples.TARGET]),
-]
-DebugParameter = Annotated[
-    str, Query(description="`true` tells the exchange in text", examples=["true"])
-]
-
-
-@router.get("/metrics", responses=examples.METRICS, response_class=Response, dependencies=_PLACED)
+@router.get("/metrics", responses=examples.METRICS, response_class=Response)
 async def metrics(request: Request) -> Response:
     """The exporter's own metrics, and every configured target's."""
     service: Service = request.app.state.service
@@ -40,28 +29,38 @@ async def metrics(request: Request) -> Response:
     deadline = deadline_of(request)
     scrapes = await while_connected(request, installed.targets.read_all(deadline))
     form = text_format(request.headers.get("accept", ""))
-    rows = [row async for row in in_turns(installed.rows(scrapes))]
+    rows = [row async for part in in_turns(parts(scrapes)) for row in installed.rows(part)]
     own = service.own.registry
     return await text_response(request, form.value, exposition(rows, form, own))
 
 
-@router.get("/probe", responses=examples.PROBE, response_class=Response, dependencies=_PLACED)
-async def probe(
-    request: Request, target: TargetParameter = None, debug: DebugParameter = "false"
-) -> Response:
+@router.get(
+    "/probe",
+    responses=examples.PROBE,
+    response_class=Response,
+    openapi_extra={"parameters": examples.PROBE_PARAMETERS},
+)
+async def probe(request: Request) -> Response:
     """One target's metrics, by its name or by an address that may be probed."""
     installed = _installed(request)
-    if len(request.query_params.getlist("target")) != 1 or not target:
+    given = request.query_params
+    named = given.getlist("target")
+    if len(named) != 1 or not named[0]:
         raise Problem(HTTPStatus.BAD_REQUEST, "give target exactly once: a name, or host:port")
+    debug = given.get("debug", "false")
     if debug not in ("true", "false"):
         raise Problem(HTTPStatus.BAD_REQUEST, "debug is true or false")
     deadline = deadline_of(request)
     if debug == "true":
-        return await _debugged(request, installed, target, deadline)
-    scrape = await while_connected(request, installed.targets.probe(target, deadline))
+        return await _debugged(request, installed, named[0], deadline)
+    scrape = await while_connected(request, installed.targets.probe(named[0], deadline))
     form = text_format(request.headers.get("accept", ""))
     row = installed.row(scrape)
     return await text_response(request, form.value, exposition([row], form))
+
+
+ENDPOINTS = {"/metrics": metrics, "/probe": probe}
+"""Those that exporter/serving/direct.py answers with."""
 
 
 @router.get("/sd", responses=examples.SD)

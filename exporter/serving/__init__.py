@@ -7,6 +7,7 @@ gate         users, headers, how often
 passwords    users' passwords, one at a time
 cors         pages of other origins
 head         HEAD for every GET
+direct       scrapes, past FastAPI
 admission    how many scrapes at once
 connection   how long a client is waited for
 disconnect   a client that hangs up

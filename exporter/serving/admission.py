@@ -1,9 +1,7 @@
 """How many requests may be under way at once."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-
-from fastapi import Request
 
 
 class Full(Exception):
@@ -27,9 +25,3 @@ class Admission:
             yield
         finally:
             self.taken -= 1
-
-
-async def placed(request: Request) -> AsyncIterator[None]:
-    """Hold a place until the answer is written, or nobody is there to read it. Raises `Full`."""
-    with request.app.state.admission.place():
-        yield

@@ -6,9 +6,12 @@ from typing import TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 
-from exporter.serving.problem import cut_short
+from exporter.serving.problem import Problem, cut_short
 
 T = TypeVar("T")
+
+_SOON = 0.05
+"""Seconds in which most work is done: to watch the client meanwhile would cost as much as a probe."""
 
 
 async def while_connected(request: Request, work: Coroutine[None, None, T]) -> T:
@@ -16,20 +19,33 @@ async def while_connected(request: Request, work: Coroutine[None, None, T]) -> T
 
     Raises `Problem` when the exporter shuts down.
     """
-    working = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(_disconnected(request))
+    working = asyncio.current_task()
+    assert working is not None
+    watching: asyncio.Task[None] | None = None
+    gone = False
+
+    async def watch() -> None:
+        nonlocal gone
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        gone = True
+        working.cancel()
+
+    def start() -> None:
+        nonlocal watching
+        watching = asyncio.ensure_future(watch())
+
+    timer = asyncio.get_running_loop().call_later(_SOON, start)
     try:
         with cut_short():
-            await asyncio.wait((working, gone), return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise ClientDisconnect
-        return working.result()
+            return await work
+    except Problem:
+        if not gone:
+            raise
+        working.uncancel()
+        raise ClientDisconnect from None
     finally:
-        working.cancel()
-        gone.cancel()
-        await asyncio.wait((working, gone))
-
-
-async def _disconnected(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+        timer.cancel()
+        if watching:
+            watching.cancel()
+            await asyncio.wait([watching])

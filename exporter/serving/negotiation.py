@@ -6,9 +6,12 @@ Whatever the headers hold, one of our own forms comes out, and nothing of theirs
 import re
 from collections.abc import Iterator
 from enum import Enum
+from functools import lru_cache
 
 _WEIGHT = re.compile(r"(?:0(?:\.\d{0,3})?|1(?:\.0{0,3})?)", re.ASCII)
 _LONGEST_HEADER = 4096
+_KEPT = 32
+"""Headers whose meaning is kept: scrapers send the same ones for years."""
 
 
 class Format(Enum):
@@ -18,6 +21,7 @@ class Format(Enum):
     OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 
+@lru_cache(_KEPT)
 def text_format(accept: str) -> Format:
     """OpenMetrics 1.0 where it is wanted at least as much as plain text; else the text format 0.0.4."""
     weights = {Format.TEXT: -1.0, Format.OPENMETRICS: -1.0}
@@ -33,6 +37,7 @@ def text_format(accept: str) -> Format:
     return Format.OPENMETRICS if wanted > 0 and wanted >= weights[Format.TEXT] else Format.TEXT
 
 
+@lru_cache(_KEPT)
 def gzip_accepted(accept_encoding: str) -> bool:
     """Whether gzip is wanted, by name or by a star, with a weight above zero."""
     weights = {name: weight for name, _, weight in _choices(accept_encoding)}
