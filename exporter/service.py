@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hmac import compare_digest
 
 from exporter.configuration.config import Config
@@ -13,6 +13,7 @@ from exporter.history import History
 from exporter.metrics import Own, Row
 from exporter.targets import Scrape, Targets
 from protocol import Contradicted, Discard, Reason
+from protocol.turns import Turn, parts
 
 logger = logging.getLogger(__name__)
 
@@ -32,19 +33,23 @@ class Installed:
     def config(self) -> Config:
         return self.targets.config
 
-    def rows(self, scrapes: Iterable[Scrape]) -> Iterator[Row]:
+    async def rows(self, scrapes: Sequence[Scrape]) -> list[Row]:
         """Targets' samples beside each other: with their labels, and the reason of those that failed."""
-        changed = self.targets.changed
-        for scrape in scrapes:
-            if target := scrape.target:
-                error = scrape.reading.error
-                yield Row(
-                    self._labels[target.name],
-                    self._texts[target.name],
-                    scrape.reading,
-                    changed.get(target.name),
-                    (error.reason,) if error else (),
-                )
+        rows: list[Row] = []
+        turn = Turn()
+        for part in parts(scrapes):
+            rows += [
+                self._labelled(scrape, scrape.target.name) for scrape in part if scrape.target
+            ]
+            if turn.over:
+                await turn.others()
+        return rows
+
+    def _labelled(self, scrape: Scrape, name: str) -> Row:
+        reading = scrape.reading
+        reasons = (reading.error.reason,) if reading.error else ()
+        changed = self.targets.changed.get(name)
+        return Row(self._labels[name], self._texts[name], reading, changed, reasons)
 
     def row(self, scrape: Scrape) -> Row:
         """One target's samples alone: without labels, and with every reason."""

@@ -18,7 +18,7 @@ from protocol.address import Address
 from protocol.errors import Discard
 from protocol.inquiry import Inquiry
 from protocol.sockets import Sockets
-from protocol.turns import in_turns, parts
+from protocol.turns import Turn, parts
 
 _BATCH = 64
 """Datagrams between two looks at what came in: the answers fit the smallest receive buffer."""
@@ -83,9 +83,12 @@ class Exchange:
         self._asked, self._taken, self._timers = {}, {}, []
         self._everyone, self._fresh, self._recent, self._under_way = [], deque(), deque(), 0
         self._awaited = awaited
-        async for part in in_turns(parts(inquiries)):
+        turn = Turn()
+        for part in parts(inquiries):
             for inquiry in part:
                 self._add(inquiry)
+            if turn.over:
+                await turn.others()
         await self._carry(deadline)
         if self._under_way:
             await self._expire()
@@ -99,10 +102,13 @@ class Exchange:
         self._sockets.readable.set()
 
     async def _expire(self) -> None:
-        async for part in in_turns(parts(self._everyone)):
+        turn = Turn()
+        for part in parts(self._everyone):
             for inquiry in part:
                 if not inquiry.done:
                     inquiry.expire(self._loop.time())
+            if turn.over:
+                await turn.others()
 
     async def _carry(self, deadline: float) -> None:
         while (self._under_way or self._awaited) and (now := self._loop.time()) < deadline:

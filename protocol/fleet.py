@@ -11,7 +11,7 @@ from protocol.client import Peer, Reading, connect, reading_of
 from protocol.errors import Discard, UnknownName
 from protocol.exchange import Exchange
 from protocol.inquiry import Inquiry, Questions
-from protocol.turns import in_turns, parts
+from protocol.turns import Turn, parts
 
 _SOCKETS_OF_THEIR_OWN = 100
 """For targets whose answers look alike: each takes a socket while it is asked, the others wait."""
@@ -71,21 +71,26 @@ async def _read_together(
             inquiries[peer] = peer.inquiry(addresses, form.questions(peer), attempts, random)
             exchange.join(inquiries[peer])
 
-    async for part in in_turns(parts(peers)):
+    turn = Turn()
+    for part in parts(peers):
         for peer in part:
             if peer.numeric:
                 asked = form.questions(peer)
                 inquiries[peer] = peer.inquiry(peer.numeric, asked, attempts, random)
+        if turn.over:
+            await turn.others()
     named = [peer for peer in peers if not peer.numeric]
     async with asyncio.TaskGroup() as group:
         # A name that is slow to resolve delays its own target alone.
         for peer in named:
             group.create_task(look_up(peer))
         await exchange.run(list(inquiries.values()), deadline, awaited=len(named))
-    async for part in in_turns(parts(tuple(inquiries))):
+    for part in parts(tuple(inquiries)):
         for peer in part:
             # One by one: to let go of a whole fleet's at once takes 50 ms.
             readings[peer] = reading_of(inquiries.pop(peer))
+        if turn.over:
+            await turn.others()
     return readings
 
 

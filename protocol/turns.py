@@ -1,7 +1,7 @@
 """Long work in an event loop, in turns with everybody else's."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -10,17 +10,23 @@ _PATIENCE = 0.005
 """Seconds of work before others have their turn."""
 
 
-async def in_turns(items: Iterable[T]) -> AsyncIterator[T]:
-    """The same items; between two of them others may have their turn."""
-    loop = asyncio.get_running_loop()
-    since = loop.time()
-    for item in items:
-        yield item
-        if loop.time() - since > _PATIENCE:
-            await asyncio.sleep(0)
-            since = loop.time()
+class Turn:
+    """Begins when it is made. Long work asks now and then whether it is over, and then lets others have theirs."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._until = self._loop.time() + _PATIENCE
+
+    @property
+    def over(self) -> bool:
+        return self._loop.time() > self._until
+
+    async def others(self) -> None:
+        """Let others have their turn; the next one begins behind them."""
+        await asyncio.sleep(0)
+        self._until = self._loop.time() + _PATIENCE
 
 
 def parts(items: Sequence[T], size: int = 64) -> Iterator[Sequence[T]]:
-    """The items in runs of `size`: a turn of one small item would cost more than what is done with it."""
+    """The items in runs of `size`: to look at the clock for each would cost more than what is done with it."""
     return (items[start : start + size] for start in range(0, len(items), size))

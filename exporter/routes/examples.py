@@ -101,15 +101,13 @@ PROBE_PARAMETERS = [
         "in": "query",
         "required": True,
         "description": "a target's name, or host:port",
-        "schema": {"type": "string"},
-        "example": TARGET,
+        "schema": {"type": "string", "examples": [TARGET]},
     },
     {
         "name": "debug",
         "in": "query",
         "description": "`true` tells the exchange in text",
-        "schema": {"type": "string", "enum": ["true", "false"], "default": "false"},
-        "example": "true",
+        "schema": {"enum": ["true", "false"], "default": "false", "examples": ["true"]},
     },
 ]
 PROBE = _good("the text format", "smtpstatus_up 1.0\n", "text/plain")

@@ -16,7 +16,6 @@ from exporter.serving.disconnect import while_connected
 from exporter.serving.negotiation import Format, text_format
 from exporter.serving.problem import Problem
 from exporter.serving.slices import text_response
-from protocol.turns import in_turns, parts
 
 router = APIRouter(tags=["scraping"])
 
@@ -29,7 +28,7 @@ async def metrics(request: Request) -> Response:
     deadline = deadline_of(request)
     scrapes = await while_connected(request, installed.targets.read_all(deadline))
     form = text_format(request.headers.get("accept", ""))
-    rows = [row async for part in in_turns(parts(scrapes)) for row in installed.rows(part)]
+    rows = await installed.rows(scrapes)
     own = service.own.registry
     return await text_response(request, form.value, exposition(rows, form, own))
 

@@ -48,4 +48,3 @@ async def while_connected(request: Request, work: Coroutine[None, None, T]) -> T
         timer.cancel()
         if watching:
             watching.cancel()
-            await asyncio.wait([watching])

@@ -10,7 +10,7 @@ from fastapi import Request, Response
 from starlette.types import Receive, Scope, Send
 
 from exporter.serving.negotiation import gzip_accepted
-from protocol.turns import in_turns
+from protocol.turns import Turn
 
 _GZIP = 16 + zlib.MAX_WBITS
 _WORTH_PACKING = 14_600
@@ -48,12 +48,25 @@ def json_list(key: str, documents: Iterable[object]) -> Iterator[str]:
 
 async def text_response(request: Request, content_type: str, texts: Iterable[str]) -> Response:
     """The texts as one body, packed with gzip where the client wants it."""
-    pieces = [text.encode() async for text in in_turns(texts)]
+    turn = Turn()
+    pieces = []
+    for text in texts:
+        pieces.append(text.encode())
+        if turn.over:
+            await turn.others()
     headers = {"Vary": "Accept, Accept-Encoding", "Cache-Control": "no-store"}
     wanted = gzip_accepted(request.headers.get("accept-encoding", ""))
     if wanted and sum(map(len, pieces)) >= _WORTH_PACKING:
-        packer = zlib.compressobj(level=1, wbits=_GZIP)
-        pieces = [packer.compress(piece) async for piece in in_turns(pieces)]
-        pieces.append(packer.flush())
+        pieces = await _packed(pieces, turn)
         headers["Content-Encoding"] = "gzip"
     return Pieces(b"".join(pieces), media_type=content_type, headers=headers)
+
+
+async def _packed(pieces: Iterable[bytes], turn: Turn) -> list[bytes]:
+    packer = zlib.compressobj(level=1, wbits=_GZIP)
+    packed = []
+    for piece in pieces:
+        packed.append(packer.compress(piece))
+        if turn.over:
+            await turn.others()
+    return [*packed, packer.flush()]

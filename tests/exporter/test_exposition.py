@@ -25,7 +25,6 @@ from exporter.serving.negotiation import Format
 from exporter.serving.slices import json_list, text_response
 from exporter.targets import Scrape
 from protocol import V0, Command, Cost, HostPort, NoAnswer, Reading, Reason
-from protocol.turns import in_turns
 
 numbers = st.integers(0, 2**64 - 1)
 values = st.fixed_dictionaries(
@@ -79,9 +78,9 @@ class Snapshot:
         return family
 
 
-def test_a_fleet_is_written_in_slices_and_each_family_has_one_header() -> None:
+async def test_a_fleet_is_written_in_slices_and_each_family_has_one_header() -> None:
     service, scrapes = fleet(1_001)
-    given = list(service.installed.rows(scrapes))
+    given = await service.installed.rows(scrapes)
 
     assert "".join(exposition(given, Format.TEXT)) == generate_latest(Snapshot(given)).decode()
 
@@ -159,7 +158,7 @@ async def test_ten_thousand_targets_are_written_without_holding_up_the_event_loo
     await asyncio.sleep(0)
     headers = [(b"accept-encoding", b"gzip")]
     request = Request({"type": "http", "method": "GET", "headers": headers})
-    rows = [row async for row in in_turns(service.installed.rows(scrapes))]
+    rows = await service.installed.rows(scrapes)
     answer = await text_response(request, "text/plain", exposition(rows, Format.TEXT))
     states = json_list("targets", ({"target": row.labels["target"]} for row in rows))
     await text_response(request, "application/json", states)

@@ -176,7 +176,12 @@ async def test_promtool_finds_nothing_to_say(exporter: Exporter, path: str) -> N
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")
 
 
-async def test_the_answer_is_packed_where_the_client_wants_it(exporter: Exporter) -> None:
+async def test_the_answer_is_packed_where_the_client_wants_it(start: Start) -> None:
+    many = "".join(
+        f"  - {{name: gone-{number}, address: '127.0.0.1:1', token: secretpa}}\n"
+        for number in range(100)
+    )
+    exporter = await start(f"targets:\n{many}")
     for wanted, packed in [("gzip", True), ("gzip;q=0", False), ("br", False), ("*", True)]:
         request = exporter.http.build_request(
             "GET", "/metrics", headers={"Accept-Encoding": wanted}
@@ -187,6 +192,13 @@ async def test_the_answer_is_packed_where_the_client_wants_it(exporter: Exporter
         assert (answer.headers.get("content-encoding") == "gzip") is packed
         assert b"smtpstatus_up" in (gzip.decompress(body) if packed else body)
         assert answer.headers["vary"] == "Accept, Accept-Encoding"
+
+
+async def test_an_answer_that_goes_out_whole_at_once_is_not_packed(exporter: Exporter) -> None:
+    answer = await exporter.http.get("/probe?target=mail-1", headers={"Accept-Encoding": "gzip"})
+
+    assert "content-encoding" not in answer.headers
+    assert int(answer.headers["content-length"]) == len(answer.content) < 14_600
 
 
 async def test_beyond_max_requests_the_answer_is_503_at_once_and_the_place_comes_back(
