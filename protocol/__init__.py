@@ -6,6 +6,7 @@ token      the secret that a request carries
 address    host:port, and the numbers behind it
 errors     everything that is raised, drawn as a tree
 server     respond(), and serve() over UDP
+reads      a batch of good requests answered at once
 roundtrip  how long an answer takes, learned from those that came
 inquiry    one target asked some commands: no socket, no clock
 exchange   any number of inquiries carried to their end
@@ -53,7 +54,8 @@ if TYPE_CHECKING:
     from protocol.fleet import read_all
     from protocol.inquiry import Cost
     from protocol.message import Request, Response, Value
-    from protocol.server import Answer, Endpoint, Ration, respond, serve
+    from protocol.reads import Answer
+    from protocol.server import Endpoint, Ration, respond, serve
     from protocol.token import Token
 
 else:
@@ -79,6 +81,7 @@ _MODULES = (
     "inquiry",
     "exchange",
     "client",
+    "reads",
     "server",
     "fleet",
 )

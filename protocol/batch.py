@@ -91,9 +91,20 @@ class Batch:
         ]
         self._rooms = memoryview(self.control_lengths.tobytes()).cast("L")
 
+    def put(self, octets: bytes, number: int = 0) -> None:
+        """Write datagrams, from the place of datagram `number` on; what stands behind them stays."""
+        # Not by the bytearray itself, which must never move: the system knows where it is.
+        start = number * self.size
+        memoryview(self.octets)[start : start + len(octets)] = octets
+
+    def address(self, names: bytes) -> None:
+        """Write the addresses of the first datagrams."""
+        memoryview(self.names)[: len(names)] = names
+
     def receive(self, opened: socket.socket) -> int:
         """Take in what waits at a socket; returns how many datagrams. Raises `OSError`."""
-        self.control_lengths[:] = self._rooms  # the last datagrams' controls made them smaller
+        if self.controls:
+            self.control_lengths[:] = self._rooms  # the last datagrams' controls made them smaller
         received: int = _receive(
             opened.fileno(), self._first, self.count, socket.MSG_DONTWAIT, None
         )

@@ -67,8 +67,8 @@ class BulkSockets(Sockets):
         if form not in self._outboxes:
             self._outboxes[form] = Batch(opened.family, _COUNT, form[1])
         outbox = self._outboxes[form]
-        _put(outbox.octets, b"".join(datagrams))
-        _put(outbox.names, b"".join(map(name_of, addresses)))
+        outbox.put(b"".join(datagrams))
+        outbox.address(b"".join(map(name_of, addresses)))
         sent = 0
         while sent < len(datagrams):
             try:
@@ -110,8 +110,3 @@ class BulkSockets(Sockets):
         ]
         senders = [names[start : start + width] for start in range(0, count * width, width)]
         self._receive(zip(datagrams, map(address_of, senders), strict=True))
-
-
-def _put(memory: bytearray, octets: bytes) -> None:
-    """Write at the beginning of memory whose place the system knows: it must not move."""
-    memoryview(memory)[: len(octets)] = octets
