@@ -51,9 +51,9 @@ FULL = Form(
     requests=200_000,
     offered=100_000,
     growth=(100, 1_000, 10_000, 50_000),
-    messages=2_000,
+    messages=1_000,
     sessions=(1, 10, 100),
-    large_messages=60,
+    large_messages=100,
     million=1_000_000,
 )
 FORMS = {form.name: form for form in (SHORT, FULL)}

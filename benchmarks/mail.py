@@ -1,16 +1,27 @@
-"""Mail that is durable before 250, beside Postfix, which stores it likewise, and smtp-sink, which does not.
+"""Mail that is durable before 250, beside servers that store it likewise, and such as throw it away.
 
 Nothing is deleted between rounds: ext4 finds a free inode several times more slowly after mass deletions.
 """
 
 from collections import defaultdict
+from collections.abc import Iterator
 from contextlib import ExitStack
 from statistics import median
 
 from benchmarks import peers
 from benchmarks.bench import Bench
-from benchmarks.line import Line, at_least, at_most
-from benchmarks.mailers import Delivery, Load, Mailer, postfix, reference_server, send, smtp_sink
+from benchmarks.line import Bound, Line, at_least, at_most
+from benchmarks.mailers import (
+    Delivery,
+    Load,
+    Mailer,
+    aiosmtpd,
+    opensmtpd,
+    postfix,
+    reference_server,
+    send,
+    smtp_sink,
+)
 
 _LARGE = 1 << 20
 
@@ -21,20 +32,26 @@ def measure(bench: Bench) -> list[Line]:
     found: defaultdict[tuple[str, Load], list[Delivery]] = defaultdict(list)
     with ExitStack() as stack:
         ours, _ = stack.enter_context(reference_server(bench.folder))
-        theirs = stack.enter_context(postfix(bench.folder))
+        durable = [stack.enter_context(postfix(bench.folder))]
+        if peers.installed("smtpd", "unshare"):
+            durable.append(stack.enter_context(opensmtpd(bench.folder, bench.native.backlog)))
         sink = stack.enter_context(smtp_sink())
+        bare = [stack.enter_context(aiosmtpd(where)) for where in (None, bench.folder)]
         for _ in range(bench.form.rounds):
             for load in _loads(bench):
-                for mailer in (ours, theirs, sink):
+                for mailer in (ours, *durable, sink, *bare):
                     found[mailer.name, load].append(send(mailer, load))
+                    if load.size == _LARGE:
+                        mailer.empty()
         heavy = _heavy(bench)
         send(ours, heavy)
         memory = ours.process.resident(peak=True)
     lines = []
     for load in _loads(bench):
-        own = _median(found[ours.name, load])
-        lines += _beside(load, own, theirs, _median(found[theirs.name, load]))
-        lines += _limit(load, own, sink, _median(found[sink.name, load]))
+        for peer in (*durable, sink, *bare):
+            bounds = _bounds(load, peer, durable, sink)
+            own, other = _median(found[ours.name, load]), _median(found[peer.name, load])
+            lines += _beside(load, own, peer, other, *bounds)
     lines.append(Line(str(heavy), "memory at most, MiB", memory, "limit", 300, at_most(1)))
     return lines
 
@@ -45,26 +62,30 @@ def _heavy(bench: Bench) -> Load:
     return Load(sessions, sessions, 10 * _LARGE)
 
 
-def _loads(bench: Bench) -> list[Load]:
+def _loads(bench: Bench) -> Iterator[Load]:
     form = bench.form
-    small = [Load(sessions, form.messages, 1 << 10) for sessions in form.sessions]
-    return [*small, Load(min(10, form.sessions[-1]), form.large_messages, _LARGE)]
+    for size, messages in ((1 << 10, form.messages), (_LARGE, form.large_messages)):
+        for sessions in form.sessions:
+            yield Load(sessions, messages, size)
 
 
 def _median(deliveries: list[Delivery]) -> Delivery:
     return Delivery(median(d.rate for d in deliveries), median(d.cpu for d in deliveries))
 
 
-def _beside(load: Load, own: Delivery, peer: Mailer, other: Delivery) -> list[Line]:
-    return [
-        Line(str(load), "messages per second", own.rate, peer.name, other.rate, at_least(1)),
-        Line(str(load), "CPU s per 1,000 messages", own.cpu, peer.name, other.cpu, at_most(1)),
-    ]
+def _bounds(
+    load: Load, peer: Mailer, durable: list[Mailer], sink: Mailer
+) -> tuple[Bound | None, Bound | None]:
+    """Of the rate and of the CPU."""
+    if peer in durable:
+        return at_least(1), at_most(1)
+    return None, at_most(2) if peer is sink and load.size == _LARGE else None
 
 
-def _limit(load: Load, own: Delivery, sink: Mailer, other: Delivery) -> list[Line]:
-    twice = at_most(2) if load.size == _LARGE else None
+def _beside(
+    load: Load, own: Delivery, peer: Mailer, other: Delivery, rate: Bound | None, cpu: Bound | None
+) -> list[Line]:
     return [
-        Line(str(load), "messages per second", own.rate, sink.name, other.rate),
-        Line(str(load), "CPU s per 1,000 messages", own.cpu, sink.name, other.cpu, twice),
+        Line(str(load), "messages per second", own.rate, peer.name, other.rate, rate),
+        Line(str(load), "CPU s per 1,000 messages", own.cpu, peer.name, other.cpu, cpu),
     ]

@@ -32,6 +32,11 @@ class Native:
         with running((self.folder / "responder", "0", str(silent))) as process:
             yield process, int(process.says(r"port (\d+)")[1])
 
+    @property
+    def backlog(self) -> Path:
+        """To be preloaded; see backlog.so.c."""
+        return self.folder / "backlog.so"
+
     def floor(
         self,
         address: str,
@@ -50,7 +55,8 @@ class Native:
 
 
 def compiled(folder: Path) -> Native:
-    """Compile both into `folder`. Raises `CalledProcessError`, `FileNotFoundError` without a compiler."""
+    """Compile all into `folder`. Raises `CalledProcessError`, `FileNotFoundError` without a compiler."""
     for source in Path(__file__).parent.glob("*.c"):
-        subprocess.run(("cc", "-O2", "-o", folder / source.stem, source), check=True)
+        shared = ("-shared", "-fPIC") if source.stem.endswith(".so") else ()
+        subprocess.run(("cc", "-O2", *shared, "-o", folder / source.stem, source), check=True)
     return Native(folder)

@@ -7,9 +7,12 @@ like any other; a bare CR, which some programs take for a line end and some do n
 putting CRLF for LF gives back what was sent.
 """
 
+import re
+
 from reference_server.reply import Reply, too_large
 
 _END = b"\r\n.\r\n"
+_BARE_CR = re.compile(rb"\r(?!\n)")
 
 
 class Body:
@@ -41,8 +44,7 @@ class Body:
     def decode(self, octets: bytes) -> tuple[bytes, bytes | None]:
         """Take a piece; returns the content in it, and what came behind the end, or None where the end has not come."""
         octets = self._held + octets
-        # Most pieces have no line that begins with a dot: one look, and neither the end nor doubled dots are sought.
-        dotted = b"\n." in octets
+        dotted = _dotted(octets)
         end = octets.find(_END) if dotted else -1
         if end >= 0:
             return self._content(octets[: end + 2], dotted), octets[end + 5 :]
@@ -59,8 +61,10 @@ class Body:
             octets = octets[2:]
             self._first = False
         self.size += len(octets)
-        content = octets.replace(b"\r\n", b"\n")
-        self._bare_cr = self._bare_cr or b"\r" in content
+        # Where no CR is bare this is CRLF replaced by LF, and where one is the message is refused. Measured, the two
+        # passes take two thirds of the time of bytes.replace.
+        self._bare_cr = self._bare_cr or _BARE_CR.search(octets) is not None
+        content = octets.translate(None, b"\r")
         self._measure(content)
         return content
 
@@ -75,3 +79,12 @@ class Body:
             start = newline + 1
         newline = content.rfind(b"\n", max(start, 0))
         self._line = len(content) - (newline + 1 if newline >= 0 else start)
+
+
+def _dotted(octets: bytes) -> bool:
+    """Whether a line begins with a dot: where none does, neither the end nor doubled dots need be sought.
+
+    One octet is found some hundred times faster than two, and the base64 of a large message has no dot at all.
+    """
+    first = octets.find(b".")
+    return first >= 0 and octets.find(b"\n.", max(first - 1, 0), octets.rfind(b".") + 1) >= 0

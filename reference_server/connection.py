@@ -19,7 +19,7 @@ from reference_server.intake import Intake
 from reference_server.limits import ServerLimits, SessionLimits
 from reference_server.reply import UNAVAILABLE, Reply
 from reference_server.session import Session
-from reference_server.spool import Spool
+from reference_server.spool import Memory, Spool
 from reference_server.status import ServerStatus
 
 logger = logging.getLogger(__name__)
@@ -51,6 +51,7 @@ class Sessions:
     per_address: Counter[str] = field(default_factory=Counter)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     """What goes on for messages, also of clients that are gone."""
+    memory: Memory = field(default_factory=Memory)
     buffer: memoryview = field(default_factory=lambda: memoryview(bytearray(_READ)))
     """Where asyncio puts what it reads, copied out at once: one for all, since a new one each time costs more."""
 
@@ -177,7 +178,8 @@ class Connection(asyncio.BufferedProtocol):
             match event:
                 case Started(envelope):
                     self._envelope = envelope
-                    self._spool = Spool(self._sessions.intake.maildirs.root)
+                    sessions = self._sessions
+                    self._spool = Spool(sessions.intake.maildirs.root, sessions.memory)
                     self._message_until = self._loop.time() + self._sessions.limits.message
                 case Content(octets) if self._spool:
                     self._spool.append(octets)

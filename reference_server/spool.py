@@ -1,12 +1,34 @@
-"""A message's content on its way: in memory while small, in a file without a name beyond that."""
+"""A message's content on its way: in memory while there is room, in a file without a name beyond that."""
 
 import os
+import threading
 from io import FileIO
 from pathlib import Path
 from tempfile import TemporaryFile
 
-_IN_MEMORY = 512 * 1024
-"""Octets kept in memory: a hundred sessions at once stay small, and most mail never touches a second file."""
+_ALWAYS = 512 * 1024
+"""Octets of a message that may be in memory, however many messages there are."""
+
+_WITH_ROOM = 2 * 1024 * 1024
+"""Octets of it that may be there while all together leave room: written twice, 1 MiB costs a fourth more."""
+
+
+class Memory:
+    """What the spools of a server hold in memory together, in octets: beyond the limit each keeps little."""
+
+    def __init__(self, limit: int = 32 * 1024 * 1024) -> None:
+        self._limit = limit
+        self._used = 0
+        self._lock = threading.Lock()
+
+    @property
+    def scarce(self) -> bool:
+        return self._used > self._limit
+
+    def take(self, octets: int) -> None:
+        """Negative to give back."""
+        with self._lock:
+            self._used += octets
 
 
 def unnamed_file(directory: Path) -> FileIO:
@@ -17,8 +39,9 @@ def unnamed_file(directory: Path) -> FileIO:
 class Spool:
     """Content that is appended, then read. Everything but `append` may block on the disk."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, memory: Memory | None = None) -> None:
         self._directory = directory
+        self._memory = memory or Memory()
         self._pieces: list[bytes] = []
         self._file: FileIO | None = None
         self._in_memory = 0
@@ -38,11 +61,12 @@ class Spool:
         if self._error is None:
             self._pieces.append(octets)
             self._in_memory += len(octets)
+            self._memory.take(len(octets))
 
     @property
     def full(self) -> bool:
         """Whether it is time to `spill`."""
-        return self._in_memory > _IN_MEMORY
+        return self._in_memory > (_ALWAYS if self._memory.scarce else _WITH_ROOM)
 
     def spill(self) -> None:
         """Move what is in memory to the file. An error is kept for those who read the content."""
@@ -52,8 +76,7 @@ class Spool:
             _write_all(self._file.fileno(), self._pieces)
         except OSError as error:
             self._error = error
-        self._pieces = []
-        self._in_memory = 0
+        self._forget()
 
     def open(self) -> FileIO:
         """The content as a file that is read from its start; it belongs to the spool. Raises `OSError`."""
@@ -80,7 +103,12 @@ class Spool:
         """Let go of the file. Safe to repeat."""
         if self._file:
             self._file.close()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._memory.take(-self._in_memory)
         self._pieces = []
+        self._in_memory = 0
 
 
 def _write_all(descriptor: int, pieces: list[bytes]) -> None:

@@ -55,6 +55,21 @@ def test_growth_is_drawn_with_a_point_for_every_size(tmp_path: Path) -> None:
     assert len({point.attrib["cx"] for point in points}) == len(sizes) == 2
 
 
+def test_mail_is_measured_beside_every_other_server(tmp_path: Path) -> None:
+    for program in ("cc", "smtp-source", "postfix", "smtpd", "unshare"):
+        require(program)
+    beside = {line["beside"] for line in measured(tmp_path, "mail")["lines"]}
+
+    assert beside == {
+        "Postfix",
+        "OpenSMTPD",
+        "aiosmtpd, its Mailbox",
+        "aiosmtpd, which stores nothing",
+        "smtp-sink, which stores nothing",
+        "limit",
+    }
+
+
 def test_the_floor_gets_an_answer_to_every_datagram(tmp_path: Path) -> None:
     require("cc")
     native = compiled(tmp_path)

@@ -344,7 +344,7 @@ async def test_a_full_disk_while_a_large_message_comes_in_is_452(
     async with mail_server(tmp_path) as inside:
         monkeypatch.setattr("reference_server.spool.unnamed_file", full)
         async with client(inside.port) as c:
-            await c.send(ENVELOPE + b"x\r\n" * 600_000 + b".\r\n" + ENVELOPE + b".\r\nQUIT\r\n")
+            await c.send(ENVELOPE + b"x\r\n" * 1_200_000 + b".\r\n" + ENVELOPE + b".\r\nQUIT\r\n")
             told = await c.rest()
 
         assert b"452 4.3.1 no room left" in told

@@ -125,6 +125,68 @@ def fail_nth(monkeypatch: pytest.MonkeyPatch, call: str, which: int, error: int)
     monkeypatch.setattr(os, call, failing)
 
 
+async def test_what_is_wrong_with_a_message_is_not_the_concern_of_those_stored_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    maildirs = Maildirs(tmp_path, "mail.example")
+    await maildirs.deliver(["bob"], HEAD, spool(tmp_path))
+    fail_nth(monkeypatch, "fsync", 3, errno.EIO)
+    broken = spool(tmp_path)
+    monkeypatch.setattr(broken, "copy_to", None)
+
+    told = await asyncio.gather(
+        *(maildirs.deliver(["bob"], HEAD, spool(tmp_path)) for _ in range(8)),
+        maildirs.deliver(["bob"], HEAD, broken),
+        return_exceptions=True,
+    )
+
+    maildirs.close()
+    assert [type(error) for error in told if error] == [OSError, TypeError]
+    assert len(files(tmp_path)) == 8
+
+
+async def test_when_the_fsync_of_a_directory_fails_nobody_who_relied_on_it_has_the_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    maildirs = Maildirs(tmp_path, "mail.example")
+    await maildirs.deliver(["bob"], HEAD, spool(tmp_path))
+    await maildirs.deliver(["eve"], HEAD, spool(tmp_path))
+    sync = os.fsync
+
+    def failing(descriptor: int) -> None:
+        if os.path.samestat(os.fstat(descriptor), (tmp_path / "bob/new").stat()):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", failing)
+    to = [["bob"], ["eve"], ["eve", "bob"]]
+
+    told = await asyncio.gather(
+        *(maildirs.deliver(users, HEAD, spool(tmp_path)) for users in to), return_exceptions=True
+    )
+
+    maildirs.close()
+    assert [type(error) for error in told] == [OSError, type(None), OSError]
+    assert sorted(path.parts[0] for path in files(tmp_path)) == ["bob", "eve", "eve"]
+
+
+async def test_large_messages_do_not_make_one_another_wait_for_many(
+    tmp_path: Path,
+) -> None:
+    content = bytes(6_000_000)
+    maildirs = Maildirs(tmp_path, "mail.example")
+    stored: list[int] = []
+
+    async def one_more() -> None:
+        await maildirs.deliver(["bob"], HEAD, spool(tmp_path, content))
+        stored.append(len(list((tmp_path / "bob" / "new").iterdir())))
+
+    await asyncio.gather(*(one_more() for _ in range(7)))
+
+    maildirs.close()
+    assert stored[0] < stored[-1] == 7
+
+
 REPLIES = {
     errno.ENOSPC: b"452 4.3.1 no room left, try again later",
     errno.EDQUOT: b"452 4.3.1 no room left, try again later",

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from reference_server.spool import Spool
+from reference_server.spool import Memory, Spool
 
 PIECES = [bytes([n % 256]) * 1000 for n in range(1500)]
 
@@ -15,7 +15,7 @@ PIECES = [bytes([n % 256]) * 1000 for n in range(1500)]
 def test_content_comes_out_as_it_went_in_wherever_it_lay(
     spilled: Sequence[int], tmp_path: Path
 ) -> None:
-    spool = Spool(tmp_path)
+    spool = Spool(tmp_path, Memory(limit=0))
     for n, piece in enumerate(PIECES):
         spool.append(piece)
         if n in spilled:
@@ -30,6 +30,25 @@ def test_content_comes_out_as_it_went_in_wherever_it_lay(
     assert spool.size == 1_500_000
     spool.close()
     assert [path.name for path in tmp_path.iterdir()] == ["copy"]
+
+
+def test_a_message_may_take_more_memory_while_all_together_leave_room(tmp_path: Path) -> None:
+    memory = Memory(limit=4_000_000)
+    spools = [Spool(tmp_path, memory) for _ in range(3)]
+    for spool in spools:
+        spool.append(bytes(1_500_000))
+
+    def full() -> list[bool]:
+        return [spool.full for spool in spools]
+
+    assert full() == [True, True, True]
+    spools[0].spill()
+    assert full() == [False, False, False]
+    spools[0].append(bytes(1_500_000))
+    assert full() == [True, True, True]
+    spools[2].close()
+    assert full() == [False, False, False]
+    spools[0].close()
 
 
 def test_a_system_that_writes_less_than_it_was_given_is_given_the_rest(
