@@ -22,6 +22,7 @@ from protocol import (
     Dialect,
     Discard,
     HostPort,
+    Line,
     Peer,
     Reading,
     Reason,
@@ -79,6 +80,7 @@ class Targets:
         self._by_address = {target.address: target for target in reversed(config.targets)}
         self._networks = Networks(config.probe)
         self._flights: Flights[list[Scrape]] = Flights()
+        self._line = Line()
         self._all = tuple(self._by_peer)
         self._secrets = [secret for secret in config.secrets if secret.can_change]
         self.changed: dict[str, float] = {}
@@ -171,9 +173,8 @@ class Targets:
         self.refresh_secrets()
         attempts = self.config.attempts
         if len(peers) == 1:
-            async with connect(peers[0]) as connection:
-                reading = await connection.read(deadline=deadline, attempts=attempts)
-            return [await self._seen_one(peers[0], reading)]
+            reading = await self._line.read(peers[0], deadline=deadline, attempts=attempts)
+            return await self._seen(peers, (reading,), self._line.take_strays())
         strays: Counter[Discard] = Counter()
         readings = await read_all(peers, deadline=deadline, attempts=attempts, strays=strays)
         return await self._seen(peers, readings, strays)

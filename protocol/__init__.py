@@ -8,6 +8,7 @@ errors     everything that is raised, drawn as a tree
 server     respond(), and serve() over UDP
 reads      a batch of good requests answered at once
 roundtrip  how long an answer takes, learned from those that came
+question   what is asked, as bytes
 inquiry    one target asked some commands: no socket, no clock
 exchange   any number of inquiries carried to their end
 sockets    the UDP sockets under them
@@ -15,7 +16,9 @@ batch      many datagrams in one system call
 bulk       sockets that send and receive so
 turns      long work in turns with everybody else's
 client     connect() to one server
+line       single servers, many of them at the same time
 fleet      read_all() of ten thousand
+randomness the system's, for hundreds of draws at once
 
 describe   a datagram explained byte by byte
 duration   `700ms`, `2s`, `1m30s`
@@ -53,6 +56,7 @@ if TYPE_CHECKING:
     from protocol.exchange import Event, Trace
     from protocol.fleet import read_all
     from protocol.inquiry import Cost
+    from protocol.line import Line
     from protocol.message import Request, Response, Value
     from protocol.reads import Answer
     from protocol.server import Endpoint, Ration, respond, serve
@@ -84,6 +88,7 @@ _MODULES = (
     "reads",
     "server",
     "fleet",
+    "line",
 )
 """Where the public names are, those that start fastest first."""
 
@@ -107,6 +112,7 @@ __all__ = [
     "Field",
     "ForeignDatagram",
     "HostPort",
+    "Line",
     "NoAnswer",
     "NoReading",
     "Operation",

@@ -16,8 +16,9 @@ from protocol.dialect import Command, Dialect
 from protocol.dialects import V0
 from protocol.errors import Contradicted, Discard, NoReading, UnknownName
 from protocol.exchange import Event, Exchange, Trace
-from protocol.inquiry import Cost, Inquiry, Questions
+from protocol.inquiry import Cost, Inquiry
 from protocol.message import Value
+from protocol.question import Questions
 from protocol.roundtrip import RoundTrip
 from protocol.token import Token
 
@@ -61,6 +62,7 @@ class Peer:
         addresses: tuple[Address, ...],
         asked: Questions,
         attempts: int,
+        deadline: float,
         random: Random,
     ) -> Inquiry:
         """An inquiry of this server, which learns from it how long answers take."""
@@ -69,6 +71,7 @@ class Peer:
             asked,
             round_trip=self.round_trip,
             attempts=attempts,
+            deadline=deadline,
             random=random,
         )
 
@@ -95,8 +98,8 @@ class Connection:
             return Reading(error=error)
         if self.peer.dialect.identifier_echo == "never":
             return await self._ask_in_turn(addresses, commands, deadline, attempts)
-        inquiry = self._inquiry(addresses, commands, attempts)
-        await self._exchange.run([inquiry], deadline)
+        inquiry = self._inquiry(addresses, commands, attempts, deadline)
+        await self._exchange.run([inquiry])
         return _reading(inquiry, self._exchange.strays)
 
     async def read(self, *, deadline: float, attempts: int = 3) -> Reading:
@@ -121,10 +124,14 @@ class Connection:
         return _joined([written, Reading(read.values, error, read.cost, read.seconds)])
 
     def _inquiry(
-        self, addresses: tuple[Address, ...], commands: tuple[Command, ...], attempts: int
+        self,
+        addresses: tuple[Address, ...],
+        commands: tuple[Command, ...],
+        attempts: int,
+        deadline: float,
     ) -> Inquiry:
         asked = Questions.of(self.peer.token, self.peer.dialect, commands)
-        return self.peer.inquiry(addresses, asked, attempts, self._random)
+        return self.peer.inquiry(addresses, asked, attempts, deadline, self._random)
 
     async def _ask_in_turn(
         self,
@@ -139,9 +146,9 @@ class Connection:
         """
         readings = []
         for command in commands:
-            inquiry = self._inquiry(addresses, (command,), attempts)
+            inquiry = self._inquiry(addresses, (command,), attempts, deadline)
             self._exchange.close()
-            await self._exchange.run([inquiry], deadline)
+            await self._exchange.run([inquiry])
             readings.append(_reading(inquiry, self._exchange.strays))
             if readings[-1].error:
                 break

@@ -5,7 +5,6 @@ behind many of the addresses, and lets others have their turn after every batch.
 """
 
 import asyncio
-import math
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -49,24 +48,24 @@ Trace = Callable[[Event], None]
 
 
 class Exchange:
-    """Inquiries under way, one `run` at a time. To be closed."""
+    """Inquiries under way. To be closed."""
 
     def __init__(self, trace: Trace | None = None, sockets: type[Sockets] = Sockets) -> None:
         self.strays: Counter[Discard] = Counter()
-        """What came from addresses that were not asked, in the latest run."""
+        """What came from addresses that were not asked."""
         self._loop = asyncio.get_running_loop()
         self._trace = trace
         self._sockets = sockets(self._receive, self._undelivered)
-        self._everyone: list[Inquiry] = []
         self._fresh: deque[Inquiry] = deque()
         self._recent: deque[tuple[float, Inquiry]] = deque()
         """Who was asked for the first time, and when: the latest of them."""
         self._asked: dict[Address, list[Inquiry]] = {}
         self._taken: dict[Address, set[bytes]] = {}
-        """The identifiers at addresses that several inquiries ask."""
+        """The identifiers at addresses that several inquiries have asked."""
         self._timers: list[tuple[float, int, Inquiry]] = []
         self._order = count()
         """Tells timers of the same moment apart."""
+        self._waiting: dict[Inquiry, asyncio.Future[None]] = {}
         self._under_way = 0
         self._awaited = 0
 
@@ -74,14 +73,13 @@ class Exchange:
         """Close the sockets; nothing is left behind."""
         self._sockets.close()
 
-    async def run(self, inquiries: Sequence[Inquiry], deadline: float, awaited: int = 0) -> None:
-        """Carry all inquiries to their end, at the latest at `deadline`, a time of the loop's clock.
+    async def run(self, inquiries: Sequence[Inquiry], awaited: int = 0) -> None:
+        """Carry inquiries, and no others, to their end, each at the latest at its deadline.
 
         It waits for as many more as are `awaited`, each to `join` or not.
         """
         self.strays.clear()
-        self._asked, self._taken, self._timers = {}, {}, []
-        self._everyone, self._fresh, self._recent, self._under_way = [], deque(), deque(), 0
+        self._asked, self._taken = {}, {}
         self._awaited = awaited
         turn = Turn()
         for part in parts(inquiries):
@@ -89,10 +87,8 @@ class Exchange:
                 self._add(inquiry)
             if turn.over:
                 await turn.others()
-        await self._carry(deadline)
-        if self._under_way:
-            await self._expire()
-        self._everyone, self._asked, self._timers, self._recent = [], {}, [], deque()
+        await self.carry()
+        self._asked, self._timers, self._recent = {}, [], deque()
 
     def join(self, inquiry: Inquiry | None) -> None:
         """One that was awaited is here; None is one that came to nothing."""
@@ -101,55 +97,73 @@ class Exchange:
             self._add(inquiry)
         self._sockets.readable.set()
 
-    async def _expire(self) -> None:
-        turn = Turn()
-        for part in parts(self._everyone):
-            for inquiry in part:
-                if not inquiry.done:
-                    inquiry.expire(self._loop.time())
-            if turn.over:
-                await turn.others()
+    def expect(self) -> None:
+        """One more is awaited: until it joins, `carry` goes on."""
+        self._awaited += 1
 
-    async def _carry(self, deadline: float) -> None:
-        while (self._under_way or self._awaited) and (now := self._loop.time()) < deadline:
+    async def end_of(self, inquiry: Inquiry) -> None:
+        """Have an inquiry carried to its end along with the others. Cancelled, it is given up."""
+        self._waiting[inquiry] = future = self._loop.create_future()
+        self.expect()
+        self.join(inquiry)
+        try:
+            if not inquiry.done:
+                await future
+        finally:
+            del self._waiting[inquiry]
+            if not inquiry.done:
+                inquiry.expire(self._loop.time())
+                self._under_way -= 1
+
+    async def carry(self) -> None:
+        """Until every inquiry has ended, and no more is awaited."""
+        while self._under_way or self._awaited:
+            now = self._loop.time()
             self._sockets.readable.clear()
             moved = 0
             while moved < _BATCH and (due := self._next_due(now)):
-                moved += self._transmit(due, now, deadline)
+                moved += self._serve(due, now)
             self._sockets.flush()
             moved += self._sockets.drain()
-            if moved:
-                await asyncio.sleep(0)
+            if moved == 0 and (self._under_way or self._awaited):
+                await self._wait()
             else:
-                await self._wait(self._next_time(deadline))
+                await asyncio.sleep(0)
 
-    def _next_time(self, deadline: float) -> float:
-        times = [deadline]
+    def _next_time(self) -> float | None:
+        times = []
         if self._timers:
             times.append(self._timers[0][0])
-        if self._fresh and self._recent:
-            times.append(self._recent[0][0] + _CLEARING)
-        return min(times)
+        if self._fresh:
+            times.append(self._fresh[0].deadline)
+            if self._recent:
+                times.append(self._recent[0][0] + _CLEARING)
+        return min(times, default=None)
 
     def _add(self, inquiry: Inquiry) -> None:
-        self._everyone.append(inquiry)
         self._fresh.append(inquiry)
         self._under_way += 1
         self._enlist(inquiry)
 
     def _enlist(self, inquiry: Inquiry) -> None:
-        """Let an inquiry hear its address, under identifiers that no other inquiry has there."""
+        """Let an inquiry hear its address, under identifiers that no other inquiry has, or had, there."""
         asking = self._asked.get(inquiry.address)
         if asking is None:
             inquiry.identify(frozenset())
             self._asked[inquiry.address] = [inquiry]
         else:
-            # Those of inquiries that are done stay taken: an answer may come late.
             taken = self._taken.setdefault(inquiry.address, set(asking[0].identifiers))
             inquiry.identify(taken)
             taken |= inquiry.identifiers
-            asking.append(inquiry)
-        self._under_way -= inquiry.done  # no identifiers were left
+            self._asked[inquiry.address] = [*(one for one in asking if not one.done), inquiry]
+        if inquiry.done:  # no identifiers were left
+            self._end(inquiry)
+
+    def _end(self, inquiry: Inquiry) -> None:
+        """Take note of one that has just become done."""
+        self._under_way -= 1
+        if self._waiting and (future := self._waiting.get(inquiry)) and not future.done():
+            future.set_result(None)
 
     def _next_due(self, now: float) -> Inquiry | None:
         while self._timers and self._timers[0][0] <= now:
@@ -157,7 +171,7 @@ class Exchange:
             # One that was put off meanwhile is in here a second time.
             if not inquiry.done and inquiry.due == due:
                 return inquiry
-        while self._fresh and self._has_room(now):
+        while self._fresh and (self._fresh[0].deadline <= now or self._has_room(now)):
             inquiry = self._fresh.popleft()
             if not inquiry.done:
                 self._recent.append((now, inquiry))
@@ -172,22 +186,24 @@ class Exchange:
         return len(recent) < _WINDOW
 
     def _schedule(self, inquiry: Inquiry) -> None:
-        if inquiry.due < math.inf:
-            heappush(self._timers, (inquiry.due, next(self._order), inquiry))
+        heappush(self._timers, (inquiry.due, next(self._order), inquiry))
 
-    def _transmit(self, inquiry: Inquiry, now: float, deadline: float) -> int:
-        """Send what an inquiry has to send; returns the number of datagrams."""
+    def _serve(self, inquiry: Inquiry, now: float) -> int:
+        """Send what an inquiry has to send, or end it; returns what that counts for, in datagrams."""
+        if now >= inquiry.deadline:
+            inquiry.expire(now)
+            self._end(inquiry)
+            return 1
         if inquiry.turn():
             self._enlist(inquiry)
             if inquiry.done:
-                return 0
+                return 1
         address = inquiry.address
-        datagrams = inquiry.transmit(now, deadline)
+        datagrams = inquiry.transmit(now)
         sent = self._send(datagrams, address, now)
         inquiry.withdraw(len(datagrams) - sent)
-        if (
-            not inquiry.done and inquiry.address == address
-        ):  # else the system has said that nobody is there
+        # Else the system has said that nobody is there.
+        if not inquiry.done and inquiry.address == address:
             self._schedule(inquiry)
         return sent
 
@@ -211,7 +227,8 @@ class Exchange:
                 inquiry = asking[0]
                 was_done = inquiry.done
                 reason = inquiry.receive(datagram, now)
-                self._under_way -= inquiry.done and not was_done
+                if inquiry.done and not was_done:
+                    self._end(inquiry)
             else:
                 reason = self._receive_for_one_of(asking, datagram, now)
             if self._trace:
@@ -226,8 +243,8 @@ class Exchange:
         was_done = inquiry.done
         reason = inquiry.receive(datagram, now)
         if inquiry.done and not was_done:
-            self._under_way -= 1
             asking.remove(inquiry)
+            self._end(inquiry)
         return reason
 
     def _undelivered(self, datagram: bytes, address: Address, failure: OSError) -> None:
@@ -242,12 +259,12 @@ class Exchange:
             self._trace(Event(now, "unreachable", inquiry.address, datagram, text))
         inquiry.unreachable(f"{failure.strerror}", now)
         if inquiry.done:
-            self._under_way -= 1
+            self._end(inquiry)
         else:
             self._enlist(inquiry)
             self._schedule(inquiry)
 
-    async def _wait(self, until: float) -> None:
+    async def _wait(self) -> None:
         with suppress(TimeoutError):
-            async with asyncio.timeout_at(until):
+            async with asyncio.timeout_at(self._next_time()):
                 await self._sockets.readable.wait()

@@ -12,16 +12,13 @@ A reading never mixes two servers: all its answers come from one address. Of a n
 address is tried when the present one is silent or unreachable, for as long as none has answered.
 """
 
-import math
-from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Mapping, Set
 from random import Random
 from types import MappingProxyType
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 from protocol.address import Address
-from protocol.dialect import Command, Dialect, Operation, Status
-from protocol.dialects import DIALECTS
+from protocol.dialect import Command, Operation, Status
 from protocol.errors import (
     BadResponse,
     Disbelieved,
@@ -33,9 +30,9 @@ from protocol.errors import (
     Refused,
     Unreachable,
 )
-from protocol.message import Request, Response, Value, good_beginning, meaning
+from protocol.message import Response, Value, fitting_dialects, meaning
+from protocol.question import Questions
 from protocol.roundtrip import RoundTrip
-from protocol.token import Token
 
 REASONS = {
     Status.AUTHENTICATION_FAILED: Reason.AUTHENTICATION,
@@ -66,41 +63,6 @@ class Cost(NamedTuple):
     discarded: Mapping[Discard, int] = _NONE
 
 
-class Question(NamedTuple):
-    """A command, and the bytes of its request before and behind the identifier."""
-
-    command: Command
-    operation: Operation
-    before: bytes
-    behind: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Questions:
-    """What is asked of every server that has a token and a dialect in common."""
-
-    dialect: Dialect
-    asked: tuple[Question, ...]
-    before: bytes
-    behind: bytes
-    """What every good answer has around its identifier, at its beginning; empty where that cannot be said."""
-    beginning: slice
-    """Where that stands."""
-
-    @classmethod
-    def of(cls, token: Token, dialect: Dialect, commands: Sequence[Command]) -> Self:
-        place = dialect.request_identifier
-        asked = []
-        for command in commands:
-            operation = dialect.operations[command]
-            request = Request(0, token.octets, operation.code).encode(dialect)
-            before, behind = request[: place.offset], request[place.end :]
-            asked.append(Question(command, operation, before, behind))
-        if good := good_beginning(dialect):
-            return cls(dialect, tuple(asked), *good, slice(dialect.status.end))
-        return cls(dialect, tuple(asked), b"", b"", slice(0))
-
-
 class Inquiry:
     """The state of one question to one target, from its first datagram to its end."""
 
@@ -124,6 +86,7 @@ class Inquiry:
         "_unanswered",
         "_wait",
         "address",
+        "deadline",
         "done",
         "due",
         "error",
@@ -138,14 +101,17 @@ class Inquiry:
         *,
         round_trip: RoundTrip,
         attempts: int,
+        deadline: float,
         random: Random,
     ) -> None:
         self.address = addresses[0]
+        self.deadline = deadline
+        """When it ends, whatever has come."""
         self.values: dict[Command, Value | None] = {}
         self.error: NoReading | None = None
         self.done = False
         self.due = 0.0
-        """When `transmit` is to be called next; infinite when all attempts are made."""
+        """When `transmit` is to be called next, or `expire` where this is the deadline."""
         self._others = addresses[1:]
         self._questions = questions
         self._dialect = questions.dialect
@@ -207,7 +173,7 @@ class Inquiry:
             return True
         return False
 
-    def transmit(self, now: float, deadline: float) -> list[bytes]:
+    def transmit(self, now: float) -> list[bytes]:
         """The datagrams to send now to `address`; sets when it is due again.
 
         The waits start from the target's own round-trip timeout and double, with jitter so that a fleet's do not beat
@@ -215,13 +181,13 @@ class Inquiry:
         """
         if self._sent == 0:
             self._started = now
-            fitting = (deadline - now) / (2**self._attempts_left - 1)
+            fitting = (self.deadline - now) / (2**self._attempts_left - 1)
             self._wait = min(self._round_trip.timeout, fitting)
         self._attempts_left -= 1
+        self.due = self.deadline
         if self._attempts_left > 0:
-            self.due = now + self._wait * (0.9 + 0.2 * self._random.random())
-        else:
-            self.due = math.inf
+            wait = self._wait * (0.9 + 0.2 * self._random.random())
+            self.due = min(now + wait, self.deadline)
         self._wait *= 2
         self._sent_at = now
         count = len(self._unanswered)
@@ -328,15 +294,3 @@ class Inquiry:
         self.address, *others = self._others
         self._others = tuple(others)
         self._transmissions_here = 0
-
-
-def fitting_dialects(datagram: bytes) -> list[str]:
-    """The names of the known dialects whose response this datagram could be."""
-    names = []
-    for dialect in DIALECTS.values():
-        try:
-            Response.decode(datagram, dialect)
-        except BadResponse:
-            continue
-        names.append(dialect.name)
-    return names

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Self
 
 from protocol.dialect import Command, Dialect, Status
-from protocol.dialects import V0
+from protocol.dialects import DIALECTS, V0
 from protocol.errors import BadRequest, BadResponse, Discard, ForeignDatagram
 
 Value = int | bool
@@ -181,3 +181,15 @@ def result(command: Command, value: Value | None, dialect: Dialect = V0) -> byte
     wrapped = number % (1 << 8 * size)
     octets[start : start + size] = wrapped.to_bytes(size, dialect.byte_order)
     return bytes(octets)
+
+
+def fitting_dialects(datagram: bytes) -> list[str]:
+    """The names of the known dialects whose response this datagram could be."""
+    names = []
+    for dialect in DIALECTS.values():
+        try:
+            Response.decode(datagram, dialect)
+        except BadResponse:
+            continue
+        names.append(dialect.name)
+    return names

@@ -18,8 +18,9 @@ from protocol.dialect import FLAGS, Dialect
 from protocol.dialects import DIALECTS
 from protocol.duration import parse_duration
 from protocol.errors import BadResponse, DatagramError
-from protocol.inquiry import Inquiry, Questions
+from protocol.inquiry import Inquiry
 from protocol.message import Request, Response
+from protocol.question import Questions
 from protocol.roundtrip import RoundTrip
 from protocol.server import respond
 from protocol.token import Token
@@ -77,10 +78,11 @@ def examine_response(data: bytes, dialect: Dialect) -> None:
         Questions.of(token, dialect, dialect.reads),
         round_trip=RoundTrip(),
         attempts=1,
+        deadline=1,
         random=Random(0),
     )
     inquiry.identify(frozenset())
-    inquiry.transmit(0, 1)
+    inquiry.transmit(0)
     reason = inquiry.receive(data, 0)
     assert reason or len(data) == dialect.response_length
 

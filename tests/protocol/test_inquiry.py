@@ -1,6 +1,5 @@
 """The state machine alone: no socket, and time is a number."""
 
-import math
 from itertools import pairwise
 from random import Random
 
@@ -18,8 +17,9 @@ from protocol.errors import (
     Refused,
     Unreachable,
 )
-from protocol.inquiry import Inquiry, Questions, fitting_dialects
-from protocol.message import Request, Response, Value, result
+from protocol.inquiry import Inquiry
+from protocol.message import Request, Response, Value, fitting_dialects, result
+from protocol.question import Questions
 from protocol.roundtrip import RoundTrip
 from protocol.token import Token
 
@@ -31,6 +31,7 @@ def ask(
     *commands: Command,
     addresses: tuple[Address, ...] = (HERE,),
     attempts: int = 3,
+    deadline: float = 2,
     dialect: Dialect = V0,
     round_trip: RoundTrip | None = None,
 ) -> Inquiry:
@@ -39,6 +40,7 @@ def ask(
         Questions.of(Token(bytes(dialect.token_length)), dialect, commands or V0.reads),
         round_trip=round_trip or RoundTrip(),
         attempts=attempts,
+        deadline=deadline,
         random=Random(7),
     )
     inquiry.identify(frozenset())
@@ -56,7 +58,7 @@ def refusal(request: bytes, status: Status) -> bytes:
 
 
 def test_all_commands_go_out_at_once_under_identifiers_of_their_own() -> None:
-    requests = [Request.decode(datagram) for datagram in ask().transmit(0, deadline=2)]
+    requests = [Request.decode(datagram) for datagram in ask().transmit(0)]
 
     assert [request.code for request in requests] == [0, 1, 2, 3]
     assert len({request.identifier for request in requests}) == 4
@@ -64,7 +66,7 @@ def test_all_commands_go_out_at_once_under_identifiers_of_their_own() -> None:
 
 def test_it_is_done_when_every_command_is_answered() -> None:
     inquiry = ask(Command.CONNECTIONS, Command.TRANSFORMS)
-    first, second = inquiry.transmit(0, deadline=2)
+    first, second = inquiry.transmit(0)
 
     done = [inquiry.receive(reply(second, True), 0.1) or inquiry.done]
     done.append(inquiry.receive(reply(first, 3), 0.2) or inquiry.done)
@@ -76,19 +78,19 @@ def test_it_is_done_when_every_command_is_answered() -> None:
 
 def test_only_what_is_unanswered_is_sent_again_and_with_the_same_identifier() -> None:
     inquiry = ask(Command.CONNECTIONS, Command.TRANSFORMS)
-    first, second = inquiry.transmit(0, deadline=2)
+    first, second = inquiry.transmit(0)
     inquiry.receive(reply(first, 3), 0.1)
 
-    assert list(inquiry.transmit(inquiry.due, deadline=2)) == [second]
+    assert inquiry.transmit(inquiry.due) == [second]
     assert inquiry.cost.datagrams_sent == 3
     assert inquiry.cost.retransmissions == 1
 
 
 def test_the_waits_double_with_a_little_jitter_until_the_attempts_are_used_up() -> None:
-    inquiry = ask(attempts=3)
+    inquiry = ask(attempts=3, deadline=10)
     sent = [0.0]
-    while inquiry.due < math.inf:
-        list(inquiry.transmit(sent[-1], deadline=10))
+    while inquiry.due < inquiry.deadline:
+        inquiry.transmit(sent[-1])
         sent.append(inquiry.due)
 
     waits = [later - earlier for earlier, later in pairwise(sent[:-1])]
@@ -97,10 +99,10 @@ def test_the_waits_double_with_a_little_jitter_until_the_attempts_are_used_up() 
 
 
 def test_a_short_deadline_still_has_room_for_every_attempt() -> None:
-    inquiry = ask(attempts=3)
-    list(inquiry.transmit(0, deadline=0.07))
+    inquiry = ask(attempts=3, deadline=0.07)
+    inquiry.transmit(0)
     second = inquiry.due
-    list(inquiry.transmit(second, deadline=0.07))
+    inquiry.transmit(second)
 
     assert second == pytest.approx(0.01, rel=0.11)
     assert inquiry.due == pytest.approx(0.03, rel=0.2)
@@ -110,9 +112,9 @@ def test_the_wait_adapts_to_the_round_trips_seen() -> None:
     trip = RoundTrip()
     for _ in range(50):
         trip.observe(0.3)
-    inquiry = ask(round_trip=trip)
+    inquiry = ask(round_trip=trip, deadline=10)
 
-    list(inquiry.transmit(0, deadline=10))
+    inquiry.transmit(0)
 
     assert inquiry.due > 0.27
 
@@ -120,8 +122,8 @@ def test_the_wait_adapts_to_the_round_trips_seen() -> None:
 def test_no_round_trip_is_learned_from_what_was_sent_twice() -> None:
     trip = RoundTrip()
     inquiry = ask(Command.CONNECTIONS, round_trip=trip)
-    [request] = inquiry.transmit(0, deadline=2)
-    list(inquiry.transmit(0.3, deadline=2))
+    [request] = inquiry.transmit(0)
+    inquiry.transmit(0.3)
 
     inquiry.receive(reply(request, 3), 0.301)
 
@@ -132,8 +134,8 @@ def test_no_round_trip_is_learned_from_what_was_sent_twice() -> None:
 
 def test_a_round_trip_is_learned_from_what_was_sent_once() -> None:
     trip = RoundTrip()
-    inquiry = ask(Command.CONNECTIONS, round_trip=trip)
-    [request] = inquiry.transmit(5, deadline=7)
+    inquiry = ask(Command.CONNECTIONS, round_trip=trip, deadline=7)
+    [request] = inquiry.transmit(5)
 
     inquiry.receive(reply(request, 3), 5.25)
 
@@ -154,7 +156,7 @@ def test_a_round_trip_is_learned_from_what_was_sent_once() -> None:
 )
 def test_what_does_not_answer_is_counted_and_ignored(datagram: bytes, reason: Discard) -> None:
     inquiry = ask(Command.CONNECTIONS)
-    [request] = inquiry.transmit(0, deadline=2)
+    [request] = inquiry.transmit(0)
 
     assert inquiry.receive(datagram, 0.1) is reason
     assert not inquiry.done
@@ -166,7 +168,7 @@ def test_what_does_not_answer_is_counted_and_ignored(datagram: bytes, reason: Di
 
 def test_a_doubled_answer_is_ignored() -> None:
     inquiry = ask(Command.CONNECTIONS, Command.TRANSFORMS)
-    first, _ = inquiry.transmit(0, deadline=2)
+    first, _ = inquiry.transmit(0)
     inquiry.receive(reply(first, 3), 0.1)
 
     assert inquiry.receive(reply(first, 4), 0.2) is Discard.IDENTIFIER
@@ -175,7 +177,7 @@ def test_a_doubled_answer_is_ignored() -> None:
 
 def test_a_flag_that_is_neither_on_nor_off_is_ignored() -> None:
     inquiry = ask(Command.TRANSFORMS)
-    [request] = inquiry.transmit(0, deadline=2)
+    [request] = inquiry.transmit(0)
 
     bad = reply(request, True)[:-1] + b"\x07"
 
@@ -195,7 +197,7 @@ def test_a_flag_that_is_neither_on_nor_off_is_ignored() -> None:
 )
 def test_a_refusal_ends_it_at_once(status: Status, reason: Reason) -> None:
     inquiry = ask()
-    first, *_ = inquiry.transmit(0, deadline=2)
+    first, *_ = inquiry.transmit(0)
 
     assert inquiry.receive(refusal(first, status), 0.1) is None
 
@@ -207,7 +209,7 @@ def test_a_refusal_ends_it_at_once(status: Status, reason: Reason) -> None:
 
 def test_silence_is_told_as_such() -> None:
     inquiry = ask()
-    list(inquiry.transmit(0, deadline=2))
+    inquiry.transmit(0)
 
     inquiry.expire(2)
 
@@ -217,7 +219,7 @@ def test_silence_is_told_as_such() -> None:
 
 def test_nonsense_is_told_from_silence() -> None:
     inquiry = ask()
-    list(inquiry.transmit(0, deadline=2))
+    inquiry.transmit(0)
     inquiry.receive(bytes.fromhex("cffe00 0000 09 0000000000000000"), 0.1)
 
     inquiry.expire(2)
@@ -228,7 +230,7 @@ def test_nonsense_is_told_from_silence() -> None:
 
 def test_another_dialect_is_named() -> None:
     inquiry = ask(dialect=DIALECTS["v0"])
-    list(inquiry.transmit(0, deadline=2))
+    inquiry.transmit(0)
     inquiry.receive(bytes.fromhex("feca 00 1234 00 0100000000000000"), 0.1)
 
     inquiry.expire(2)
@@ -240,7 +242,7 @@ def test_another_dialect_is_named() -> None:
 
 def test_a_closed_port_ends_it_at_once() -> None:
     inquiry = ask()
-    list(inquiry.transmit(0, deadline=2))
+    inquiry.transmit(0)
 
     inquiry.unreachable("Connection refused", 0.1)
 
@@ -250,19 +252,19 @@ def test_a_closed_port_ends_it_at_once() -> None:
 
 def test_the_next_address_is_tried_when_the_first_is_unreachable() -> None:
     inquiry = ask(Command.CONNECTIONS, addresses=(HERE, THERE))
-    list(inquiry.transmit(0, deadline=2))
+    inquiry.transmit(0)
 
     inquiry.unreachable("Connection refused", 0.1)
 
     assert not inquiry.done
     assert (inquiry.address, inquiry.due) == (THERE, 0.1)
-    assert list(inquiry.transmit(0.1, deadline=2))
+    assert inquiry.transmit(0.1)
     assert inquiry.cost.retransmissions == 0
 
 
 def test_the_next_address_is_tried_when_the_first_is_silent() -> None:
     inquiry = ask(addresses=(HERE, THERE))
-    list(inquiry.transmit(0, deadline=2))
+    inquiry.transmit(0)
 
     assert inquiry.turn()
     assert inquiry.address == THERE
@@ -271,7 +273,7 @@ def test_the_next_address_is_tried_when_the_first_is_silent() -> None:
 
 def test_an_address_that_has_answered_is_kept() -> None:
     inquiry = ask(addresses=(HERE, THERE))
-    first, *_ = inquiry.transmit(0, deadline=2)
+    first, *_ = inquiry.transmit(0)
     inquiry.receive(reply(first, 3), 0.1)
 
     assert not inquiry.turn()

@@ -1,0 +1,72 @@
+"""Asking single servers, many of them at about the same time: their questions share sockets and system calls.
+
+A socket of its own for each would take a third of what asking takes. The sockets, and so their ports, which a forger
+would have to guess, last for a second and the questions begun in it; then there are others.
+"""
+
+import asyncio
+from collections import Counter
+
+from protocol.bulk import BulkSockets
+from protocol.client import Peer, Reading, connect, reading_of
+from protocol.errors import Discard, UnknownName
+from protocol.exchange import Exchange
+from protocol.question import Wording
+from protocol.randomness import PooledRandom
+
+class Line:
+    """Reads one server at a time for whoever asks, in one event loop. It has nothing to be closed.
+
+    Sockets take new questions for `lifetime` seconds.
+    """
+
+    def __init__(self, lifetime: float = 1.0) -> None:
+        self._lifetime = lifetime
+        self._exchange: Exchange | None = None
+        self._carrying: set[asyncio.Task[None]] = set()
+        self._strays: Counter[Discard] = Counter()
+        self._wording = Wording()
+        self._random = PooledRandom()
+
+    async def read(self, peer: Peer, *, deadline: float, attempts: int = 3) -> Reading:
+        """Everything that the peer's dialect declares as a read."""
+        if peer.dialect.identifier_echo == "never":
+            async with connect(peer) as connection:
+                return await connection.read(deadline=deadline, attempts=attempts)
+        try:
+            addresses = await peer.addresses(deadline)
+        except UnknownName as error:
+            return Reading(error=error)
+        asked = self._wording.reads(peer.token, peer.dialect)
+        inquiry = peer.inquiry(addresses, asked, attempts, deadline, self._random)
+        await self._current().end_of(inquiry)
+        return reading_of(inquiry)
+
+    def take_strays(self) -> Counter[Discard]:
+        """What came from addresses that were not asked, since this was called last."""
+        if self._exchange:
+            self._strays.update(self._exchange.strays)
+            self._exchange.strays.clear()
+        strays, self._strays = self._strays, Counter()
+        return strays
+
+    def _current(self) -> Exchange:
+        if self._exchange is None:
+            self._exchange = exchange = Exchange(sockets=BulkSockets)
+            exchange.expect()  # whoever asks next
+            asyncio.get_running_loop().call_later(self._lifetime, self._retire, exchange)
+            task = asyncio.create_task(self._carry(exchange))
+            self._carrying.add(task)
+            task.add_done_callback(self._carrying.discard)
+        return self._exchange
+
+    def _retire(self, exchange: Exchange) -> None:
+        self._exchange = None
+        exchange.join(None)
+
+    async def _carry(self, exchange: Exchange) -> None:
+        try:
+            await exchange.carry()
+        finally:
+            exchange.close()
+            self._strays.update(exchange.strays)

@@ -1,0 +1,149 @@
+"""Single servers asked at the same time, over real sockets."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+from protocol.address import HostPort
+from protocol.client import Peer, Reading
+from protocol.dialect import Command, Dialect
+from protocol.dialects import V0
+from protocol.errors import Discard, Reason
+from protocol.line import Line
+from protocol.message import Value
+from protocol.server import respond, serve
+from protocol.token import Token
+from tests.udp import Source, hearing
+
+TOKEN = Token.parse("secretpa")
+
+
+def answer(command: Command) -> Value:
+    return True if command is Command.TRANSFORMS else 3
+
+
+def within(seconds: float) -> float:
+    return asyncio.get_running_loop().time() + seconds
+
+
+async def read(
+    line: Line, port: int, seconds: float = 5, host: str = "127.0.0.1", dialect: Dialect = V0
+) -> Reading:
+    return await line.read(Peer(HostPort(host, port), TOKEN, dialect), deadline=within(seconds))
+
+
+@asynccontextmanager
+async def listing(sources: list[Source]) -> AsyncIterator[int]:
+    """A server that answers, and notes who asked; yields its port."""
+
+    def hear(datagram: bytes, source: Source) -> list[tuple[bytes, Source]]:
+        sources.append(source)
+        response = respond(datagram, TOKEN, answer)
+        return [(response.encode(), source)] if response else []
+
+    async with hearing(hear) as opened:
+        yield opened.getsockname()[1]
+
+
+async def test_questions_of_the_same_time_go_out_of_one_port_and_are_not_mixed_up() -> None:
+    line, sources = Line(), list[Source]()
+    async with listing(sources) as port, listing(sources) as other:
+        readings = await asyncio.gather(*(read(line, where) for where in [port, other] * 20))
+
+    assert [reading[Command.CONNECTIONS] for reading in readings] == [3] * 40
+    assert [reading.cost.datagrams_sent for reading in readings] == [4] * 40
+    assert len(sources) == 160
+    assert len(set(sources)) == 1
+
+
+async def test_later_questions_go_out_of_another_port() -> None:
+    line, sources = Line(lifetime=0.01), list[Source]()
+    async with listing(sources) as port, asyncio.timeout(5):
+        while len(set(sources)) < 2:
+            assert (await read(line, port))[Command.CONNECTIONS] == 3
+
+
+async def test_each_question_has_a_deadline_of_its_own() -> None:
+    line = Line()
+    async with serve("127.0.0.1", 0, TOKEN, answer) as good, hearing(lambda *_: []) as silent:
+        port = silent.getsockname()[1]
+        patient = asyncio.create_task(read(line, port, 60))
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        hasty = await read(line, port, 0.1)
+        took = loop.time() - began
+        answered = await read(line, good.port, 60)
+        patient.cancel()
+        await asyncio.wait([patient])
+
+    assert hasty.error
+    assert hasty.error.reason is Reason.TIMEOUT
+    assert 0.1 <= took < 5
+    assert answered.error is None
+    assert patient.cancelled()
+
+
+async def test_a_question_given_up_asks_nothing_more_and_the_others_are_answered() -> None:
+    heard: list[bytes] = []
+
+    def hear(datagram: bytes, source: Source) -> list[tuple[bytes, Source]]:
+        heard.append(datagram)
+        return []
+
+    line = Line()
+    async with serve("127.0.0.1", 0, TOKEN, answer) as good, hearing(hear) as silent:
+        given_up = asyncio.create_task(read(line, silent.getsockname()[1], 60))
+        async with asyncio.timeout(5):
+            while len(heard) < 4:
+                await asyncio.sleep(0)
+        given_up.cancel()
+        await asyncio.wait([given_up])
+        assert (await read(line, good.port)).error is None
+        # By then it would have been asked again.
+        assert (await read(line, silent.getsockname()[1], 0.6)).error
+
+    assert [heard.count(datagram) for datagram in heard[:4]] == [1] * 4
+    assert heard.count(heard[4]) > 1
+
+
+async def test_a_closed_port_and_an_unknown_name_are_told_at_once() -> None:
+    line = Line()
+    async with hearing(lambda *_: []) as unused:
+        closed = unused.getsockname()[1]
+    refused, unknown = await asyncio.gather(
+        read(line, closed, 60), read(line, 7030, 60, "no-such-host.invalid")
+    )
+
+    assert refused.error
+    assert unknown.error
+    assert (refused.error.reason, unknown.error.reason) == (Reason.UNREACHABLE, Reason.NAME)
+    assert refused.cost.retransmissions == 0
+
+
+async def test_what_comes_from_elsewhere_is_counted_once() -> None:
+    line = Line()
+    async with hearing(lambda *_: []) as stranger:
+
+        def hear(datagram: bytes, source: Source) -> list[tuple[bytes, Source]]:
+            stranger.sendto(b"from elsewhere", source)
+            response = respond(datagram, TOKEN, answer)
+            return [(response.encode(), source)] if response else []
+
+        async with hearing(hear) as server:
+            reading = await read(line, server.getsockname()[1])
+
+    assert reading.error is None
+    assert 3 <= line.take_strays()[Discard.SOURCE] <= 4
+    assert line.take_strays() == {}
+
+
+async def test_answers_without_an_identifier_have_a_socket_of_their_own() -> None:
+    dialect = replace(V0, identifier_echo="never")
+    async with serve("127.0.0.1", 0, TOKEN, answer, dialect) as endpoint:
+        line = Line()
+        readings = await asyncio.gather(
+            *(read(line, endpoint.port, dialect=dialect) for _ in range(5))
+        )
+
+    assert [reading[Command.CONNECTIONS] for reading in readings] == [3] * 5
