@@ -31,14 +31,15 @@ def exposition(
     """The whole text, in slices."""
     if own:
         yield _own_text(own, form)
+    slices = list(parts(rows, _SLICE))
     for family, header in _HEADERS[form].items():
-        for part in parts(rows, _SLICE):
+        for part in slices:
             # Left out where no target has such a sample.
             if lines := _lines(family, part):
                 yield header + lines
                 header = ""
     header = _ERROR_HEADER
-    for part in parts(rows, _SLICE):
+    for part in slices:
         if lines := _error_lines(part):
             yield header + lines
             header = ""

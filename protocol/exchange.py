@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import count
+from time import monotonic
 from typing import Literal
 
 from protocol.address import Address
@@ -112,13 +113,13 @@ class Exchange:
         finally:
             del self._waiting[inquiry]
             if not inquiry.done:
-                inquiry.expire(self._loop.time())
+                inquiry.expire(monotonic())
                 self._under_way -= 1
 
     async def carry(self) -> None:
         """Until every inquiry has ended, and no more is awaited."""
         while self._under_way or self._awaited:
-            now = self._loop.time()
+            now = monotonic()
             self._sockets.readable.clear()
             moved = 0
             while moved < _BATCH and (due := self._next_due(now)):
@@ -217,7 +218,7 @@ class Exchange:
         return len(datagrams)
 
     def _receive(self, arrived: Iterable[tuple[bytes, Address]]) -> None:
-        now = self._loop.time()
+        now = monotonic()
         for datagram, address in arrived:
             reason: Discard | None = Discard.SOURCE
             asking = self._asked.get(address)
@@ -253,7 +254,7 @@ class Exchange:
                 self._report_unreachable(inquiry, failure, datagram)
 
     def _report_unreachable(self, inquiry: Inquiry, failure: OSError, datagram: bytes) -> None:
-        now = self._loop.time()
+        now = monotonic()
         if self._trace:
             text = failure.strerror
             self._trace(Event(now, "unreachable", inquiry.address, datagram, text))

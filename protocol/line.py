@@ -14,6 +14,7 @@ from protocol.exchange import Exchange
 from protocol.question import Wording
 from protocol.randomness import PooledRandom
 
+
 class Line:
     """Reads one server at a time for whoever asks, in one event loop. It has nothing to be closed.
 

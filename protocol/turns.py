@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from time import monotonic
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -14,17 +15,16 @@ class Turn:
     """Begins when it is made. Long work asks now and then whether it is over, and then lets others have theirs."""
 
     def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._until = self._loop.time() + _PATIENCE
+        self._until = monotonic() + _PATIENCE
 
     @property
     def over(self) -> bool:
-        return self._loop.time() > self._until
+        return monotonic() > self._until
 
     async def others(self) -> None:
         """Let others have their turn; the next one begins behind them."""
         await asyncio.sleep(0)
-        self._until = self._loop.time() + _PATIENCE
+        self._until = monotonic() + _PATIENCE
 
 
 def parts(items: Sequence[T], size: int = 64) -> Iterator[Sequence[T]]:
