@@ -69,19 +69,23 @@ class Reads:
 
     def _ask(self, codes: set[int]) -> None:
         """Have what is said to each code as it is now. Raises `LookupError` for one that reads nothing."""
+        # All are asked before anything is kept: where one fails, the tables are still what the others have been told.
+        values = {code: self._value(code) for code in codes}
         changed = False
-        for code in codes:
-            command = self._dialect.codes[code]
-            if command in WRITES:
-                raise LookupError(command)
-            value = self._answer(command)
+        for code, value in values.items():
             if code not in self._said or self._said[code][0] != value:
-                octets = result(command, value, self._dialect)
+                octets = result(self._dialect.codes[code], value, self._dialect)
                 response = Response(0, Status.DONE, octets).encode(self._dialect)
                 self._said[code] = value, response
                 changed = True
         if changed:
             self._tables = _tables({code: response for code, (_, response) in self._said.items()})
+
+    def _value(self, code: int) -> Value | None:
+        command = self._dialect.codes[code]
+        if command in WRITES:
+            raise LookupError(command)
+        return self._answer(command)
 
 
 def _tables(responses: Mapping[int, bytes]) -> dict[int, bytes]:

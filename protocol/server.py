@@ -200,7 +200,7 @@ async def serve(
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
         listening.bind(address)
         # Bound to all addresses, the system would answer from whichever it likes, and no client would believe that.
-        everywhere = host in ("", "0.0.0.0", "::")
+        everywhere = listening.getsockname()[0] in ("0.0.0.0", "::")
         if everywhere:
             listening.setsockopt(*_PACKET_INFO[family], 1)
     except OSError:

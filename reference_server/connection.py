@@ -10,6 +10,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Coroutine
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -263,7 +264,8 @@ class Connection(asyncio.BufferedProtocol):
         if self._half_closed:
             self._transport.close()
         else:
-            self._transport.write_eof()
+            with suppress(OSError):  # a client that is gone by now has no other half to close
+                self._transport.write_eof()
         # Both wait for the client to take what is left, and it may never do so.
         self._timer = self._loop.call_later(_LINGER, self.cut)
 

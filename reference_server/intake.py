@@ -50,8 +50,12 @@ class Intake:
             disk = os.statvfs(self.maildirs.root)
         except OSError:
             return True  # storing it will tell what is wrong
+        free = disk.f_bavail * disk.f_frsize
         # Twice: a large message stays in its spool until it has been copied into the Maildir.
-        return 2 * octets + _RESERVE <= disk.f_bavail * disk.f_frsize
+        if 2 * octets + _RESERVE <= free:
+            return True
+        logger.error("no room for a message", extra={"size": octets, "free": free})
+        return False
 
     async def accept(
         self, spool: Spool, envelope: Envelope, client: str, identifier: str

@@ -3,9 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.dialect import FLAGS, WRITES, Command, Dialect
+from protocol.dialect import FLAGS, WRITES, Command, Dialect, Status
 from protocol.dialects import DIALECTS, V0
-from protocol.message import Request, Value
+from protocol.message import Request, Response, Value, result
 from protocol.reads import Reads
 from protocol.server import respond
 from protocol.token import Token
@@ -73,6 +73,20 @@ def test_a_single_other_datagram_leaves_the_whole_batch_to_be_answered_one_by_on
     datagrams.insert(data.draw(st.integers(0, len(datagrams))), other)
 
     assert answers(dialect, datagrams) is None
+
+
+def test_what_changed_while_a_batch_was_answered_one_by_one_is_told_by_the_next() -> None:
+    values = [0]
+    reads = Reads(token(V0), lambda command: values[-1], V0, V0.request_length, 2)
+    read, write, unknown = (Request(1, token(V0).octets, code).encode() for code in (0, 5, 9))
+
+    for other in (unknown, write, unknown):
+        values.append(len(values))
+
+        assert reads.answers(read + other, [len(read), len(other)]) is None
+
+        told = reads.answers(read, [len(read)])
+        assert told == Response(1, Status.DONE, result(Command.CONNECTIONS, values[-1])).encode()
 
 
 @given(st.lists(st.binary(max_size=20), min_size=1, max_size=5))

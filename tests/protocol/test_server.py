@@ -182,7 +182,8 @@ async def test_it_answers_over_ipv6_as_well() -> None:
 
 
 @pytest.mark.parametrize(
-    ("everywhere", "here"), [("0.0.0.0", "127.0.0.7"), ("::", "::1"), ("", "127.0.0.7")]
+    ("everywhere", "here"),
+    [("0.0.0.0", "127.0.0.7"), ("::", "::1"), ("", "127.0.0.7"), ("0", "127.0.0.7")],
 )
 async def test_bound_to_every_address_it_answers_from_the_one_that_was_asked(
     everywhere: str, here: str

@@ -183,6 +183,21 @@ async def test_a_message_whose_client_is_gone_after_the_final_dot_is_stored(
         assert len(inside.stored()) == 1
 
 
+async def test_a_client_that_said_quit_and_left_while_it_was_not_read_from_is_no_connection(
+    tmp_path: Path,
+) -> None:
+    program = f"sh -c 'until [ -e {tmp_path}/gone ]; do sleep 0.01; done; exec cat'"
+    async with mail_server(tmp_path, program) as inside:
+        async with client(inside.port) as c:
+            await c.send(MAIL + b"QUIT\r\n" + b"NOOP\r\n" * 20_000)
+            await until(lambda: inside.status.received_bytes > 100_000)
+        await c.writer.wait_closed()
+        (tmp_path / "gone").touch()
+
+        await until(lambda: inside.status.active_connections == 0)
+        assert len(inside.stored()) == 1
+
+
 async def test_a_silent_client_is_told_and_closed(tmp_path: Path) -> None:
     async with mail_server(tmp_path, limits=ServerLimits(idle=0.05)) as inside:
         async with client(inside.port) as c:

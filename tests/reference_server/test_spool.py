@@ -1,4 +1,5 @@
 import os
+import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -49,6 +50,22 @@ def test_a_message_may_take_more_memory_while_all_together_leave_room(tmp_path: 
     spools[2].close()
     assert full() == [False, False, False]
     spools[0].close()
+
+
+def test_a_message_in_tiny_pieces_takes_no_more_memory_than_one_in_large_ones(
+    tmp_path: Path,
+) -> None:
+    spool = Spool(tmp_path)
+    tracemalloc.start()
+    while not spool.full:
+        spool.append(bytes(bytearray(b"tiny")))
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    spool.spill()
+
+    assert taken < 3 * 1024 * 1024
+    assert len(spool.open().read()) == spool.size
+    spool.close()
 
 
 def test_a_system_that_writes_less_than_it_was_given_is_given_the_rest(
