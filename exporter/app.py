@@ -7,9 +7,11 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
+from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.responses import HTMLResponse
 from starlette.routing import Match
+from starlette.types import ASGIApp
 
 from exporter import pages
 from exporter.networks import Denied
@@ -31,7 +33,7 @@ def create_app(
     max_requests: int = 40,
     timeout_offset: float = 0.5,
     web: WebFile | None = None,
-) -> FastAPI:
+) -> ASGIApp:
     """The application over a service; `timeout_offset` is in seconds, `max_requests` 0 means any number."""
     app = FastAPI(
         title="smtpstatus exporter",
@@ -41,23 +43,21 @@ def create_app(
         redirect_slashes=False,
     )
     app.state.service = service
-    admission = Admission(max_requests)
     app.state.timeout_offset = timeout_offset
+    admission = Admission(max_requests)
     service.own.in_flight.set_function(lambda: admission.taken)
     for router in (scraping.router, api.router, operation.router):
         app.include_router(router)
     app.router.routes.extend(pages.routes())
     for kind, answer in _ANSWERS.items():
         app.add_exception_handler(kind, answer)
-    app.add_exception_handler(Exception, _failure)
-    app.add_middleware(Direct, endpoints=scraping.ENDPOINTS, admission=admission, answers=_ANSWERS)
-    # The last one added is the first one asked: a preflight of CORS has no password to show at the gate.
-    if web:
-        app.add_middleware(Gate, web=web, is_api_token=service.is_api_token)
-    app.add_middleware(Cors, origins=lambda: service.installed.config.api.cors_origins)
-    app.add_middleware(Head)
     _describe(app)
-    return app
+    outer: ASGIApp = Direct(app, scraping.ENDPOINTS, admission, _ANSWERS)
+    # The outermost is the first one asked: a preflight of CORS has no password to show at the gate.
+    if web:
+        outer = Gate(outer, web, service.is_api_token)
+    outer = Head(Cors(outer, lambda: service.installed.config.api.cors_origins))
+    return ServerErrorMiddleware(outer, handler=_failure)
 
 
 def _describe(app: FastAPI) -> None:

@@ -55,11 +55,13 @@ def _own_text(own: CollectorRegistry, form: Format) -> str:
 
 
 def _lines(family: Family, rows: Sequence[Row]) -> str:
-    name = family.name
+    name, column = family.name, family.column(rows)
+    if not column:
+        return ""
     return "".join(
         [
             f"{name}{row.label_text} {text}\n"
-            for row, text in zip(rows, family.column(rows), strict=True)
+            for row, text in zip(rows, column, strict=True)
             if text is not None
         ]
     )

@@ -2,7 +2,6 @@
 
 import platform
 from bisect import bisect_left
-from collections import Counter as Counts
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -50,7 +49,10 @@ class Row(NamedTuple):
 
 
 Column = Callable[[Sequence[Row]], list[str | None]]
-"""The samples of some targets as text, None where one has none. By columns: a call for each sample would cost more."""
+"""The samples of some targets as text, None for one that has none; empty if none has.
+
+By columns, as a call for each sample would cost more than all the rest of writing it.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,10 @@ def _quantity(command: Command, documentation: str) -> Family:
 
     def column(rows: Sequence[Row]) -> list[str | None]:
         found = [row.reading.values.get(command) for row in rows]
+        if found.count(None) == len(
+            found
+        ):  # most targets have no more than four of all quantities
+            return []
         return [None if number is None else text(number) for number in found]
 
     return Family(name, "counter" if is_counter else "gauge", documentation, column)
@@ -114,6 +120,8 @@ def _retransmissions(rows: Sequence[Row]) -> list[str | None]:
 
 
 def _changed(rows: Sequence[Row]) -> list[str | None]:
+    if all(row.changed is None for row in rows):
+        return []
     return [None if row.changed is None else sample_text(row.changed) for row in rows]
 
 
@@ -216,19 +224,20 @@ class Own:
         """Count what an exchange with servers cost and brought."""
         self._requests.inc(len(scrapes))
         sent = retransmitted = 0
-        discarded = Counts[Discard](strays)
+        discarded = dict(strays)
         samples: list[float] = []
         for scrape in scrapes:
             cost = scrape.reading.cost
             sent += cost.datagrams_sent
             retransmitted += cost.retransmissions
             samples += cost.round_trips
-            if cost.discarded:
-                discarded.update(cost.discarded)
+            for reason, count in cost.discarded.items():
+                discarded[reason] = discarded.get(reason, 0) + count
             if error := scrape.reading.error:
                 self._failures.labels(error.reason.value).inc()
         self._sent.inc(sent)
-        self._retransmitted.inc(retransmitted)
+        if retransmitted:
+            self._retransmitted.inc(retransmitted)
         for reason, count in discarded.items():
             self._discarded.labels(reason.value).inc(count)
         self.round_trips.observe(samples)

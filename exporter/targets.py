@@ -31,11 +31,12 @@ from protocol import (
     connect,
     read_all,
 )
+from protocol.turns import Turn, parts
 
 logger = logging.getLogger(__name__)
 
 _SLICE = 500
-"""Readings taken down in one go: the event loop has its turn in between."""
+"""Readings that the observer is told of together."""
 
 _FOR_WANT_OF_TIME = frozenset({Reason.TIMEOUT, Reason.RESPONSE, Reason.DIALECT})
 
@@ -186,17 +187,18 @@ class Targets:
         self, peers: Sequence[Peer], readings: Sequence[Reading], strays: Mapping[Discard, int]
     ) -> list[Scrape]:
         """The readings as scrapes, which the observer has been told of, in slices."""
-        pairs = list(zip(peers, readings, strict=True))
         scrapes: list[Scrape] = []
-        for start in range(0, len(pairs), _SLICE):
-            part = [
+        turn = Turn()
+        for part in parts(list(zip(peers, readings, strict=True)), _SLICE):
+            seen = [
                 Scrape(peer.where, peer.dialect, self._by_peer.get(peer), reading)
-                for peer, reading in pairs[start : start + _SLICE]
+                for peer, reading in part
             ]
-            self._observe(part, strays)
+            self._observe(seen, strays)
             strays = {}
-            scrapes += part
-            await asyncio.sleep(0)
+            scrapes += seen
+            if turn.over:
+                await turn.others()
         return scrapes
 
     async def _find(self, text: str, deadline: float) -> Peer:

@@ -18,7 +18,7 @@ turns      long work in turns with everybody else's
 client     connect() to one server
 line       single servers, many of them at the same time
 fleet      read_all() of ten thousand
-randomness the system's, for hundreds of draws at once
+randomness for very many draws
 
 describe   a datagram explained byte by byte
 duration   `700ms`, `2s`, `1m30s`

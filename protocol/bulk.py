@@ -22,10 +22,10 @@ _STARTS = range(0, _COUNT * _SIZE, _SIZE)
 
 
 class _Kept(NamedTuple):
-    """Datagrams of one length to send, and where each goes."""
+    """Datagrams of one length to send, and where each goes, as the system writes it."""
 
     datagrams: list[bytes]
-    addresses: list[Address]
+    names: list[bytes]
 
 
 class BulkSockets(Sockets):
@@ -44,31 +44,29 @@ class BulkSockets(Sockets):
         if kept is None:
             kept = self._kept[form] = _Kept([], [])
         kept.datagrams.extend(datagrams)
-        kept.addresses.extend((address,) * len(datagrams))
+        kept.names.extend((name_of(address),) * len(datagrams))
         return len(datagrams)
 
     def flush(self) -> None:
         for form, kept in self._kept.items():
             for start in range(0, len(kept.datagrams), _COUNT):
                 part = slice(start, start + _COUNT)
-                self._send_all(form, kept.datagrams[part], kept.addresses[part])
+                self._send_all(form, kept.datagrams[part], kept.names[part])
             kept.datagrams.clear()
-            kept.addresses.clear()
+            kept.names.clear()
 
-    def _send_all(
-        self, form: tuple[int, int], datagrams: list[bytes], addresses: list[Address]
-    ) -> None:
+    def _send_all(self, form: tuple[int, int], datagrams: list[bytes], names: list[bytes]) -> None:
         try:
-            opened = self._socket(addresses[0])
+            opened = self._socket(address_of(names[0]))
         except OSError as error:
-            for datagram, address in zip(datagrams, addresses, strict=True):
-                self._undelivered(datagram, address, error)
+            for datagram, name in zip(datagrams, names, strict=True):
+                self._undelivered(datagram, address_of(name), error)
             return
         if form not in self._outboxes:
             self._outboxes[form] = Batch(opened.family, _COUNT, form[1])
         outbox = self._outboxes[form]
         outbox.put(b"".join(datagrams))
-        outbox.address(b"".join(map(name_of, addresses)))
+        outbox.address(b"".join(names))
         sent = 0
         while sent < len(datagrams):
             try:
@@ -80,7 +78,7 @@ class BulkSockets(Sockets):
                 return  # the send buffer is full: as good as lost on the way, and sent again like that
             except OSError:
                 # About this datagram, or an older one: alone it goes, or it is told why it cannot.
-                self._send(opened, datagrams[sent], addresses[sent])
+                self._send(opened, datagrams[sent], address_of(names[sent]))
                 sent += 1
 
     def _drain(self, opened: socket.socket) -> int:

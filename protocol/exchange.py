@@ -20,7 +20,7 @@ from protocol.inquiry import Inquiry
 from protocol.sockets import Sockets
 from protocol.turns import Turn, parts
 
-_BATCH = 64
+_BATCH = 128
 """Datagrams between two looks at what came in: the answers fit the smallest receive buffer."""
 
 _WINDOW = 64

@@ -155,7 +155,9 @@ class Inquiry:
             self._fail(Unreachable(f"too many questions at once for identifiers of {size} bytes"))
             return
         drawn = self._random.randbytes(size * count)  # one system call for all
-        identifiers = {drawn[at : at + size] for at in range(0, len(drawn), size)} - taken
+        identifiers = {drawn[at : at + size] for at in range(0, len(drawn), size)}
+        if taken:
+            identifiers -= taken
         while len(identifiers) < count:
             identifiers |= {self._random.randbytes(size)} - taken
         self.identifiers = identifiers

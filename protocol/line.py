@@ -6,6 +6,7 @@ would have to guess, last for a second and the questions begun in it; then there
 
 import asyncio
 from collections import Counter
+from collections.abc import Mapping
 
 from protocol.bulk import BulkSockets
 from protocol.client import Peer, Reading, connect, reading_of
@@ -43,11 +44,13 @@ class Line:
         await self._current().end_of(inquiry)
         return reading_of(inquiry)
 
-    def take_strays(self) -> Counter[Discard]:
+    def take_strays(self) -> Mapping[Discard, int]:
         """What came from addresses that were not asked, since this was called last."""
-        if self._exchange:
+        if self._exchange and self._exchange.strays:
             self._strays.update(self._exchange.strays)
             self._exchange.strays.clear()
+        if not self._strays:
+            return {}
         strays, self._strays = self._strays, Counter()
         return strays
 

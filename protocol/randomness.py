@@ -1,14 +1,14 @@
-"""The system's randomness, for hundreds of draws in one system call."""
+"""Randomness for very many draws: identifiers that cannot be guessed, and jitter that need not be."""
 
 import os
-from random import SystemRandom
+from random import Random
 
 _MANY = 4096
-"""Bytes fetched at once."""
+"""Bytes fetched from the system at once: a system call for each draw would cost more than asking does."""
 
 
-class PooledRandom(SystemRandom):
-    """As unpredictable as `SystemRandom`, at a fraction of its cost."""
+class PooledRandom(Random):
+    """`randbytes` hands out the system's randomness; all else is Python's own generator."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -19,6 +19,3 @@ class PooledRandom(SystemRandom):
             self._octets, self._at = os.urandom(max(n, _MANY)), 0
         self._at += n
         return self._octets[self._at - n : self._at]
-
-    def random(self) -> float:
-        return int.from_bytes(self.randbytes(6)) / (1 << 48)

@@ -1,11 +1,13 @@
 """What Prometheus asks for: /metrics, /probe and /sd."""
 
 import asyncio
+from functools import lru_cache
 from http import HTTPStatus
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastapi import APIRouter, Request, Response
+from starlette.datastructures import QueryParams
 
 from exporter.exposition import exposition
 from exporter.routes import examples
@@ -18,6 +20,10 @@ from exporter.serving.problem import Problem
 from exporter.serving.slices import text_response
 
 router = APIRouter(tags=["scraping"])
+
+_KEPT = 1 << 14
+"""Queries whose meaning is kept, where they are short: scrapers ask the same ones again and again."""
+_SHORT = 512
 
 
 @router.get("/metrics", responses=examples.METRICS, response_class=Response)
@@ -42,20 +48,33 @@ async def metrics(request: Request) -> Response:
 async def probe(request: Request) -> Response:
     """One target's metrics, by its name or by an address that may be probed."""
     installed = _installed(request)
-    given = request.query_params
+    query = request.scope["query_string"]
+    asked = _probe_of(query) if len(query) <= _SHORT else _probe_of.__wrapped__(query)
+    deadline = deadline_of(request)
+    if asked.debug:
+        return await _debugged(request, installed, asked.target, deadline)
+    scrape = await while_connected(request, installed.targets.probe(asked.target, deadline))
+    form = text_format(request.headers.get("accept", ""))
+    row = installed.row(scrape)
+    return await text_response(request, form.value, exposition([row], form))
+
+
+class _Probe(NamedTuple):
+    target: str
+    debug: bool
+
+
+@lru_cache(_KEPT)
+def _probe_of(query: bytes) -> _Probe:
+    """What a query asks for. Raises `Problem`."""
+    given = QueryParams(query)
     named = given.getlist("target")
     if len(named) != 1 or not named[0]:
         raise Problem(HTTPStatus.BAD_REQUEST, "give target exactly once: a name, or host:port")
     debug = given.get("debug", "false")
     if debug not in ("true", "false"):
         raise Problem(HTTPStatus.BAD_REQUEST, "debug is true or false")
-    deadline = deadline_of(request)
-    if debug == "true":
-        return await _debugged(request, installed, named[0], deadline)
-    scrape = await while_connected(request, installed.targets.probe(named[0], deadline))
-    form = text_format(request.headers.get("accept", ""))
-    row = installed.row(scrape)
-    return await text_response(request, form.value, exposition([row], form))
+    return _Probe(named[0], debug == "true")
 
 
 ENDPOINTS = {"/metrics": metrics, "/probe": probe}

@@ -20,8 +20,9 @@ class Cors:
         self._origins = origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        origins = self._origins()
-        if scope["type"] != "http" or not scope["path"].startswith("/api/") or not origins:
+        concerned = scope["type"] == "http" and scope["path"].startswith("/api/")
+        origins = self._origins() if concerned else ()
+        if not origins:
             await self._app(scope, receive, send)
             return
         asked = Headers(scope=scope)

@@ -73,7 +73,7 @@ class Snapshot:
         kind = CounterMetricFamily if ours.kind == "counter" else GaugeMetricFamily
         family = kind(ours.name, ours.documentation)
         for row in self._rows:
-            if (text := ours.column([row])[0]) is not None:
+            if (text := next(iter(ours.column([row])), None)) is not None:
                 family.add_sample(ours.name, dict(row.labels), float(text))
         return family
 
