@@ -77,6 +77,12 @@ def own(text: str, name: str) -> float:
     return float(found[1])
 
 
+def failures(text: str) -> float:
+    """Readings that failed, for whatever reason, by the exporter's own count."""
+    counts = re.findall(r"^smtpstatus_exporter_failures_total\{.*\} (\S+)$", text, re.MULTILINE)
+    return sum(map(float, counts))
+
+
 @contextmanager
 def exporter(file: Path) -> Iterator[tuple[Process, int]]:
     """The exporter on a configuration, and its port, when it listens."""

@@ -7,7 +7,7 @@ from statistics import median
 
 from benchmarks import peers
 from benchmarks.bench import Bench
-from benchmarks.fleet import Fleet, exporter
+from benchmarks.fleet import Fleet, exporter, failures
 from benchmarks.line import Line, at_least, at_most
 from benchmarks.process import Process
 from benchmarks.scrapers import fetch, probe_rate
@@ -22,7 +22,7 @@ class Pace:
 
 
 def measure(bench: Bench) -> list[Line]:
-    ours, dns, tcp, snmp = [], [], [], []
+    same, several, dns, tcp, snmp = [], [], [], [], []
     with ExitStack() as stack:
         _, port = stack.enter_context(bench.native.responder())
         fleet = Fleet(port, bench.form.scrapers * 4)
@@ -37,17 +37,24 @@ def measure(bench: Bench) -> list[Line]:
         if peers.installed(peers.SNMP, "snmpd"):
             agent = stack.enter_context(peers.snmp(bench.folder))
         for _ in range(bench.form.rounds):
-            ours.append(_pace(bench, process, web, paths))
+            same.append(_pace(bench, process, web, paths[:1]))
+            several.append(_pace(bench, process, web, paths))
             if box:
                 dns.append(blackbox(bench, *box, port))
                 tcp.append(blackbox(bench, *box, web, "tcp"))
             if agent:
                 snmp.append(_snmp(bench, *agent))
-    return [
-        *_beside("blackbox_exporter, DNS over UDP", ours, dns, bounded=True),
-        *_beside("blackbox_exporter, TCP", ours, tcp, bounded=True),
-        *_beside("snmp_exporter and snmpd", ours, snmp, bounded=False),
-    ]
+        failed = failures(fetch(web, "/metrics").text)
+    boxes = ("blackbox_exporter, DNS over UDP", dns), ("blackbox_exporter, TCP", tcp)
+    lines = []
+    for subject, ours, wanted in (
+        ("/probe of one target", same, True),
+        (f"/probe of {len(paths)} in turn", several, False),
+    ):
+        for peer, theirs in boxes:
+            lines += _beside(subject, peer, ours, theirs, wanted)
+        lines += _beside(subject, "snmp_exporter and snmpd", ours, snmp, False)
+    return [*lines, Line("/probe", "probes that failed", failed, "limit", 0, at_most(1))]
 
 
 def blackbox(bench: Bench, process: Process, web: int, port: int, module: str = "dns") -> Pace:
@@ -72,13 +79,15 @@ def _pace(bench: Bench, process: Process, web: int, paths: Sequence[str]) -> Pac
     return Pace(rate, (process.cpu() - before) / form.probes * 1e6)
 
 
-def _beside(peer: str, ours: list[Pace], theirs: list[Pace], bounded: bool) -> list[Line]:
+def _beside(
+    subject: str, peer: str, ours: list[Pace], theirs: list[Pace], bounded: bool
+) -> list[Line]:
     if not theirs:
         return []
     rates = median(one.rate for one in ours), median(one.rate for one in theirs)
     cpus = median(one.cpu for one in ours), median(one.cpu for one in theirs)
     faster, cheaper = (at_least(2), at_most(0.5)) if bounded else (None, None)
     return [
-        Line("/probe, 16 scrapers", "probes per second", rates[0], peer, rates[1], faster),
-        Line("/probe, 16 scrapers", "CPU per probe, µs", cpus[0], peer, cpus[1], cheaper),
+        Line(subject, "probes per second", rates[0], peer, rates[1], faster),
+        Line(subject, "CPU per probe, µs", cpus[0], peer, cpus[1], cheaper),
     ]
