@@ -1,9 +1,12 @@
 """The state machine alone: no socket, and time is a number."""
 
+from dataclasses import replace
 from itertools import pairwise
 from random import Random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from protocol.address import Address
 from protocol.dialect import Command, Dialect, Status
@@ -293,3 +296,48 @@ def test_identifiers_that_are_taken_are_not_drawn() -> None:
 def test_answers_of_version_0_fit_version_0_alone() -> None:
     assert fitting_dialects(bytes.fromhex("cffe00 1234 00 0000000000000003")) == ["v0"]
     assert fitting_dialects(b"nonsense") == []
+
+
+def same_seed(questions: Questions) -> Inquiry:
+    inquiry = Inquiry(
+        (HERE,),
+        questions,
+        round_trip=RoundTrip(),
+        attempts=3,
+        deadline=2,
+        random=Random(7),
+    )
+    inquiry.identify(frozenset())
+    return inquiry
+
+
+@given(st.data(), st.sampled_from(list(DIALECTS.values())))
+def test_good_answers_known_by_their_beginning_are_taken_as_decoding_takes_them(
+    data: st.DataObject, dialect: Dialect
+) -> None:
+    questions = Questions.of(Token(bytes(dialect.token_length)), dialect, dialect.reads)
+    quick = same_seed(questions)
+    thorough = same_seed(replace(questions, before=b"", behind=b"", beginning=slice(0)))
+    requests = quick.transmit(0)
+    assert thorough.transmit(0) == requests
+    for step in range(data.draw(st.integers(1, 8))):
+        answer = bytearray(
+            Response(
+                Request.decode(data.draw(st.sampled_from(requests)), dialect).identifier,
+                data.draw(st.sampled_from(list(dialect.statuses.values()))),
+                data.draw(
+                    st.just(bytes(dialect.result.size))
+                    | st.binary(min_size=dialect.result.size, max_size=dialect.result.size)
+                ),
+            ).encode(dialect)
+        )
+        if data.draw(st.booleans()):
+            answer[data.draw(st.integers(0, len(answer) - 1))] = data.draw(st.integers(0, 255))
+        datagram = bytes(answer)[: data.draw(st.sampled_from([None, -1, 6]))]
+
+        assert quick.receive(datagram, step) is thorough.receive(datagram, step)
+
+    assert quick.values == thorough.values
+    assert quick.cost == thorough.cost
+    assert quick.done is thorough.done
+    assert repr(quick.error) == repr(thorough.error)
