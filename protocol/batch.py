@@ -10,7 +10,6 @@ import socket
 import struct
 from ctypes import addressof, sizeof
 from functools import lru_cache
-from typing import Any
 
 from protocol.address import Address
 
@@ -70,9 +69,10 @@ class Batch:
         self.controls = bytearray(count * control_size)
         self._parts = (_Part * count)()
         self._messages = (_Message * count)()
-        octets, names, controls, parts = map(
-            _start, (self.octets, self.names, self.controls, self._parts)
-        )
+        # Held for as long as the system knows where they are: a bytearray that is held so cannot move.
+        self._held = [_hold(memory) for memory in (self.octets, self.names, self.controls)]
+        octets, names, controls = map(addressof, self._held)
+        parts = addressof(self._parts)
         for number, (part, message) in enumerate(zip(self._parts, self._messages, strict=True)):
             part.base, part.length = octets + number * size, size
             header = message.header
@@ -93,7 +93,6 @@ class Batch:
 
     def put(self, octets: bytes, number: int = 0) -> None:
         """Write datagrams, from the place of datagram `number` on; what stands behind them stays."""
-        # Not by the bytearray itself, which must never move: the system knows where it is.
         start = number * self.size
         memoryview(self.octets)[start : start + len(octets)] = octets
 
@@ -124,10 +123,8 @@ class Batch:
         return sent
 
 
-def _start(memory: Any) -> int:
-    if not memory:
-        return 0
-    return addressof((ctypes.c_char * 1).from_buffer(memory))
+def _hold(memory: bytearray) -> "ctypes.Array[ctypes.c_char]":
+    return (ctypes.c_char * len(memory)).from_buffer(memory)
 
 
 def _error() -> OSError:

@@ -93,6 +93,7 @@ class BulkSockets(Sockets):
                 break
             except OSError:
                 self._drain_errors(opened)
+                taken += 1
                 continue
             self._hand_over(inbox, count)
             taken += count

@@ -1,6 +1,6 @@
 """Asking one server (`connect`); protocol/fleet.py asks ten thousand at once.
 
-Every operation has one deadline, a time of the running loop's clock, and ends by then.
+Every operation has one deadline, a time of the running loop's clock (which is `time.monotonic`), and ends by then.
 What comes back is a `Reading`: everything that was asked, or the error for which there is none, and what it cost.
 Cancelled, an operation closes its sockets and leaves nothing behind.
 """

@@ -36,7 +36,7 @@ Kind = Literal["sent", "believed", "ignored", "unreachable"]
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One datagram seen, for people who look at an exchange: `at` in seconds of the loop's clock."""
+    """One datagram seen, for people who look at an exchange: `at` in seconds of the monotonic clock."""
 
     at: float
     kind: Kind

@@ -61,6 +61,14 @@ def test_a_datagram_that_is_too_long_fills_its_room_and_harms_no_neighbour(
     assert datagrams(inbox, 4) == [b"a", b"bcde", b"", b"i"]
 
 
+def test_memory_that_the_system_writes_to_cannot_move() -> None:
+    batch = Batch(socket.AF_INET, 4, 4)
+
+    for memory in (batch.octets, batch.names):
+        with pytest.raises(BufferError):
+            memory += bytes(1000)
+
+
 def test_nothing_that_waits_is_an_error_that_says_so(
     pair: tuple[socket.socket, socket.socket],
 ) -> None:
