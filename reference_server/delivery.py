@@ -160,8 +160,9 @@ class _Delivery:
         try:
             self._spool.copy_to(self._descriptor, self._head)
             # The disk may begin with all files of a pass, where fsync would give it one after the other: with 1 MiB
-            # that is a twentieth to a tenth more messages.
-            os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+            # that is a twentieth to a tenth more messages. Only a hint: not every file system takes it.
+            with suppress(OSError):
+                os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
         except BaseException:
             os.close(self._descriptor)
             raise
