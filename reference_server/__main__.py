@@ -14,7 +14,7 @@ from dataclasses import replace
 from protocol import HostPort, serve
 from reference_server.config import Config, ConfigError, parse
 from reference_server.connection import Sessions
-from reference_server.delivery import Maildirs
+from reference_server.delivery import Maildirs, make_root
 from reference_server.intake import Intake
 from reference_server.log import Lines
 from reference_server.smtp import MailServer
@@ -90,7 +90,7 @@ def _raise_descriptor_limit() -> None:
 
 async def _maildirs(config: Config) -> Maildirs:
     with _naming("--maildir", f"cannot write to {config.maildir}"):
-        config.maildir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_root(config.maildir)
         unnamed_file(config.maildir).close()
     maildirs = Maildirs(config.maildir, config.hostname)
     if removed := await asyncio.to_thread(maildirs.clear_stale):

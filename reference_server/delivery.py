@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from itertools import count
+from itertools import count, takewhile
 from pathlib import Path
 
 from reference_server.spool import Spool
@@ -118,6 +118,14 @@ class Maildirs:
         number = next(self._numbers)
         # Six digits always, so that the names of a Maildir sort by time.
         return f"{seconds}.M{microseconds:06}P{os.getpid()}Q{number}.{self._hostname}"
+
+
+def make_root(root: Path) -> None:
+    """Make the directory of all Maildirs, and those above it; durable when it returns. Raises `OSError`."""
+    made = list(takewhile(lambda directory: not directory.exists(), (root, *root.parents)))
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for directory in made:
+        _sync(str(directory.parent))
 
 
 class _Delivery:
