@@ -66,7 +66,7 @@ async def _run(config: Config) -> None:
                 serve(where.host, where.port, config.token, status.answer, config.dialect)
             )
         smtp = replace(config.smtp, port=listening.getsockname()[1])
-        await server.listen(listening)
+        server.listen(listening)
         status_port = replace(config.status, port=endpoint.port)
         _announce(f"smtpstatus-server ready: smtp {smtp}, status {status_port}")
         await stopped.wait()

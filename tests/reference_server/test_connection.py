@@ -130,6 +130,26 @@ async def test_a_client_that_is_one_too_many_is_told_so_counted_and_closed(
             assert await third.code() == 220
 
 
+async def test_those_who_are_refused_take_no_more_sockets_than_there_may_be(
+    tmp_path: Path,
+) -> None:
+    sockets: list[int] = []
+
+    async def one_too_many(inside: Inside) -> None:
+        async with client(inside.port) as c:
+            assert await c.code() == 421
+            sockets.append(inside.status.active_connections)
+
+    async with mail_server(tmp_path, limits=ServerLimits(connections=1, sockets=4)) as inside:
+        async with client(inside.port) as first:
+            assert await first.code() == 220
+            await asyncio.gather(*(one_too_many(inside) for _ in range(30)))
+            assert await first.ask(b"NOOP\r\n") == 250
+
+    assert len(sockets) == 30
+    assert max(sockets) <= 4
+
+
 async def test_ten_thousand_ugly_connections_leave_no_active_one_and_no_task(
     tmp_path: Path,
 ) -> None:
