@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 _STALE = 36 * 3600
 """Seconds after which a file in tmp belongs to nobody any more, as Maildir prescribes."""
 
-_BATCH_MESSAGES = 100
+BATCH_MESSAGES = 100
 """In one pass, at most: each has a file open."""
 
 _BATCH_OCTETS = 16 * 1024 * 1024
@@ -200,7 +200,7 @@ class _Batch:
 
     @property
     def full(self) -> bool:
-        return len(self.deliveries) >= _BATCH_MESSAGES or self._octets >= _BATCH_OCTETS
+        return len(self.deliveries) >= BATCH_MESSAGES or self._octets >= _BATCH_OCTETS
 
     def add(self, delivery: _Delivery, octets: int) -> None:
         self.deliveries.append(delivery)
