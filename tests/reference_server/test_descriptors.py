@@ -40,7 +40,7 @@ WARNING = (
 )
 
 
-@pytest.mark.parametrize("program", [()])
+@pytest.mark.parametrize("program", [(), ("--transform", "cat", "--transform.slots", "1")])
 async def test_with_few_descriptors_some_are_let_in_and_stored_the_others_told_and_none_fails(
     program: tuple[str, ...], tmp_path: Path
 ) -> None:
