@@ -151,3 +151,10 @@ def address_of(name: bytes) -> Address:
     _, port, flow, host, scope = _V6.unpack(name)
     text = socket.inet_ntop(socket.AF_INET6, host)
     return text, int.from_bytes(port), int.from_bytes(flow), scope
+
+
+def host_of(name: bytes) -> str:
+    """The host of an address alone. It is not kept: whoever forges senders could fill up what is kept."""
+    if len(name) == _V4.size:
+        return socket.inet_ntoa(_V4.unpack(name)[2])
+    return socket.inet_ntop(socket.AF_INET6, _V6.unpack(name)[3])

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from protocol.batch import Batch, address_of
+from protocol.batch import Batch, host_of
 from protocol.dialect import Dialect, Status
 from protocol.dialects import V0
 from protocol.errors import BadRequest, ForeignDatagram
@@ -163,7 +163,7 @@ class Endpoint:
 
     def _source(self, number: int) -> str:
         width = self._inbox.name_size
-        return address_of(bytes(self._inbox.names[number * width : (number + 1) * width]))[0]
+        return host_of(bytes(self._inbox.names[number * width : (number + 1) * width]))
 
     def _send(self, first: int, count: int) -> None:
         end = first + count

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import os
-import resource
 import signal
 import socket
 import sys
@@ -14,7 +13,8 @@ from dataclasses import replace
 from protocol import HostPort, serve
 from reference_server.config import Config, ConfigError, parse
 from reference_server.connection import Sessions
-from reference_server.delivery import Maildirs
+from reference_server.delivery import Maildirs, make_root
+from reference_server.descriptors import TooFewDescriptors, free_descriptors, within
 from reference_server.intake import Intake
 from reference_server.log import Lines
 from reference_server.smtp import MailServer
@@ -32,8 +32,8 @@ def main() -> None:
     try:
         config = parse(sys.argv[1:], os.environ)
         _configure_logging(config)
-        asyncio.run(_run(config))
-    except ConfigError as error:
+        asyncio.run(_run(_within_descriptors(config)))
+    except (ConfigError, TooFewDescriptors) as error:
         print(f"smtpstatus-server: {error}", file=sys.stderr)
         sys.exit(2)
 
@@ -42,7 +42,6 @@ async def _run(config: Config) -> None:
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    _raise_descriptor_limit()
     status = ServerStatus(transforms_enabled=config.transforms_enabled)
     maildirs = await _maildirs(config)
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
@@ -66,7 +65,7 @@ async def _run(config: Config) -> None:
                 serve(where.host, where.port, config.token, status.answer, config.dialect)
             )
         smtp = replace(config.smtp, port=listening.getsockname()[1])
-        await server.listen(listening)
+        server.listen(listening)
         status_port = replace(config.status, port=endpoint.port)
         _announce(f"smtpstatus-server ready: smtp {smtp}, status {status_port}")
         await stopped.wait()
@@ -82,15 +81,19 @@ def _configure_logging(config: Config) -> None:
         logger.warning("transforms run as root: start this server as a user of its own")
 
 
-def _raise_descriptor_limit() -> None:
-    """As far as the system lets us: every session takes a descriptor, and every message some more."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+def _within_descriptors(config: Config) -> Config:
+    """With no more sessions than there are descriptors for."""
+    slots = config.slots if config.programs else 0
+    limits = within(free_descriptors(), config.limits, slots)
+    if limits.connections < config.limits.connections:
+        told = {"connections": limits.connections, "instead_of": config.limits.connections}
+        logger.warning("the limit of open files (ulimit -n) allows fewer sessions", extra=told)
+    return replace(config, limits=limits)
 
 
 async def _maildirs(config: Config) -> Maildirs:
     with _naming("--maildir", f"cannot write to {config.maildir}"):
-        config.maildir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_root(config.maildir)
         unnamed_file(config.maildir).close()
     maildirs = Maildirs(config.maildir, config.hostname)
     if removed := await asyncio.to_thread(maildirs.clear_stale):

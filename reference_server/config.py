@@ -55,11 +55,7 @@ _FLAGS: Mapping[str, tuple[str, str, str]] = {
     "--smtp.max-message-bytes": ("N", str(_SESSION.message_size), "larger messages are refused"),
     "--smtp.max-recipients": ("N", str(_SESSION.recipients), "of one message"),
     "--smtp.max-errors": ("N", str(_SESSION.errors), "of one session; then it is ended"),
-    "--smtp.max-connections": (
-        "N",
-        str(_LIMITS.connections),
-        "at once; more are refused with 421",
-    ),
+    "--smtp.max-connections": ("N", str(_LIMITS.connections), "at once; more get 421"),
     "--smtp.max-connections-per-address": (
         "N",
         str(_LIMITS.connections_per_address),
@@ -80,11 +76,7 @@ _FLAGS: Mapping[str, tuple[str, str, str]] = {
         format_duration(_LIMITS.session),
         "from the greeting to the end",
     ),
-    "--status.listen-address": (
-        "HOST:PORT",
-        "127.0.0.1:7030",
-        "where SMTPStatus answers, over UDP",
-    ),
+    "--status.listen-address": ("HOST:PORT", "127.0.0.1:7030", "where SMTPStatus answers (UDP)"),
     "--dialect": ("NAME", "v0", f"of SMTPStatus: {', '.join(DIALECTS)}"),
     "--token": ("TOKEN", "", "8 characters, or hex: and 16 digits; also SMTPSTATUS_TOKEN"),
     "--token-file": ("FILE", "", "a file with the token"),
@@ -132,7 +124,7 @@ def parse(argv: Sequence[str], environment: Mapping[str, str]) -> Config:
         status=given.read("--status.listen-address", HostPort.parse),
         token=_token(given, dialect, environment),
         dialect=dialect,
-        maildir=given.read("--maildir", lambda text: Path(text).absolute()),
+        maildir=given.read("--maildir", _directory),
         hostname=_hostname(),
         domains=given.read_each("--domain", r"[,\s]+", domain) or _own_domains(),
         programs=_programs(given, path),
@@ -266,6 +258,12 @@ def _dialect(text: str) -> Dialect:
         return DIALECTS[text]
     except KeyError:
         raise ValueError(f"no dialect {text!r}: there are {', '.join(DIALECTS)}") from None
+
+
+def _directory(text: str) -> Path:
+    if not text:  # to Path, that is the current directory
+        raise ValueError("it is empty: name a directory")
+    return Path(text).absolute()
 
 
 def domain(text: str) -> str:

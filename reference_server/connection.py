@@ -49,6 +49,7 @@ class Sessions:
     session_limits: SessionLimits = field(default_factory=SessionLimits)
     limits: ServerLimits = field(default_factory=ServerLimits)
     connections: set["Connection"] = field(default_factory=set)
+    """Who was let in, until the client is gone and its last message is stored."""
     per_address: Counter[str] = field(default_factory=Counter)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     """What goes on for messages, also of clients that are gone."""
@@ -62,15 +63,20 @@ class Sessions:
         return not recipient.domain or recipient.domain.lower() in self.domains
 
     def enter(self, connection: "Connection", client: str) -> bool:
-        """Note who came; returns whether there is room."""
+        """Let in who came, if there is room; returns whether there was."""
+        if (
+            len(self.connections) >= self.limits.connections
+            or self.per_address[client] >= self.limits.connections_per_address
+        ):
+            return False
         self.connections.add(connection)
         self.per_address[client] += 1
-        return (
-            len(self.connections) <= self.limits.connections
-            and self.per_address[client] <= self.limits.connections_per_address
-        )
+        return True
 
     def leave(self, connection: "Connection", client: str) -> None:
+        """Make room again, if it was let in."""
+        if connection not in self.connections:
+            return
         self.connections.discard(connection)
         self.per_address[client] -= 1
         if not self.per_address[client]:
@@ -147,13 +153,15 @@ class Connection(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._status.active_connections -= 1
         self._status.sent_bytes -= self._unsent
-        self._sessions.leave(self, self._client)
         if self._timer:
             self._timer.cancel()
         self._end()
         self.lost.set_result(None)
         if self._task is None:
             self._drop()
+            self._sessions.leave(self, self._client)
+        else:  # its message goes on, and has files open
+            self._task.add_done_callback(lambda _: self._sessions.leave(self, self._client))
         self._log("connection closed")
 
     # What the server calls.

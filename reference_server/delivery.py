@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from itertools import count
+from itertools import count, takewhile
 from pathlib import Path
 
 from reference_server.spool import Spool
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 _STALE = 36 * 3600
 """Seconds after which a file in tmp belongs to nobody any more, as Maildir prescribes."""
 
-_BATCH_MESSAGES = 100
+BATCH_MESSAGES = 100
 """In one pass, at most: each has a file open."""
 
 _BATCH_OCTETS = 16 * 1024 * 1024
@@ -120,6 +120,14 @@ class Maildirs:
         return f"{seconds}.M{microseconds:06}P{os.getpid()}Q{number}.{self._hostname}"
 
 
+def make_root(root: Path) -> None:
+    """Make the directory of all Maildirs, and those above it; durable when it returns. Raises `OSError`."""
+    made = list(takewhile(lambda directory: not directory.exists(), (root, *root.parents)))
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for directory in made:
+        _sync(str(directory.parent))
+
+
 class _Delivery:
     """A message on its way into Maildirs, in steps. After an `error` nothing of it is left in any.
 
@@ -160,8 +168,9 @@ class _Delivery:
         try:
             self._spool.copy_to(self._descriptor, self._head)
             # The disk may begin with all files of a pass, where fsync would give it one after the other: with 1 MiB
-            # that is a twentieth to a tenth more messages.
-            os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+            # that is a twentieth to a tenth more messages. Only a hint: not every file system takes it.
+            with suppress(OSError):
+                os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
         except BaseException:
             os.close(self._descriptor)
             raise
@@ -191,7 +200,7 @@ class _Batch:
 
     @property
     def full(self) -> bool:
-        return len(self.deliveries) >= _BATCH_MESSAGES or self._octets >= _BATCH_OCTETS
+        return len(self.deliveries) >= BATCH_MESSAGES or self._octets >= _BATCH_OCTETS
 
     def add(self, delivery: _Delivery, octets: int) -> None:
         self.deliveries.append(delivery)

@@ -22,6 +22,8 @@ class ServerLimits:
 
     connections: int = 1000
     connections_per_address: int = 500
+    sockets: int = 1 << 20
+    """At once, with those of clients that are being refused; beyond that they wait to be accepted."""
     idle: float = 300
     """Between two pieces of input (RFC 5321 4.5.3.2.7)."""
     message: float = 900

@@ -1,5 +1,6 @@
 """A message's content on its way: in memory while there is room, in a file without a name beyond that."""
 
+import errno
 import os
 import threading
 from io import FileIO
@@ -101,7 +102,10 @@ class Spool:
         _write_all(descriptor, [head])
         source = self.open().fileno()
         offset = 0
-        while copied := os.sendfile(descriptor, source, offset, self.size - offset):
+        while offset < self.size:
+            copied = os.sendfile(descriptor, source, offset, self.size - offset)
+            if not copied:
+                raise OSError(errno.EIO, f"a spool of {self.size} octets ended after {offset}")
             offset += copied
 
     def close(self) -> None:

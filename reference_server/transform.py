@@ -11,6 +11,7 @@ keeps stdout open holds nobody up. Every program is a session of its own, which 
 import math
 import os
 import re
+import resource
 import select
 import shlex
 import shutil
@@ -98,9 +99,10 @@ class Chain:
         self._environment = dict(environment)
         self._directory = directory
         self._stopping = os.eventfd(0)
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         limits = {
             "core": 0,
-            "nofile": 64,
+            "nofile": min(64, hard),  # more than the server's own, prlimit is refused
             "cpu": math.ceil(bounds.seconds) * (os.cpu_count() or 1),
             "fsize": bounds.output,
             "data": bounds.memory,

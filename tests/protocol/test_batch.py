@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.address import HostPort, numeric
-from protocol.batch import Batch, address_of, name_of
+from protocol.batch import Batch, address_of, host_of, name_of
 
 FAMILIES = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
 
@@ -115,6 +115,7 @@ def test_where_a_datagram_went_comes_with_it_and_sends_the_answer_from_there() -
 @given(st.ip_addresses(v=4), st.integers(0, 65535))
 def test_an_ipv4_address_is_the_same_after_the_way_there_and_back(host: object, port: int) -> None:
     assert address_of(name_of((str(host), port))) == (str(host), port)
+    assert host_of(name_of((str(host), port))) == str(host)
 
 
 @given(st.ip_addresses(v=6), st.integers(0, 65535), st.integers(0, (1 << 20) - 1))
@@ -124,6 +125,7 @@ def test_an_ipv6_address_is_the_same_after_the_way_there_and_back(
     text = socket.inet_ntop(socket.AF_INET6, socket.inet_pton(socket.AF_INET6, str(host)))
 
     assert address_of(name_of((text, port, flow, 0))) == (text, port, flow, 0)
+    assert host_of(name_of((text, port, flow, 0))) == text
 
 
 def test_an_ipv6_address_keeps_its_zone() -> None:

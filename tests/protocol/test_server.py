@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from protocol.batch import address_of
 from protocol.dialect import Command, Status
 from protocol.dialects import DIALECTS
 from protocol.message import Request, Response, Value
@@ -110,6 +111,20 @@ async def test_errors_are_rationed_and_good_requests_still_answered(client: sock
         client.sendto(request(99), where)
 
         assert await count(client, until=response(99)) == 5
+
+
+async def test_senders_of_errors_are_not_kept_among_the_addresses_of_a_fleet(
+    endpoint: Endpoint, client: socket.socket
+) -> None:
+    kept = address_of.cache_info().currsize
+    for number in range(20):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+            stranger.bind((f"127.0.1.{number}", 0))
+            stranger.sendto(request(token=b"xxxxxxxx"), ("127.0.0.1", endpoint.port))
+    client.sendto(request(99), ("127.0.0.1", endpoint.port))
+
+    assert await receive(client) == response(99)
+    assert address_of.cache_info().currsize == kept
 
 
 async def settle() -> None:

@@ -58,7 +58,7 @@ async def mail_server(
     listening.setsockopt(
         socket.SOL_SOCKET, socket.SO_SNDBUF, 65536
     )  # soon full, for those who do not read
-    await server.listen(listening)
+    server.listen(listening)
     try:
         yield Inside(server, sessions, status, root, listening.getsockname()[1])
     finally:

@@ -130,6 +130,57 @@ async def test_a_client_that_is_one_too_many_is_told_so_counted_and_closed(
             assert await third.code() == 220
 
 
+async def test_those_who_are_refused_take_no_more_sockets_than_there_may_be(
+    tmp_path: Path,
+) -> None:
+    sockets: list[int] = []
+
+    async def one_too_many(inside: Inside) -> None:
+        async with client(inside.port) as c:
+            assert await c.code() == 421
+            sockets.append(inside.status.active_connections)
+
+    async with mail_server(tmp_path, limits=ServerLimits(connections=1, sockets=4)) as inside:
+        async with client(inside.port) as first:
+            assert await first.code() == 220
+            await asyncio.gather(*(one_too_many(inside) for _ in range(30)))
+            assert await first.ask(b"NOOP\r\n") == 250
+
+    assert len(sockets) == 30
+    assert max(sockets) <= 4
+
+
+async def test_those_who_are_refused_keep_nobody_out(tmp_path: Path) -> None:
+    async with mail_server(tmp_path, limits=ServerLimits(connections=1)) as inside:
+        async with client(inside.port) as first, client(inside.port) as lingering:
+            assert await first.code() == 220
+            assert await lingering.code() == 421
+            await first.ask(b"QUIT\r\n")
+            first.writer.close()
+            await until(lambda: inside.status.active_connections == 1)
+
+            async with client(inside.port) as next_one:
+                assert await next_one.code() == 220
+
+
+async def test_a_client_that_is_gone_counts_until_its_message_is_stored(tmp_path: Path) -> None:
+    program = f"sh -c 'until [ -e {tmp_path}/go ]; do sleep 0.01; done; exec cat'"
+    async with mail_server(tmp_path, program, limits=ServerLimits(connections=1)) as inside:
+        async with client(inside.port) as gone:
+            await gone.send(MAIL)
+            await until(lambda: bool(inside.sessions.tasks))
+            gone.reset()
+        await until(lambda: inside.status.active_connections == 0)
+        async with client(inside.port) as early:
+            assert await early.code() == 421
+        (tmp_path / "go").touch()
+        await until(lambda: inside.status.mails == 1 and not inside.sessions.tasks)
+
+        async with client(inside.port) as late:
+            assert await late.code() == 220
+            assert inside.sessions.per_address == {"127.0.0.1": 1}
+
+
 async def test_ten_thousand_ugly_connections_leave_no_active_one_and_no_task(
     tmp_path: Path,
 ) -> None:

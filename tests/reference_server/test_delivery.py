@@ -110,6 +110,16 @@ async def test_when_the_system_fails_at_any_step_nobody_has_the_message_and_noth
     assert len(files(tmp_path)) == 2
 
 
+async def test_a_file_system_that_takes_no_hints_stores_mail_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail_nth(monkeypatch, "posix_fadvise", 1, errno.ENOSYS)
+
+    await deliver(tmp_path, "bob")
+
+    assert len(files(tmp_path)) == 1
+
+
 def fail_nth(monkeypatch: pytest.MonkeyPatch, call: str, which: int, error: int) -> None:
     """Let the `which`th call of an `os` function fail."""
     original: Callable[..., object] = getattr(os, call)

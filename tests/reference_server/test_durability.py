@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import eventually
 from tests.real import require
 from tests.reference_server.server import Server, running
 
@@ -174,6 +175,26 @@ def deliver_one(server: Server, recipients: int) -> bytes:
         while octets := connection.recv(4096):
             told += octets
     return told.splitlines()[-2]
+
+
+def test_every_directory_that_is_made_for_the_maildirs_is_on_disk_in_its_parent(
+    tmp_path: Path,
+) -> None:
+    trace = tmp_path / "trace"
+    parents = {f"{tmp_path}", f"{tmp_path}/new", f"{tmp_path}/new/er"}
+
+    with running(
+        tmp_path,
+        "--maildir",
+        f"{tmp_path}/new/er/mail",
+        front=strace("-o", str(trace), "-e", "trace=fsync"),
+    ) as server:
+        server.stop()
+
+    def synced() -> bool:
+        return parents <= set(re.findall(r"fsync\(\d+<(.+?)>\) += 0", trace.read_text()))
+
+    eventually(synced, seconds=5)
 
 
 FAULTS = {

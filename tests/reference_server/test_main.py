@@ -88,6 +88,7 @@ BAD = {
     "no such token file": (["--token-file", "/nowhere/t"], "/nowhere/t cannot be read"),
     "address": (["--token", TOKEN, "--smtp.listen-address", "x"], "'x' is no address"),
     "directory": (["--token", TOKEN, "--maildir", "/dev/null/mail"], "--maildir: cannot write"),
+    "empty directory": (["--token", TOKEN, "--maildir", ""], "--maildir: it is empty: name a"),
     "program": (["--token", TOKEN, "--transform", "/nowhere/prog"], "'/nowhere/prog' can be run"),
     "switch": (["--token", TOKEN, "--transforms", "maybe"], "it is one of on, off"),
     "domain": (["--token", TOKEN, "--domain", "a b"], "write it like example.com"),

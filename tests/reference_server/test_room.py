@@ -68,6 +68,14 @@ def test_a_message_that_would_not_fit_is_refused_before_it_is_sent(server: Serve
     assert len(stored) > 999_000
 
 
+def test_when_hardly_anything_is_free_mail_of_any_size_is_refused_before_it_is_sent(
+    server: Server,
+) -> None:
+    (server.maildir / "other").write_bytes(bytes(3_500_000))
+
+    assert send(server, ("", b"small\r\n")) == [("MAIL", NO_ROOM)]
+
+
 def test_when_the_disk_is_full_messages_are_refused_and_nothing_of_them_stays(
     server: Server,
 ) -> None:

@@ -1,3 +1,4 @@
+import errno
 import os
 import tracemalloc
 from collections.abc import Sequence
@@ -65,6 +66,19 @@ def test_a_message_in_tiny_pieces_takes_no_more_memory_than_one_in_large_ones(
 
     assert taken < 3 * 1024 * 1024
     assert len(spool.open().read()) == spool.size
+    spool.close()
+
+
+def test_a_file_that_ends_too_early_is_an_error_and_no_short_message(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    for piece in PIECES:
+        spool.append(piece)
+    spool.open().truncate(100_000)
+
+    with (tmp_path / "copy").open("wb") as copy, pytest.raises(OSError, match="100000") as caught:
+        spool.copy_to(copy.fileno(), b"head")
+
+    assert caught.value.errno == errno.EIO
     spool.close()
 
 
