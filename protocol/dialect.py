@@ -151,6 +151,11 @@ class Dialect:
         return self.authentication.size
 
     @property
+    def tells_apart(self) -> bool:
+        """Whether every answer, an error too, has the identifier of the question that it answers."""
+        return self.identifier_echo == "always" and not self.zeroed_errors
+
+    @property
     def can_switch(self) -> bool:
         """Whether the transforms can be read, switched on and switched off."""
         return {

@@ -28,8 +28,13 @@ async def read_all(
 
     A silent peer costs the others nothing. `strays` counts what came from addresses that were not asked.
     """
-    alone = [peer for peer in peers if peer.dialect.identifier_echo == "never"]
-    together = [peer for peer in peers if peer.dialect.identifier_echo != "never"]
+    at = Counter(peer.where for peer in peers)
+    alone, together = [], []
+    for peer in peers:
+        # An error without an identifier may be for any of those that are asked at its address.
+        looks_alike = not peer.dialect.tells_apart and at[peer.where] > 1
+        apart_from_others = looks_alike or peer.dialect.identifier_echo == "never"
+        (alone if apart_from_others else together).append(peer)
     exchange = Exchange(sockets=BulkSockets)
     try:
         async with asyncio.TaskGroup() as group:

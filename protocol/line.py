@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from protocol.bulk import BulkSockets
 from protocol.client import Peer, Reading, connect, reading_of
+from protocol.dialect import Dialect
 from protocol.errors import Discard, UnknownName
 from protocol.exchange import Exchange
 from protocol.question import Wording
@@ -32,7 +33,7 @@ class Line:
 
     async def read(self, peer: Peer, *, deadline: float, attempts: int = 3) -> Reading:
         """Everything that the peer's dialect declares as a read."""
-        if peer.dialect.identifier_echo == "never":
+        if not _can_share(peer.dialect):
             async with connect(peer) as connection:
                 return await connection.read(deadline=deadline, attempts=attempts)
         try:
@@ -74,3 +75,11 @@ class Line:
         finally:
             exchange.close()
             self._strays.update(exchange.strays)
+
+
+def _can_share(dialect: Dialect) -> bool:
+    """Whether questions to one address may follow each other out of one port.
+
+    What is late for one of them must not be taken for the next one's, and of 256 identifiers none would soon be left.
+    """
+    return dialect.tells_apart and dialect.request_identifier.size > 1

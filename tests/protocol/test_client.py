@@ -5,7 +5,7 @@ import resource
 import socket
 import time
 from collections import Counter
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -350,6 +350,23 @@ async def test_hundreds_of_targets_behind_one_address_are_not_mixed_up() -> None
 
     assert all(reading.values == readings[0].values for reading in readings)
     assert readings[0][Command.CONNECTIONS] == 5
+
+
+@pytest.mark.parametrize(
+    "dialect", [replace(V0, identifier_echo="good"), replace(V0, zeroed_errors=True)]
+)
+async def test_an_error_without_an_identifier_is_not_taken_for_another_targets(
+    dialect: Dialect,
+) -> None:
+    async with serve("127.0.0.1", 0, TOKEN, Switch().answer, dialect) as server:
+        wrong = peer(server.port, Token.parse("mistaken"), dialect)
+        refused, answered = await read_all(
+            [wrong, peer(server.port, dialect=dialect)], deadline=within(5)
+        )
+
+    assert refused.error
+    assert refused.error.reason is Reason.AUTHENTICATION
+    assert answered.error is None
 
 
 async def test_strangers_are_counted_when_many_are_read() -> None:

@@ -5,9 +5,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
+import pytest
+
 from protocol.address import HostPort
 from protocol.client import Peer, Reading
-from protocol.dialect import Command, Dialect
+from protocol.dialect import Command, Dialect, Field
 from protocol.dialects import V0
 from protocol.errors import Discard, Reason
 from protocol.line import Line
@@ -17,6 +19,7 @@ from protocol.token import Token
 from tests.udp import Source, hearing
 
 TOKEN = Token.parse("secretpa")
+ANONYMOUS_ERRORS = (replace(V0, identifier_echo="good"), replace(V0, zeroed_errors=True))
 
 
 def answer(command: Command) -> Value:
@@ -147,3 +150,32 @@ async def test_answers_without_an_identifier_have_a_socket_of_their_own() -> Non
         )
 
     assert [reading[Command.CONNECTIONS] for reading in readings] == [3] * 5
+
+
+@pytest.mark.parametrize("dialect", ANONYMOUS_ERRORS)
+async def test_an_error_without_an_identifier_is_not_taken_for_another_questions(
+    dialect: Dialect,
+) -> None:
+    line = Line()
+    async with serve("127.0.0.1", 0, TOKEN, answer, dialect) as endpoint:
+        where = HostPort("127.0.0.1", endpoint.port)
+        wrong, right = (Peer(where, token, dialect) for token in (Token.parse("mistaken"), TOKEN))
+        refused, answered = await asyncio.gather(
+            line.read(wrong, deadline=within(5)), line.read(right, deadline=within(5))
+        )
+
+    assert refused.error
+    assert refused.error.reason is Reason.AUTHENTICATION
+    assert answered.error is None
+
+
+async def test_identifiers_of_one_byte_are_never_used_up() -> None:
+    one = Field(3, 1)
+    dialect = replace(
+        V0, request_identifier=one, response_identifier=one, authentication=Field(4, 8)
+    )
+    line = Line(lifetime=60)
+    async with serve("127.0.0.1", 0, TOKEN, answer, dialect) as endpoint:
+        readings = [await read(line, endpoint.port, dialect=dialect) for _ in range(100)]
+
+    assert [reading.error for reading in readings] == [None] * 100
