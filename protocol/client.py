@@ -147,7 +147,7 @@ class Connection:
         readings = []
         for command in commands:
             inquiry = self._inquiry(addresses, (command,), attempts, deadline)
-            self._exchange.close()
+            self._exchange.change_port()
             await self._exchange.run([inquiry])
             readings.append(_reading(inquiry, self._exchange.strays))
             if readings[-1].error:

@@ -71,7 +71,13 @@ class Exchange:
         self._awaited = 0
 
     def close(self) -> None:
-        """Close the sockets; nothing is left behind."""
+        """Close the sockets; nothing is left behind, and nothing for the garbage collector either."""
+        self._sockets.close()
+        # The two know each other, and the exporter's collector would let thousands of such pairs gather.
+        del self._sockets
+
+    def change_port(self) -> None:
+        """Ask from another port from here on."""
         self._sockets.close()
 
     async def run(self, inquiries: Sequence[Inquiry], awaited: int = 0) -> None:

@@ -1,6 +1,7 @@
 """Single servers asked at the same time, over real sockets."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -12,6 +13,7 @@ from protocol.client import Peer, Reading
 from protocol.dialect import Command, Dialect, Field
 from protocol.dialects import V0
 from protocol.errors import Discard, Reason
+from protocol.exchange import Exchange
 from protocol.line import Line
 from protocol.message import Value
 from protocol.server import respond, serve
@@ -179,3 +181,18 @@ async def test_identifiers_of_one_byte_are_never_used_up() -> None:
         readings = [await read(line, endpoint.port, dialect=dialect) for _ in range(100)]
 
     assert [reading.error for reading in readings] == [None] * 100
+
+
+async def test_sockets_that_are_used_no_more_leave_nothing_to_the_garbage_collector() -> None:
+    line = Line(lifetime=0)
+    gc.collect()
+    gc.disable()
+    try:
+        async with serve("127.0.0.1", 0, TOKEN, answer) as endpoint:
+            for _ in range(10):
+                assert (await read(line, endpoint.port)).error is None
+            async with asyncio.timeout(5):
+                while any(isinstance(one, Exchange) for one in gc.get_objects()):
+                    await asyncio.sleep(0)
+    finally:
+        gc.enable()
