@@ -29,7 +29,8 @@ async def read_all(
     A silent peer costs the others nothing. `strays` counts what came from addresses that were not asked.
     """
     at = Counter(peer.where for peer in peers)
-    alone, together = [], []
+    alone: list[Peer] = []
+    together: list[Peer] = []
     for peer in peers:
         # An error without an identifier may be for any of those that are asked at its address.
         looks_alike = not peer.dialect.tells_apart and at[peer.where] > 1
