@@ -38,6 +38,9 @@ logger = logging.getLogger(__name__)
 _SLICE = 500
 """Readings that the observer is told of together."""
 
+_WORTH_ASKING = 0.01
+"""Seconds: with less left, asking again would say nothing but that there was no answer, whatever was found before."""
+
 _FOR_WANT_OF_TIME = frozenset({Reason.TIMEOUT, Reason.RESPONSE, Reason.DIALECT})
 
 
@@ -164,7 +167,7 @@ class Targets:
             for place, (peer, scrape) in enumerate(zip(peers, scrapes, strict=True))
             if scrape.reading.error and scrape.reading.error.reason in _FOR_WANT_OF_TIME
         }
-        if not late or deadline - asyncio.get_running_loop().time() < 0.001:
+        if not late or deadline - asyncio.get_running_loop().time() < _WORTH_ASKING:
             return scrapes
         again = await self._read(tuple(late.values()), deadline)
         found = dict(enumerate(scrapes)) | dict(zip(late, again, strict=True))

@@ -91,6 +91,20 @@ async def test_who_joins_late_is_not_told_of_a_timeout_before_its_own_time_is_up
         assert hurried.done()
 
 
+async def test_who_has_next_to_no_time_left_takes_what_the_others_heard() -> None:
+    told: list[Scrape] = []
+    async with silence() as address:
+        found = target("mute", address)
+        targets = Targets(Config(targets=(found,)), lambda scrapes, strays: told.extend(scrapes))
+        deadline = in_seconds(0.05)
+        hurried, patient = await asyncio.gather(
+            targets.read(found, deadline), targets.read(found, deadline + 0.005)
+        )
+
+    assert told == [hurried]
+    assert patient is hurried
+
+
 async def test_the_observer_is_told_once_of_a_shared_exchange(mail_server: MailServer) -> None:
     told: list[Scrape] = []
     found = target("mail", mail_server.address)
