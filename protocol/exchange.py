@@ -53,7 +53,7 @@ class Exchange:
 
     def __init__(self, trace: Trace | None = None, sockets: type[Sockets] = Sockets) -> None:
         self.strays: Counter[Discard] = Counter()
-        """What came from addresses that were not asked."""
+        """What came from addresses that were not asked, or to inquiries that had ended."""
         self._loop = asyncio.get_running_loop()
         self._trace = trace
         self._sockets = sockets(self._receive, self._undelivered)
@@ -230,27 +230,26 @@ class Exchange:
             asking = self._asked.get(address)
             if asking is None:
                 self.strays[Discard.SOURCE] += 1
-            elif len(asking) == 1:
-                inquiry = asking[0]
-                was_done = inquiry.done
-                reason = inquiry.receive(datagram, now)
-                if inquiry.done and not was_done:
-                    self._end(inquiry)
             else:
-                reason = self._receive_for_one_of(asking, datagram, now)
+                reason = self._receive_from_asked(asking, datagram, now)
             if self._trace:
                 kind: Kind = "ignored" if reason else "believed"
                 self._trace(Event(now, kind, address, datagram, reason))
 
-    def _receive_for_one_of(
+    def _receive_from_asked(
         self, asking: list[Inquiry], datagram: bytes, now: float
     ) -> Discard | None:
-        """Several inquiries of one address have different tokens, and identifiers of their own."""
-        inquiry = next((one for one in asking if one.awaits(datagram)), asking[0])
+        inquiry = asking[0]
+        if len(asking) > 1:  # they have different tokens, and identifiers of their own
+            inquiry = next((one for one in asking if one.awaits(datagram)), inquiry)
         was_done = inquiry.done
         reason = inquiry.receive(datagram, now)
-        if inquiry.done and not was_done:
-            asking.remove(inquiry)
+        if was_done:
+            if reason:  # its cost may be reckoned up by now
+                self.strays[reason] += 1
+        elif inquiry.done:
+            if len(asking) > 1:
+                asking.remove(inquiry)
             self._end(inquiry)
         return reason
 

@@ -26,7 +26,8 @@ async def read_all(
 ) -> list[Reading]:
     """Read every peer's counters at once, over few sockets; the readings come in the peers' order.
 
-    A silent peer costs the others nothing. `strays` counts what came from addresses that were not asked.
+    A silent peer costs the others nothing. `strays` counts what came from addresses that were not asked, or too late
+    to be counted with a reading.
     """
     at = Counter(peer.where for peer in peers)
     alone: list[Peer] = []

@@ -210,7 +210,10 @@ class Inquiry:
         return self._key(found) in self._unanswered and not self.done
 
     def receive(self, datagram: bytes, now: float) -> Discard | None:
-        """Take a datagram that came from `address`: the reason for which it is not believed, or None if it is."""
+        """Take a datagram that came from `address`: the reason for which it is not believed, or None if it is.
+
+        One that comes after the end changes nothing, and is not counted.
+        """
         dialect = self._dialect
         status, value = Status.DONE, None
         try:
@@ -230,8 +233,11 @@ class Inquiry:
                 if status is Status.DONE:
                     value = response.value(command, dialect)
         except BadResponse as error:
-            self._discard(datagram, error.reason)
+            if not self.done:
+                self._discard(datagram, error.reason)
             return error.reason
+        if self.done:  # as when the first of its answers was a refusal
+            return None
         if self._transmissions_here == 1:  # Karn: it is clear which datagram was answered
             sample = now - self._sent_at
             self._round_trips += (sample,)

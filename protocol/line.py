@@ -46,7 +46,7 @@ class Line:
         return reading_of(inquiry)
 
     def take_strays(self) -> Mapping[Discard, int]:
-        """What came from addresses that were not asked, since this was called last."""
+        """What came from addresses that were not asked, or too late for a reading, since this was called last."""
         if self._exchange and self._exchange.strays:
             self._strays.update(self._exchange.strays)
             self._exchange.strays.clear()

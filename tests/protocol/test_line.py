@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -196,3 +197,27 @@ async def test_sockets_that_are_used_no_more_leave_nothing_to_the_garbage_collec
                     await asyncio.sleep(0)
     finally:
         gc.enable()
+
+
+async def test_a_second_answer_is_counted_though_the_reading_has_ended() -> None:
+    seconds: list[tuple[bytes, Source]] = []
+
+    def hear(datagram: bytes, source: Source) -> list[tuple[bytes, Source]]:
+        response = respond(datagram, TOKEN, answer)
+        assert response
+        seconds.append((response.encode(), source))
+        return [(response.encode(), source)]
+
+    line = Line()
+    async with hearing(hear) as server:
+        reading = await read(line, server.getsockname()[1])
+        for datagram, source in seconds:
+            server.sendto(datagram, source)
+        late: Counter[Discard] = Counter()
+        async with asyncio.timeout(5):
+            while late.total() < 4:
+                await asyncio.sleep(0)
+                late.update(line.take_strays())
+
+    assert reading.cost.discarded == {}
+    assert late == {Discard.IDENTIFIER: 4}
