@@ -11,6 +11,11 @@ class Connection(HttpToolsProtocol):
     patience = 10.0
     """Seconds in which a request must come whole, and in which each piece of an answer must be taken."""
 
+    longest_head = 1 << 20
+    """Bytes of a request before its body, about: as many as Go's programs take."""
+
+    _head: int | None = 0
+    """Bytes that came of a request's head; None while there is none to come."""
     _request: asyncio.TimerHandle | None = None
     _answer: asyncio.TimerHandle | None = None
 
@@ -25,7 +30,20 @@ class Connection(HttpToolsProtocol):
         _cancel(self._answer)
         super().connection_lost(exc)
 
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._head is not None:
+            self._head += len(data)
+            if self._head > self.longest_head:
+                # uvicorn has no limit of its own, and a head is gathered before anybody is asked for a password.
+                self.transport.abort()
+
+    def on_headers_complete(self) -> None:
+        self._head = None
+        super().on_headers_complete()
+
     def on_message_begin(self) -> None:
+        self._head = 0
         _cancel(self._request)
         self._request = self._hang_up_later()
         super().on_message_begin()

@@ -1,7 +1,7 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from socket import SO_RCVBUF, SOL_SOCKET, socket
 
 import pytest
@@ -124,3 +124,34 @@ async def test_a_client_is_not_hung_up_on_while_it_waits_for_its_answer(
             answer = await exporter.http.get("/probe?target=mute")
 
             assert answer.status_code == 200
+
+
+@pytest.mark.parametrize(
+    "begun", [b"GET /-/healthy?", b"GET /-/healthy HTTP/1.1\r\nHost: x\r\nX: "]
+)
+async def test_a_client_whose_head_has_no_end_is_hung_up_on(
+    exporter: Exporter, monkeypatch: pytest.MonkeyPatch, begun: bytes
+) -> None:
+    monkeypatch.setattr(Connection, "longest_head", 100_000)
+    sent = 0
+    async with connected(exporter) as client, asyncio.timeout(10):
+        with suppress(ConnectionError):
+            await asyncio.get_running_loop().sock_sendall(client, begun)
+            while sent < 50_000_000:
+                await asyncio.get_running_loop().sock_sendall(client, b"x" * 10_000)
+                sent += 10_000
+
+    assert sent < 50_000_000
+
+
+async def test_many_requests_of_one_connection_are_not_taken_for_one_long_head(
+    exporter: Exporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Connection, "longest_head", 5000)
+    request = b"GET /-/healthy HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 1000
+    async with connected(exporter) as client:
+        for end in [b"\r\n\r\n"] * 19 + [b"\r\nConnection: close\r\n\r\n"]:
+            await asyncio.get_running_loop().sock_sendall(client, request + end)
+        whole = await read_whole(client)
+
+    assert whole.count(b"200 OK") == 20
