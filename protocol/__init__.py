@@ -22,7 +22,7 @@ randomness for very many draws
 
 describe   a datagram explained byte by byte
 duration   `700ms`, `2s`, `1m30s`
-commands   what the `smtpstatus` command does, with readout, watch and identify
+command    what the `smtpstatus` command does, with readout, watch and identify
 conformance  what a server must do, and whether one does it
 """
 

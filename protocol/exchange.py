@@ -231,27 +231,21 @@ class Exchange:
             if asking is None:
                 self.strays[Discard.SOURCE] += 1
             else:
-                reason = self._receive_from_asked(asking, datagram, now)
+                inquiry = asking[0]
+                if len(asking) > 1:  # they have different tokens, and identifiers of their own
+                    inquiry = next((one for one in asking if one.awaits(datagram)), inquiry)
+                was_done = inquiry.done
+                reason = inquiry.receive(datagram, now)
+                if was_done:
+                    if reason:  # what it discarded may be reckoned up by now
+                        self.strays[reason] += 1
+                elif inquiry.done:
+                    if len(asking) > 1:
+                        asking.remove(inquiry)
+                    self._end(inquiry)
             if self._trace:
                 kind: Kind = "ignored" if reason else "believed"
                 self._trace(Event(now, kind, address, datagram, reason))
-
-    def _receive_from_asked(
-        self, asking: list[Inquiry], datagram: bytes, now: float
-    ) -> Discard | None:
-        inquiry = asking[0]
-        if len(asking) > 1:  # they have different tokens, and identifiers of their own
-            inquiry = next((one for one in asking if one.awaits(datagram)), inquiry)
-        was_done = inquiry.done
-        reason = inquiry.receive(datagram, now)
-        if was_done:
-            if reason:  # its cost may be reckoned up by now
-                self.strays[reason] += 1
-        elif inquiry.done:
-            if len(asking) > 1:
-                asking.remove(inquiry)
-            self._end(inquiry)
-        return reason
 
     def _undelivered(self, datagram: bytes, address: Address, failure: OSError) -> None:
         for inquiry in tuple(self._asked.get(address, ())):

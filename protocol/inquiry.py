@@ -44,7 +44,6 @@ REASONS = {
     Status.INVALID_SIGNATURE: Reason.REQUEST,
 }
 
-
 _FOREIGN = frozenset({Discard.SIZE, Discard.SIGNATURE, Discard.VERSION})
 """What is wrong with the answers of a server that speaks another dialect."""
 
@@ -154,7 +153,7 @@ class Inquiry:
             # Beyond this share of all identifiers, drawing free ones would take ever longer.
             self._fail(Unreachable(f"too many questions at once for identifiers of {size} bytes"))
             return
-        drawn = self._random.randbytes(size * count)  # one system call for all
+        drawn = self._random.randbytes(size * count)
         identifiers = {drawn[at : at + size] for at in range(0, len(drawn), size)}
         if taken:
             identifiers -= taken
@@ -210,10 +209,7 @@ class Inquiry:
         return self._key(found) in self._unanswered and not self.done
 
     def receive(self, datagram: bytes, now: float) -> Discard | None:
-        """Take a datagram that came from `address`: the reason for which it is not believed, or None if it is.
-
-        One that comes after the end changes nothing, and is not counted.
-        """
+        """The reason for which a datagram from `address` is not believed, or None. After the end it changes nothing."""
         dialect = self._dialect
         status, value = Status.DONE, None
         try:

@@ -5,8 +5,9 @@ In version 0 both are 14 bytes (docs/protocol.md 3 and 4):
     request    CF FE  00  RID RID  AUTH × 8  CMD
     response   CF FE  00  RID RID  STAT  RES × 8
 
-Bytes from the network become values in `Request.decode` and `Response.decode` alone.
-Whatever the bytes, these raise nothing but this package's `DatagramError`s.
+Bytes from the network become values in `Request.decode` and `Response.decode`, but for good ones that come by the
+thousand (protocol/reads.py, protocol/inquiry.py). Whatever the bytes, these raise nothing
+but this package's `DatagramError`s.
 """
 
 from dataclasses import dataclass, field
