@@ -135,6 +135,8 @@ class Dialect:
     """What every datagram begins with: signature and version."""
     codes: Mapping[int, Command] = field(init=False)
     status_codes: Mapping[Status, int] = field(init=False)
+    tells_apart: bool = field(init=False)
+    """Whether every answer, an error too, has the identifier of the question that it answers."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.version <= 255:
@@ -144,16 +146,12 @@ class Dialect:
         ordered = sorted(self.operations, key=lambda command: self.operations[command].code)
         _derive(self, "reads", tuple(command for command in ordered if command not in WRITES))
         _derive(self, "codes", {self.operations[command].code: command for command in ordered})
+        _derive(self, "tells_apart", self.identifier_echo == "always" and not self.zeroed_errors)
         _derive(self, "status_codes", {status: code for code, status in self.statuses.items()})
 
     @property
     def token_length(self) -> int:
         return self.authentication.size
-
-    @property
-    def tells_apart(self) -> bool:
-        """Whether every answer, an error too, has the identifier of the question that it answers."""
-        return self.identifier_echo == "always" and not self.zeroed_errors
 
     @property
     def can_switch(self) -> bool:

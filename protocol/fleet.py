@@ -29,14 +29,8 @@ async def read_all(
     A silent peer costs the others nothing. `strays` counts what came from addresses that were not asked, or too late
     to be counted with a reading.
     """
-    at = Counter(peer.where for peer in peers)
-    alone: list[Peer] = []
-    together: list[Peer] = []
-    for peer in peers:
-        # An error without an identifier may be for any of those that are asked at its address.
-        looks_alike = not peer.dialect.tells_apart and at[peer.where] > 1
-        apart_from_others = looks_alike or peer.dialect.identifier_echo == "never"
-        (alone if apart_from_others else together).append(peer)
+    alone = _to_ask_alone(peers)
+    together = [peer for peer in peers if peer not in alone] if alone else peers
     exchange = Exchange(sockets=BulkSockets)
     try:
         async with asyncio.TaskGroup() as group:
@@ -52,6 +46,19 @@ async def read_all(
     found = joint.result()
     found |= {peer: task.result() for peer, task in zip(alone, apart, strict=True)}
     return [found[peer] for peer in peers]
+
+
+def _to_ask_alone(peers: Sequence[Peer]) -> dict[Peer, None]:
+    """Those whose answers may not tell which question they answer, where that is asked of an address twice."""
+    unclear = [peer for peer in peers if not peer.dialect.tells_apart]
+    if not unclear:
+        return {}
+    at = Counter(peer.where for peer in peers)
+    return {
+        peer: None
+        for peer in unclear
+        if peer.dialect.identifier_echo == "never" or at[peer.where] > 1
+    }
 
 
 async def _read_alone(
