@@ -72,7 +72,11 @@ def _size(bench: Bench, fleet: Fleet) -> Size:
     with exporter(file) as (process, web):
         start = time.perf_counter() - began
         first = scrape(process, web)
-        scrapes = [scrape(process, web) for _ in range(bench.form.rounds)]
+        # The system counts CPU in hundredths of a second: a small fleet is scraped often enough to see some.
+        count = max(bench.form.rounds, bench.form.growth[-1] // fleet.size // 5)
+        before = process.cpu()
+        scrapes = [scrape(process, web) for _ in range(count)]
+        cpu = (process.cpu() - before) / count
         memory = process.resident(peak=True)
         reload = fetch(web, "/-/reload", "POST").seconds
     return Size(
@@ -80,7 +84,7 @@ def _size(bench: Bench, fleet: Fleet) -> Size:
         start,
         first.page.seconds,
         median(one.page.seconds for one in scrapes),
-        median(one.cpu for one in scrapes),
+        cpu,
         reload,
         memory,
         sum(fleet.wrong(one.page.text) for one in (first, *scrapes)),

@@ -2,11 +2,11 @@
 
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from exporter.targets import Scrape
-from protocol import Discard, Reading, Reason
+from protocol import Reading, Reason
 
 
 class Entry(NamedTuple):
@@ -36,7 +36,7 @@ class History:
         """Oldest first."""
         return tuple(self._failed.get(target, ()))
 
-    def observe(self, scrapes: Sequence[Scrape], strays: Mapping[Discard, int]) -> None:
+    def observe(self, scrapes: Sequence[Scrape]) -> None:
         now = time.time()
         for scrape in scrapes:
             if scrape.target:

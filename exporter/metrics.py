@@ -67,9 +67,8 @@ class Family:
 
 def sample_text(number: int | float) -> str:
     """A sample's value as the Go programs write it, with an exponent from a million on."""
-    if (
-        number.__class__ is int and 0 <= number < _WRAP
-    ):  # to the letter the same, in a third of the time
+    # To the letter the same as by way of a float, in a third of the time.
+    if number.__class__ is int and 0 <= number < _WRAP:
         if number < 1_000_000:
             return f"{number}.0"
         text = str(number)
@@ -94,9 +93,8 @@ def _quantity(command: Command, documentation: str) -> Family:
 
     def column(rows: Sequence[Row]) -> list[str | None]:
         found = [row.reading.values.get(command) for row in rows]
-        if found.count(None) == len(
-            found
-        ):  # most targets have no more than four of all quantities
+        # Most targets have no more than four of all quantities.
+        if found.count(None) == len(found):
             return []
         return [None if number is None else text(number) for number in found]
 

@@ -90,9 +90,8 @@ class Service:
 
     async def _reload(self) -> None:
         async with self._reloading:
-            self._next_reload = (
-                None  # who asks from here on may know of a change that this one misses
-            )
+            # Who asks from here on may know of a change that this one misses.
+            self._next_reload = None
             self.own.reloads.inc()
             try:
                 installed = await asyncio.to_thread(self._prepared)
@@ -121,7 +120,7 @@ class Service:
 
     def _observe(self, scrapes: Sequence[Scrape], strays: Mapping[Discard, int]) -> None:
         self.own.observe(scrapes, strays)
-        self.history.observe(scrapes, strays)
+        self.history.observe(scrapes)
         for scrape in scrapes:
             if scrape.target and bool(scrape.reading.error) != (scrape.target.name in self._down):
                 self._tell_a_change(scrape.target.name, scrape)

@@ -71,7 +71,12 @@ class Exchange:
         self._awaited = 0
 
     def close(self) -> None:
-        """Close the sockets; nothing is left behind, and nothing for the garbage collector either."""
+        """Close the sockets; nothing is left behind, and nothing for the garbage collector either.
+
+        Whoever still waits for the end of an inquiry is cancelled.
+        """
+        for future in self._waiting.values():
+            future.cancel()
         self._sockets.close()
         # The two know each other, and the exporter's collector would let thousands of such pairs gather.
         del self._sockets

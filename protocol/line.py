@@ -5,6 +5,7 @@ would have to guess, last for a second and the questions begun in it; then there
 """
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import Mapping
 
@@ -15,6 +16,8 @@ from protocol.errors import Discard, UnknownName
 from protocol.exchange import Exchange
 from protocol.question import Wording
 from protocol.randomness import PooledRandom
+
+logger = logging.getLogger(__name__)
 
 
 class Line:
@@ -66,12 +69,18 @@ class Line:
         return self._exchange
 
     def _retire(self, exchange: Exchange) -> None:
-        self._exchange = None
-        exchange.join(None)
+        if self._exchange is exchange:
+            self._exchange = None
+            exchange.join(None)
 
     async def _carry(self, exchange: Exchange) -> None:
         try:
             await exchange.carry()
+        except (
+            Exception
+        ):  # a defect: those who wait are cancelled, the next ones get another exchange
+            logger.exception("questions given up")
+            self._exchange = None
         finally:
             exchange.close()
             self._strays.update(exchange.strays)

@@ -45,9 +45,8 @@ class Direct:
         scope["app"] = self._app  # as it would itself
         request = Request(scope, receive)
         try:
-            with (
-                self._admission.place()
-            ):  # until the answer is written, or nobody is there to read it
+            # Until the answer is written, or nobody is there to read it.
+            with self._admission.place():
                 response = await endpoint(request)
                 await response(scope, receive, send)
         except self._expected as error:

@@ -22,9 +22,8 @@ class Pieces(Response):
     """A body that is over only when the client has taken it: the HTTP server waits before it writes the next piece."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with suppress(
-            asyncio.CancelledError
-        ):  # the HTTP server shuts down, and the client reads no further
+        # Cancelled when the HTTP server shuts down and the client reads no further.
+        with suppress(asyncio.CancelledError):
             start = {"type": "http.response.start", "status": self.status_code}
             await send({**start, "headers": self.raw_headers})
             if len(self.body) <= _PIECE:

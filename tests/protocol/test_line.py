@@ -17,6 +17,7 @@ from protocol.errors import Discard, Reason
 from protocol.exchange import Exchange
 from protocol.line import Line
 from protocol.message import Value
+from protocol.roundtrip import RoundTrip
 from protocol.server import respond, serve
 from protocol.token import Token
 from tests.udp import Source, hearing
@@ -221,3 +222,26 @@ async def test_a_second_answer_is_counted_though_the_reading_has_ended() -> None
 
     assert reading.cost.discarded == {}
     assert late == {Discard.IDENTIFIER: 4}
+
+
+class Broken(RoundTrip):
+    """A defect in the middle of asking."""
+
+    @property
+    def timeout(self) -> float:
+        raise RuntimeError("a defect")
+
+
+async def test_a_defect_leaves_nobody_waiting_and_the_next_question_is_answered() -> None:
+    async with serve("127.0.0.1", 0, TOKEN, answer) as endpoint:
+        line, broken = Line(), Peer(HostPort("127.0.0.1", endpoint.port), TOKEN)
+        broken.round_trip = Broken()
+        waiting = [
+            asyncio.create_task(line.read(broken, deadline=within(60))),
+            asyncio.create_task(read(line, endpoint.port, 60)),
+        ]
+        async with asyncio.timeout(5):
+            await asyncio.wait(waiting)
+
+        assert all(task.cancelled() for task in waiting)
+        assert (await read(line, endpoint.port)).error is None
