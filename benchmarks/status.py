@@ -59,7 +59,7 @@ def measure(bench: Bench) -> list[Line]:
                 median(flooded_pace),
                 beside,
                 median(pace),
-                at_least(0.5),
+                at_least(0.75),
             )
         )
     return lines
