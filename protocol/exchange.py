@@ -91,16 +91,19 @@ class Exchange:
         It waits for as many more as are `awaited`, each to `join` or not.
         """
         self.strays.clear()
-        self._asked, self._taken = {}, {}
         self._awaited = awaited
-        turn = Turn()
-        for part in parts(inquiries):
-            for inquiry in part:
-                self._add(inquiry)
-            if turn.over:
-                await turn.others()
-        await self.carry()
-        self._asked, self._timers, self._recent = {}, [], deque()
+        try:
+            turn = Turn()
+            for part in parts(inquiries):
+                for inquiry in part:
+                    self._add(inquiry)
+                if turn.over:
+                    await turn.others()
+            await self.carry()
+        finally:
+            # Also when it is cancelled: the next run has nothing to do with what this one leaves.
+            self._asked, self._taken, self._timers = {}, {}, []
+            self._fresh, self._recent, self._under_way = deque(), deque(), 0
 
     def join(self, inquiry: Inquiry | None) -> None:
         """One that was awaited is here; None is one that came to nothing."""

@@ -233,6 +233,26 @@ async def test_a_stranger_that_knows_everything_but_the_address_is_not_believed(
     assert {event.address for event in events if event.kind == "believed"} == {here}
 
 
+async def test_a_connection_whose_question_was_cancelled_can_be_asked_again_at_once() -> None:
+    silent: list[bytes] = []
+
+    def lie(request: bytes) -> list[bytes]:
+        silent.append(request)
+        return [] if len(silent) <= 1 else [honest(request)]
+
+    async with lying(lie) as port, connect(peer(port)) as connection:
+        asked = asyncio.create_task(connection.ask(Command.CONNECTIONS, deadline=within(60)))
+        async with asyncio.timeout(5):
+            while not silent:
+                await asyncio.sleep(0)
+            asked.cancel()
+            await asyncio.wait([asked])
+            reading = await connection.ask(Command.CONNECTIONS, deadline=within(60))
+
+    assert reading[Command.CONNECTIONS] == 3
+    assert reading.cost.datagrams_sent == 1
+
+
 async def test_a_trace_tells_every_datagram_and_no_token() -> None:
     events: list[Event] = []
     async with serve("127.0.0.1", 0, TOKEN, Switch().answer) as endpoint:
