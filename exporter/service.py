@@ -128,9 +128,9 @@ class Service:
     def _tell_a_change(self, name: str, scrape: Scrape) -> None:
         """One line when a target goes down, and one when it is back."""
         error = scrape.reading.error
-        fields = {"target": name, "address": str(scrape.where)}
         if isinstance(error, Contradicted):
             return  # a write was undone: the server is up, and the one who wrote is told
+        fields = {"target": name, "address": str(scrape.where)}
         if error:
             self._down.add(name)
             logger.warning(
