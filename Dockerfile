@@ -7,6 +7,7 @@ RUN /build/bin/pip install -q --no-cache-dir --require-hashes -r /src/requiremen
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
 COPY protocol protocol
+COPY smtpstatus smtpstatus
 COPY exporter exporter
 COPY reference_server reference_server
 COPY examples /opt/smtpstatus/examples

@@ -15,11 +15,11 @@ from tempfile import TemporaryDirectory
 
 from benchmarks import growth, mail, plot, probe, scrape, shards, status, storage
 from benchmarks.bench import Bench
-from benchmarks.form import FORMS
-from benchmarks.line import Line, document, table
 from benchmarks.native import compiled
+from benchmarks.profile import FORMS
+from benchmarks.ratio import Ratio, document, table
 
-SUBJECTS: dict[str, Callable[[Bench], list[Line]]] = {
+SUBJECTS: dict[str, Callable[[Bench], list[Ratio]]] = {
     "scrape": scrape.measure,
     "probe": probe.measure,
     "status": status.measure,
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
     form = FORMS[options.form]
     options.output.mkdir(parents=True, exist_ok=True)
-    lines: list[Line] = []
+    lines: list[Ratio] = []
     facts: dict[str, object] = {"form": form.name, **_machine()}
     with _folder() as folder:
         bench = Bench(form, folder, compiled(folder))

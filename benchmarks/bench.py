@@ -3,15 +3,15 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.form import Form
 from benchmarks.native import Native
+from benchmarks.profile import Profile
 
 
 @dataclass(frozen=True, slots=True)
 class Bench:
     """How much to measure, a folder for what is written meanwhile, and the C programs."""
 
-    form: Form
+    form: Profile
     folder: Path
     native: Native
 

@@ -3,7 +3,7 @@
  *     floor ADDRESS PORT TARGETS REQUESTS WINDOW RATE
  *
  * Sends REQUESTS datagrams, four to each of TARGETS consecutive addresses in turn, from one unconnected socket, one
- * system call per datagram, 128 between two looks at what came in, as protocol/exchange.py does. At most WINDOW are
+ * system call per datagram, 128 between two looks at what came in, as protocol/multiplexer.py does. At most WINDOW are
  * unanswered at once. RATE, if not 0, is how many are sent each second; it sleeps in between, and takes no core that
  * others need. Prints what was sent and received, the seconds from the first datagram to the last, and this process's
  * CPU seconds.

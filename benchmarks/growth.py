@@ -7,7 +7,7 @@ from statistics import median
 
 from benchmarks.bench import Bench
 from benchmarks.fleet import Fleet, exporter
-from benchmarks.line import Line, at_most
+from benchmarks.ratio import Ratio, at_most
 from benchmarks.scrape import scrape
 from benchmarks.scrapers import fetch
 
@@ -36,7 +36,7 @@ def sizes(bench: Bench) -> list[Size]:
         return [_size(bench, Fleet(port, targets)) for targets in bench.form.growth]
 
 
-def lines(measured: list[Size]) -> list[Line]:
+def lines(measured: list[Size]) -> list[Ratio]:
     """Each size beside the one before it, per target: where growth is linear, the ratio is 1 or less."""
     found = []
     for smaller, larger in pairwise(measured):
@@ -48,7 +48,7 @@ def lines(measured: list[Size]) -> list[Line]:
             ("reload per target, µs", larger.reload, smaller.reload),
         ):
             found.append(
-                Line(
+                Ratio(
                     subject,
                     quantity,
                     ours / larger.targets * 1e6,
@@ -59,9 +59,11 @@ def lines(measured: list[Size]) -> list[Line]:
             )
         added = (larger.memory - smaller.memory) / (larger.targets - smaller.targets) * 1024
         found.append(
-            Line(subject, "samples wrong or missing", larger.wrong, "limit", 0, at_most(1))
+            Ratio(subject, "samples wrong or missing", larger.wrong, "limit", 0, at_most(1))
         )
-        found.append(Line(subject, "memory per added target, KiB", added, "limit", 20, at_most(1)))
+        found.append(
+            Ratio(subject, "memory per added target, KiB", added, "limit", 20, at_most(1))
+        )
     return found
 
 

@@ -10,7 +10,6 @@ from statistics import median
 
 from benchmarks import peers
 from benchmarks.bench import Bench
-from benchmarks.line import Bound, Line, at_least, at_most
 from benchmarks.mailers import (
     Delivery,
     Load,
@@ -22,11 +21,12 @@ from benchmarks.mailers import (
     send,
     smtp_sink,
 )
+from benchmarks.ratio import Bound, Ratio, at_least, at_most
 
 _LARGE = 1 << 20
 
 
-def measure(bench: Bench) -> list[Line]:
+def measure(bench: Bench) -> list[Ratio]:
     if not peers.installed("smtp-source", "smtp-sink", "postfix"):
         return []
     found: defaultdict[tuple[str, Load], list[Delivery]] = defaultdict(list)
@@ -52,7 +52,7 @@ def measure(bench: Bench) -> list[Line]:
             bounds = _bounds(load, peer, durable, sink)
             own, other = _median(found[ours.name, load]), _median(found[peer.name, load])
             lines += _beside(load, own, peer, other, *bounds)
-    lines.append(Line(str(heavy), "memory at most, MiB", memory, "limit", 300, at_most(1)))
+    lines.append(Ratio(str(heavy), "memory at most, MiB", memory, "limit", 300, at_most(1)))
     return lines
 
 
@@ -84,8 +84,8 @@ def _bounds(
 
 def _beside(
     load: Load, own: Delivery, peer: Mailer, other: Delivery, rate: Bound | None, cpu: Bound | None
-) -> list[Line]:
+) -> list[Ratio]:
     return [
-        Line(str(load), "messages per second", own.rate, peer.name, other.rate, rate),
-        Line(str(load), "CPU s per 1,000 messages", own.cpu, peer.name, other.cpu, cpu),
+        Ratio(str(load), "messages per second", own.rate, peer.name, other.rate, rate),
+        Ratio(str(load), "CPU s per 1,000 messages", own.cpu, peer.name, other.cpu, cpu),
     ]

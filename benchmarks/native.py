@@ -11,7 +11,7 @@ from benchmarks.process import Process, running
 
 
 @dataclass(frozen=True, slots=True)
-class Passage:
+class FloodResult:
     """What became of the datagrams that floor.c sent; `cpu` is in seconds, of this program alone."""
 
     sent: int
@@ -46,12 +46,12 @@ class Native:
         targets: int = 1,
         window: int = 64,
         rate: int = 0,
-    ) -> Passage:
+    ) -> FloodResult:
         """Send datagrams and count what comes back; see floor.c."""
         numbers = map(str, (port, targets, requests, window, rate))
         command = [str(self.folder / "floor"), address, *numbers]
         done = subprocess.run(command, check=True, capture_output=True, timeout=120)
-        return Passage(**json.loads(done.stdout))
+        return FloodResult(**json.loads(done.stdout))
 
 
 def compiled(folder: Path) -> Native:

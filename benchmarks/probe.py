@@ -8,20 +8,20 @@ from statistics import median
 from benchmarks import peers
 from benchmarks.bench import Bench
 from benchmarks.fleet import Fleet, exporter, failures
-from benchmarks.line import Line, at_least, at_most
 from benchmarks.process import Process
+from benchmarks.ratio import Ratio, at_least, at_most
 from benchmarks.scrapers import fetch, probe_rate
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class Throughput:
     """Probes per second, and microseconds of CPU for each."""
 
     rate: float
     cpu: float
 
 
-def measure(bench: Bench) -> list[Line]:
+def measure(bench: Bench) -> list[Ratio]:
     same, several, dns, tcp, snmp = [], [], [], [], []
     with ExitStack() as stack:
         _, port = stack.enter_context(bench.native.responder())
@@ -54,10 +54,12 @@ def measure(bench: Bench) -> list[Line]:
         for peer, theirs in boxes:
             lines += _beside(subject, peer, ours, theirs, wanted)
         lines += _beside(subject, "snmp_exporter and snmpd", ours, snmp, False)
-    return [*lines, Line("/probe", "probes that failed", failed, "limit", 0, at_most(1))]
+    return [*lines, Ratio("/probe", "probes that failed", failed, "limit", 0, at_most(1))]
 
 
-def blackbox(bench: Bench, process: Process, web: int, port: int, module: str = "dns") -> Pace:
+def blackbox(
+    bench: Bench, process: Process, web: int, port: int, module: str = "dns"
+) -> Throughput:
     """The pace of blackbox_exporter, one exchange a probe."""
     path = f"/probe?module={module}&target=127.0.0.1:{port}"
     if "probe_success 1" not in fetch(web, path).text:
@@ -65,29 +67,29 @@ def blackbox(bench: Bench, process: Process, web: int, port: int, module: str = 
     return _pace(bench, process, web, [path])
 
 
-def _snmp(bench: Bench, process: Process, web: int, port: int) -> Pace:
+def _snmp(bench: Bench, process: Process, web: int, port: int) -> Throughput:
     path = f"/snmp?module=four&target=127.0.0.1:{port}"
     if "\nsysUpTime " not in fetch(web, path).text:
         raise RuntimeError(f"{path} does not succeed")
     return _pace(bench, process, web, [path])
 
 
-def _pace(bench: Bench, process: Process, web: int, paths: Sequence[str]) -> Pace:
+def _pace(bench: Bench, process: Process, web: int, paths: Sequence[str]) -> Throughput:
     form = bench.form
     before = process.cpu()
     rate = probe_rate(web, paths, form.scrapers, form.probes)
-    return Pace(rate, (process.cpu() - before) / form.probes * 1e6)
+    return Throughput(rate, (process.cpu() - before) / form.probes * 1e6)
 
 
 def _beside(
-    subject: str, peer: str, ours: list[Pace], theirs: list[Pace], bounded: bool
-) -> list[Line]:
+    subject: str, peer: str, ours: list[Throughput], theirs: list[Throughput], bounded: bool
+) -> list[Ratio]:
     if not theirs:
         return []
     rates = median(one.rate for one in ours), median(one.rate for one in theirs)
     cpus = median(one.cpu for one in ours), median(one.cpu for one in theirs)
     faster, cheaper = (at_least(2), at_most(0.5)) if bounded else (None, None)
     return [
-        Line(subject, "probes per second", rates[0], peer, rates[1], faster),
-        Line(subject, "CPU per probe, µs", cpus[0], peer, cpus[1], cheaper),
+        Ratio(subject, "probes per second", rates[0], peer, rates[1], faster),
+        Ratio(subject, "CPU per probe, µs", cpus[0], peer, cpus[1], cheaper),
     ]

@@ -8,8 +8,8 @@ from statistics import median
 from benchmarks import peers, probe
 from benchmarks.bench import Bench
 from benchmarks.fleet import FIRST, Fleet, exporter, own
-from benchmarks.line import Line, at_most
 from benchmarks.process import Process, udp_overflows
+from benchmarks.ratio import Ratio, at_most
 from benchmarks.scrapers import Page, Watch, fetch, watching
 
 WINDOW = 4096
@@ -27,11 +27,11 @@ class Scrape:
     watch: Watch | None = None
 
 
-def measure(bench: Bench) -> list[Line]:
+def measure(bench: Bench) -> list[Ratio]:
     return [*_answering(bench), *_silent(bench, 2, "half"), *_silent(bench, 1, "all")]
 
 
-def _answering(bench: Bench) -> list[Line]:
+def _answering(bench: Bench) -> list[Ratio]:
     size = bench.form.fleet
     floors, scrapes, watched, probes = [], [], [], []
     with ExitStack() as stack:
@@ -61,7 +61,7 @@ def _answering(bench: Bench) -> list[Line]:
     cpu = median(one.cpu for one in scrapes) / size * 1e6
     seconds = median(one.page.seconds for one in scrapes)
     lines = [
-        Line(
+        Ratio(
             subject,
             "CPU per target, µs",
             cpu,
@@ -69,34 +69,34 @@ def _answering(bench: Bench) -> list[Line]:
             median(one.cpu for one in floors) / size * 1e6,
             at_most(5),
         ),
-        Line(
+        Ratio(
             subject,
             "seconds",
             seconds,
             "C, the datagrams alone",
             median(one.seconds for one in floors),
         ),
-        Line(subject, "seconds, the first", first.page.seconds, "the later ones", seconds),
-        Line(subject, "memory at most, MiB", memory, "limit", 200, at_most(1)),
+        Ratio(subject, "seconds, the first", first.page.seconds, "the later ones", seconds),
+        Ratio(subject, "memory at most, MiB", memory, "limit", 200, at_most(1)),
         *_manners(subject, fleet, [first, *scrapes, *watched], watched),
-        Line(
+        Ratio(
             subject,
             "datagrams sent again",
             own(last, "datagrams_retransmitted_total"),
             "lost by the floor",
             floor_loss,
         ),
-        Line(subject, "lost to full buffers", overflows, "limit", 0, at_most(1)),
+        Ratio(subject, "lost to full buffers", overflows, "limit", 0, at_most(1)),
     ]
     if probes:
         beside = "blackbox_exporter, DNS, a probe"
         lines.insert(
-            1, Line(subject, "CPU per target, µs", cpu, beside, median(probes), at_most(1 / 8))
+            1, Ratio(subject, "CPU per target, µs", cpu, beside, median(probes), at_most(1 / 8))
         )
     return lines
 
 
-def _silent(bench: Bench, silent: int, share: str) -> list[Line]:
+def _silent(bench: Bench, silent: int, share: str) -> list[Ratio]:
     """Targets that say nothing: `silent` as responder.c has it."""
     size = bench.form.fleet
     with bench.native.responder(silent) as (_, port):
@@ -108,24 +108,26 @@ def _silent(bench: Bench, silent: int, share: str) -> list[Line]:
     subject = f"the same, {share} silent"
     slowest = max(one.page.seconds for one in scrapes)
     return [
-        Line(subject, "seconds at most", slowest, "deadline and 0.5 s", TIMEOUT + 0.5, at_most(1)),
+        Ratio(
+            subject, "seconds at most", slowest, "deadline and 0.5 s", TIMEOUT + 0.5, at_most(1)
+        ),
         *_manners(subject, fleet, scrapes, scrapes),
-        Line(subject, "memory at most, MiB", memory, "limit", 200, at_most(1)),
+        Ratio(subject, "memory at most, MiB", memory, "limit", 200, at_most(1)),
     ]
 
 
 def _manners(
     subject: str, fleet: Fleet, scrapes: Sequence[Scrape], watched: Sequence[Scrape]
-) -> list[Line]:
+) -> list[Ratio]:
     """Whether every value is right, and whether others were served meanwhile."""
     wrong = sum(fleet.wrong(one.page.text) for one in scrapes)
     watches = [one.watch for one in watched if one.watch]
     slowest = median(max(watch.latencies) for watch in watches) * 1000
     descriptors = max(watch.descriptors for watch in watches)
     return [
-        Line(subject, "samples wrong or missing", wrong, "limit", 0, at_most(1)),
-        Line(subject, "slowest /-/healthy meanwhile, ms", slowest, "limit", 50, at_most(1)),
-        Line(subject, "descriptors at most", descriptors, "limit", 200, at_most(1)),
+        Ratio(subject, "samples wrong or missing", wrong, "limit", 0, at_most(1)),
+        Ratio(subject, "slowest /-/healthy meanwhile, ms", slowest, "limit", 50, at_most(1)),
+        Ratio(subject, "descriptors at most", descriptors, "limit", 200, at_most(1)),
     ]
 
 

@@ -4,18 +4,18 @@ from collections import Counter
 from hashlib import md5
 
 from benchmarks.bench import Bench
-from benchmarks.line import Line, at_most
+from benchmarks.ratio import Ratio, at_most
 
 _SHARDS = 100
 
 
-def measure(bench: Bench) -> list[Line]:
+def measure(bench: Bench) -> list[Ratio]:
     names = (f"mail-{number}.example.org:7030" for number in range(bench.form.million))
     sizes = Counter(shard(name, _SHARDS) for name in names)
     mean = bench.form.million / _SHARDS
     subject = f"{bench.form.million:,} names in {_SHARDS} shards"
     largest = max(sizes.values())
-    return [Line(subject, "names in the largest", largest, "mean", mean, at_most(1.1))]
+    return [Ratio(subject, "names in the largest", largest, "mean", mean, at_most(1.1))]
 
 
 def shard(text: str, modulus: int) -> int:

@@ -7,10 +7,10 @@ from statistics import median
 
 from benchmarks import peers
 from benchmarks.bench import Bench
-from benchmarks.line import Line, at_least, at_most
 from benchmarks.mailers import Load, Mailer, reference_server, send
-from benchmarks.native import Passage
+from benchmarks.native import FloodResult
 from benchmarks.process import Process, udp_overflows
+from benchmarks.ratio import Ratio, at_least, at_most
 
 _HOST = "127.0.0.1"
 _SUBJECT = "status port"
@@ -26,9 +26,9 @@ class Answering:
     `cpu` is in seconds, of the first; `overflows` are the datagrams of the second that full buffers cost.
     """
 
-    paced: Passage
+    paced: FloodResult
     cpu: float
-    flooded: Passage
+    flooded: FloodResult
     overflows: int
 
     @property
@@ -37,7 +37,7 @@ class Answering:
         return max(0, self.flooded.sent - self.flooded.received - self.overflows)
 
 
-def measure(bench: Bench) -> list[Line]:
+def measure(bench: Bench) -> list[Ratio]:
     ours, theirs, pace, flooded_pace = [], [], [], []
     has_load = peers.installed("smtp-source")
     with ExitStack() as stack:
@@ -53,7 +53,7 @@ def measure(bench: Bench) -> list[Line]:
     if has_load:
         beside = "without the flood"
         lines.append(
-            Line(
+            Ratio(
                 f"mail, {bench.form.offered:,} requests a second",
                 "messages per second",
                 median(flooded_pace),
@@ -96,7 +96,7 @@ def _pace_under_flood(bench: Bench, mailer: Mailer, port: int) -> float:
     return rate
 
 
-def _lines(bench: Bench, ours: list[Answering], theirs: list[Answering]) -> list[Line]:
+def _lines(bench: Bench, ours: list[Answering], theirs: list[Answering]) -> list[Ratio]:
     requests = bench.form.requests
     rates = [median(a.paced.received / a.paced.seconds for a in side) for side in (ours, theirs)]
     cpus = [median(a.cpu for a in side) / requests * 1e6 for side in (ours, theirs)]
@@ -104,8 +104,8 @@ def _lines(bench: Bench, ours: list[Answering], theirs: list[Answering]) -> list
     offered = f"share answered of {bench.form.offered:,} a second"
     lost = max(a.unexplained for a in ours)
     return [
-        Line(_SUBJECT, "answers per second", rates[0], _PEER, rates[1], at_least(0.9)),
-        Line(_SUBJECT, "CPU per answer, µs", cpus[0], _PEER, cpus[1]),
-        Line(_SUBJECT, offered, shares[0], _PEER, shares[1]),
-        Line(_SUBJECT, "lost beyond full buffers", lost, "limit", 0, at_most(1)),
+        Ratio(_SUBJECT, "answers per second", rates[0], _PEER, rates[1], at_least(0.9)),
+        Ratio(_SUBJECT, "CPU per answer, µs", cpus[0], _PEER, cpus[1]),
+        Ratio(_SUBJECT, offered, shares[0], _PEER, shares[1]),
+        Ratio(_SUBJECT, "lost beyond full buffers", lost, "limit", 0, at_most(1)),
     ]

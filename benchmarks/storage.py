@@ -6,8 +6,8 @@ from contextlib import ExitStack
 from benchmarks import peers
 from benchmarks.bench import Bench
 from benchmarks.fleet import Fleet, exporter
-from benchmarks.line import Line
 from benchmarks.process import running, until
+from benchmarks.ratio import Ratio
 from benchmarks.scrapers import fetch
 
 _CONFIGURATION = """\
@@ -22,7 +22,7 @@ _MEMORY, _CPU = 4.0, 30.0
 """What the arithmetic of docs/scaling.md allows: KiB for a series, microseconds for a sample."""
 
 
-def measure(bench: Bench) -> list[Line]:
+def measure(bench: Bench) -> list[Ratio]:
     if not peers.installed("prometheus"):
         return []
     file, port = bench.file("prometheus.yml"), peers.free_port()
@@ -48,8 +48,8 @@ def measure(bench: Bench) -> list[Line]:
         memory = (process.resident(peak=True) - before) * 1024 / _own(port, "series")
     subject = f"Prometheus with {fleet.size:,} targets"
     return [
-        Line(subject, "memory per series at most, KiB", memory, "reckoned", _MEMORY),
-        Line(subject, "CPU per sample, µs", cpu / samples * 1e6, "reckoned", _CPU),
+        Ratio(subject, "memory per series at most, KiB", memory, "reckoned", _MEMORY),
+        Ratio(subject, "CPU per sample, µs", cpu / samples * 1e6, "reckoned", _CPU),
     ]
 
 

@@ -16,17 +16,17 @@ from types import FrameType
 import uvicorn
 import uvloop
 
-from exporter import log
 from exporter.app import create_app
 from exporter.configuration import config, flags
 from exporter.configuration.config import Config
-from exporter.configuration.document import ConfigError
 from exporter.configuration.flags import Options
+from exporter.http.connection import Connection
+from exporter.http.listen import ListenError, notify, open_sockets
+from exporter.http.web_config import WebFile
 from exporter.service import Service
-from exporter.serving.connection import Connection
-from exporter.serving.listen import ListenError, notify, open_sockets
-from exporter.serving.web import WebFile
-from protocol import HostPort
+from protocol.address import HostPort
+from smtpstatus import log
+from smtpstatus.document import ConfigError
 
 logger = logging.getLogger("exporter")
 

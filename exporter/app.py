@@ -14,16 +14,16 @@ from starlette.routing import Match
 from starlette.types import ASGIApp
 
 from exporter import pages
-from exporter.networks import Denied
-from exporter.routes import api, docpage, examples, operation, scraping
+from exporter.http.admission import ConcurrencyLimit, TooManyRequests
+from exporter.http.auth import Authentication
+from exporter.http.cors import Cors
+from exporter.http.direct import ScrapeFastPath
+from exporter.http.head import HeadAsGet
+from exporter.http.problem import Problem
+from exporter.http.web_config import WebFile
+from exporter.probe_policy import Denied
+from exporter.routes import api, docpage, models, operation, scraping
 from exporter.service import Service
-from exporter.serving.admission import Admission, Full
-from exporter.serving.cors import Cors
-from exporter.serving.direct import Direct
-from exporter.serving.gate import Gate
-from exporter.serving.head import Head
-from exporter.serving.problem import Problem
-from exporter.serving.web import WebFile
 from exporter.targets import BadAddress, UnknownTarget
 
 
@@ -44,7 +44,7 @@ def create_app(
     )
     app.state.service = service
     app.state.timeout_offset = timeout_offset
-    admission = Admission(max_requests)
+    admission = ConcurrencyLimit(max_requests)
     service.own.in_flight.set_function(lambda: admission.taken)
     for router in (scraping.router, api.router, operation.router):
         app.include_router(router)
@@ -52,11 +52,11 @@ def create_app(
     for kind, answer in _ANSWERS.items():
         app.add_exception_handler(kind, answer)
     _describe(app)
-    outer: ASGIApp = Direct(app, scraping.ENDPOINTS, admission, _ANSWERS)
+    outer: ASGIApp = ScrapeFastPath(app, scraping.ENDPOINTS, admission, _ANSWERS)
     # The outermost is the first one asked: a preflight of CORS has no password to show at the gate.
     if web:
-        outer = Gate(outer, web, service.is_api_token)
-    outer = Head(Cors(outer, lambda: service.installed.config.api.cors_origins))
+        outer = Authentication(outer, web, service.is_api_token)
+    outer = HeadAsGet(Cors(outer, lambda: service.installed.config.api.cors_origins))
     return ServerErrorMiddleware(outer, handler=_failure)
 
 
@@ -66,7 +66,7 @@ def _describe(app: FastAPI) -> None:
     def described() -> dict[str, Any]:
         description = generate()
         components = description.setdefault("components", {})
-        components["schemas"] = {"Problem": examples.PROBLEM_SCHEMA}
+        components["schemas"] = {"Problem": models.PROBLEM_SCHEMA}
         components["securitySchemes"] = {"api_token": {"type": "http", "scheme": "bearer"}}
         for operations in description["paths"].values():
             for one in operations.values():
@@ -140,6 +140,6 @@ _ANSWERS = {
     UnknownTarget: _problem(HTTPStatus.NOT_FOUND),
     BadAddress: _problem(HTTPStatus.BAD_REQUEST),
     Denied: _problem(HTTPStatus.FORBIDDEN),
-    Full: _full,
+    TooManyRequests: _full,
     ClientDisconnect: _gone,
 }

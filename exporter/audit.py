@@ -6,8 +6,8 @@ from http import HTTPStatus
 
 from fastapi import Request
 
-from exporter.metrics import Own
-from exporter.serving.problem import Problem
+from exporter.http.problem import Problem
+from exporter.metrics import ExporterMetrics
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ _WORDS = {True: "on", False: "off", None: "unknown"}
 
 
 @dataclass(slots=True)
-class Write:
+class AuditRecord:
     """One request to switch, as far as it is known: `before` and `wanted` are None until then."""
 
     client: str
@@ -33,7 +33,7 @@ class Write:
     before: bool | None = None
     wanted: bool | None = None
 
-    def tell(self, own: Own, problem: Problem | None) -> None:
+    def tell(self, own: ExporterMetrics, problem: Problem | None) -> None:
         """Log and count the outcome."""
         outcome = _OUTCOMES.get(problem.status, "invalid") if problem else "done"
         own.writes.labels(outcome).inc()

@@ -10,10 +10,10 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 
+from exporter.http.negotiation import Format
 from exporter.metrics import FAMILIES, SCRAPE_ERROR, SCRAPE_ERROR_DOCUMENTATION, Family, Row
-from exporter.serving.negotiation import Format
-from protocol import Reason
-from protocol.turns import parts
+from protocol.errors import FailureReason
+from protocol.timeslice import parts
 
 _SLICE = 500
 """Lines written in one go: about a millisecond, then whoever writes may let others have their turn."""
@@ -77,7 +77,7 @@ def _error_lines(rows: Sequence[Row]) -> str:
     return "".join(lines)
 
 
-def _error_label_text(row: Row, reason: Reason) -> str:
+def _error_label_text(row: Row, reason: FailureReason) -> str:
     if not row.labels:  # as on /probe, which has all reasons
         return f'{{reason="{reason.value}"}}'
     return label_text({**row.labels, "reason": reason.value})

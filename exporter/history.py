@@ -5,8 +5,9 @@ from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from exporter.targets import Scrape
-from protocol import Reading, Reason
+from exporter.targets import TargetReading
+from protocol.client import Reading
+from protocol.errors import FailureReason
 
 
 class Entry(NamedTuple):
@@ -14,7 +15,7 @@ class Entry(NamedTuple):
 
     at: float
     error: str | None
-    reason: Reason | None
+    reason: FailureReason | None
     seconds: float
     datagrams_sent: int
     retransmissions: int
@@ -36,7 +37,7 @@ class History:
         """Oldest first."""
         return tuple(self._failed.get(target, ()))
 
-    def observe(self, scrapes: Sequence[Scrape]) -> None:
+    def observe(self, scrapes: Sequence[TargetReading]) -> None:
         now = time.time()
         for scrape in scrapes:
             if scrape.target:

@@ -19,8 +19,10 @@ from prometheus_client import (
 )
 from prometheus_client.core import HistogramMetricFamily
 
-from exporter.targets import Scrape
-from protocol import Command, Discard, Reading, Reason
+from exporter.targets import TargetReading
+from protocol.client import Reading
+from protocol.errors import DiscardReason, FailureReason
+from protocol.vocabulary import Command
 
 _WRAP = 1 << 53
 """A sample is a double, exact below this. Counters wrap here, so that rate() and increase() stay right."""
@@ -45,7 +47,7 @@ class Row(NamedTuple):
     """The labels as they stand in a line: `{site="eu",target="mail-1"}`, or nothing."""
     reading: Reading
     changed: float | None
-    reasons: Sequence[Reason]
+    reasons: Sequence[FailureReason]
 
 
 Column = Callable[[Sequence[Row]], list[str | None]]
@@ -170,7 +172,7 @@ SCRAPE_ERROR = "smtpstatus_scrape_error"
 SCRAPE_ERROR_DOCUMENTATION = "Why the target did not answer everything: 1 for the reason."
 
 
-class Own:
+class ExporterMetrics:
     """The exporter's own metrics, in a registry of their own."""
 
     def __init__(self) -> None:
@@ -187,11 +189,13 @@ class Own:
         )
         build.labels(version("smtpstatus"), platform.python_version()).set(1)
         self._requests = self._counter("requests", "Readings of targets: one target once.")
-        self._failures = self._counter("failures", "Readings that failed.", "reason", Reason)
+        self._failures = self._counter(
+            "failures", "Readings that failed.", "reason", FailureReason
+        )
         self._sent = self._counter("datagrams_sent", "Datagrams sent, retransmissions included.")
         self._retransmitted = self._counter("datagrams_retransmitted", "Datagrams sent again.")
         self._discarded = self._counter(
-            "datagrams_discarded", "Datagrams received and not believed.", "reason", Discard
+            "datagrams_discarded", "Datagrams received and not believed.", "reason", DiscardReason
         )
         self.round_trips = RoundTrips()
         registry.register(self.round_trips)
@@ -218,7 +222,9 @@ class Own:
             "writes", "Requests to switch the transforms.", "outcome", OUTCOMES
         )
 
-    def observe(self, scrapes: Sequence[Scrape], strays: Mapping[Discard, int]) -> None:
+    def observe(
+        self, scrapes: Sequence[TargetReading], strays: Mapping[DiscardReason, int]
+    ) -> None:
         """Count what an exchange with servers cost and brought."""
         self._requests.inc(len(scrapes))
         sent = retransmitted = 0

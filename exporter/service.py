@@ -7,18 +7,18 @@ from collections.abc import Callable, Mapping, Sequence
 from hmac import compare_digest
 
 from exporter.configuration.config import Config
-from exporter.configuration.document import ConfigError
 from exporter.exposition import label_text
 from exporter.history import History
-from exporter.metrics import Own, Row
-from exporter.targets import Scrape, Targets
-from protocol import Contradicted, Discard, Reason
-from protocol.turns import Turn, parts
+from exporter.metrics import ExporterMetrics, Row
+from exporter.targets import TargetReading, Targets
+from protocol.errors import DiscardReason, FailureReason, ReadbackMismatch
+from protocol.timeslice import Turn, parts
+from smtpstatus.document import ConfigError
 
 logger = logging.getLogger(__name__)
 
 
-class Installed:
+class ActiveConfig:
     """One configuration in use. A request keeps it to its end, whatever is loaded meanwhile."""
 
     def __init__(self, targets: Targets) -> None:
@@ -33,7 +33,7 @@ class Installed:
     def config(self) -> Config:
         return self.targets.config
 
-    async def rows(self, scrapes: Sequence[Scrape]) -> list[Row]:
+    async def rows(self, scrapes: Sequence[TargetReading]) -> list[Row]:
         """Targets' samples beside each other: with their labels, and the reason of those that failed."""
         rows: list[Row] = []
         turn = Turn()
@@ -45,16 +45,16 @@ class Installed:
                 await turn.others()
         return rows
 
-    def _labelled(self, scrape: Scrape, name: str) -> Row:
+    def _labelled(self, scrape: TargetReading, name: str) -> Row:
         reading = scrape.reading
         reasons = (reading.error.reason,) if reading.error else ()
         changed = self.targets.changed.get(name)
         return Row(self._labels[name], self._texts[name], reading, changed, reasons)
 
-    def row(self, scrape: Scrape) -> Row:
+    def row(self, scrape: TargetReading) -> Row:
         """One target's samples alone: without labels, and with every reason."""
         changed = self.targets.changed.get(scrape.target.name) if scrape.target else None
-        return Row({}, "", scrape.reading, changed, tuple(Reason))
+        return Row({}, "", scrape.reading, changed, tuple(FailureReason))
 
 
 class Service:
@@ -66,7 +66,7 @@ class Service:
         self._reloading = asyncio.Lock()
         self._next_reload: asyncio.Task[None] | None = None
         self._down: set[str] = set()
-        self.own = Own()
+        self.own = ExporterMetrics()
         self.history = History()
         self.ready = False
         self.installed = self._prepared()
@@ -106,9 +106,9 @@ class Service:
             count = len(installed.config.targets)
             logger.info("Configuration loaded", extra={"targets": count})
 
-    def _prepared(self) -> Installed:
+    def _prepared(self) -> ActiveConfig:
         """What takes long with a large fleet, and may be done beside the event loop."""
-        return Installed(Targets(self._load(), self._observe))
+        return ActiveConfig(Targets(self._load(), self._observe))
 
     def _taken_into_use(self) -> None:
         names = {target.name for target in self.installed.config.targets}
@@ -118,17 +118,19 @@ class Service:
         self.own.reload_successful.set(1)
         self.own.reload_timestamp.set(time.time())
 
-    def _observe(self, scrapes: Sequence[Scrape], strays: Mapping[Discard, int]) -> None:
+    def _observe(
+        self, scrapes: Sequence[TargetReading], strays: Mapping[DiscardReason, int]
+    ) -> None:
         self.own.observe(scrapes, strays)
         self.history.observe(scrapes)
         for scrape in scrapes:
             if scrape.target and bool(scrape.reading.error) != (scrape.target.name in self._down):
                 self._tell_a_change(scrape.target.name, scrape)
 
-    def _tell_a_change(self, name: str, scrape: Scrape) -> None:
+    def _tell_a_change(self, name: str, scrape: TargetReading) -> None:
         """One line when a target goes down, and one when it is back."""
         error = scrape.reading.error
-        if isinstance(error, Contradicted):
+        if isinstance(error, ReadbackMismatch):
             return  # a write was undone: the server is up, and the one who wrote is told
         fields = {"target": name, "address": str(scrape.where)}
         if error:

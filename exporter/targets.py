@@ -12,26 +12,20 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from exporter.configuration.config import Config, Target, token
-from exporter.configuration.document import ConfigError
 from exporter.configuration.secret import Secret
-from exporter.flight import Flights
-from exporter.networks import Networks, renewed
-from protocol import (
-    V0,
-    Command,
-    Dialect,
-    Discard,
-    HostPort,
-    Line,
-    Peer,
-    Reading,
-    Reason,
-    Trace,
-    UnknownName,
-    connect,
-    read_all,
-)
-from protocol.turns import Turn, parts
+from exporter.probe_policy import ProbePolicy, renewed
+from exporter.singleflight import SingleFlight
+from protocol.address import HostPort
+from protocol.client import Peer, Reading, connect
+from protocol.dialect import Dialect
+from protocol.dialects import V0
+from protocol.errors import DiscardReason, FailureReason, UnknownName
+from protocol.fleet import read_all
+from protocol.multiplexer import Trace
+from protocol.reader import Reader
+from protocol.timeslice import Turn, parts
+from protocol.vocabulary import Command
+from smtpstatus.document import ConfigError
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +35,9 @@ _SLICE = 500
 _WORTH_ASKING = 0.01
 """Seconds: with less left, asking again would say nothing but that there was no answer, whatever was found before."""
 
-_FOR_WANT_OF_TIME = frozenset({Reason.TIMEOUT, Reason.RESPONSE, Reason.DIALECT})
+_FOR_WANT_OF_TIME = frozenset(
+    {FailureReason.TIMEOUT, FailureReason.RESPONSE, FailureReason.DIALECT}
+)
 
 
 class UnknownTarget(Exception):
@@ -52,7 +48,7 @@ class BadAddress(Exception):
     """What was given is neither a target's name nor an address."""
 
 
-class Scrape(NamedTuple):
+class TargetReading(NamedTuple):
     """What one asking of one server brought: `target` is None for an address beyond the targets."""
 
     where: HostPort
@@ -69,7 +65,7 @@ class Switched:
     reading: Reading
 
 
-Observe = Callable[[Sequence[Scrape], Mapping[Discard, int]], None]
+Observe = Callable[[Sequence[TargetReading], Mapping[DiscardReason, int]], None]
 """Told once of every exchange with servers, and of the datagrams from addresses that were not asked."""
 
 
@@ -82,9 +78,9 @@ class Targets:
         self._peers = {target.name: _peer(target) for target in config.targets}
         self._by_peer = {self._peers[target.name]: target for target in config.targets}
         self._by_address = {target.address: target for target in reversed(config.targets)}
-        self._networks = Networks(config.probe)
-        self._flights: Flights[list[Scrape]] = Flights()
-        self._line = Line()
+        self._networks = ProbePolicy(config.probe)
+        self._flights: SingleFlight[list[TargetReading]] = SingleFlight()
+        self._line = Reader()
         self._all = tuple(self._by_peer)
         self._secrets = [secret for secret in config.secrets if secret.can_change]
         self.changed: dict[str, float] = {}
@@ -105,22 +101,22 @@ class Targets:
             return self._by_peer[peer]
         raise UnknownTarget(f"no target is called {name!r}")
 
-    async def read_all(self, deadline: float) -> list[Scrape]:
+    async def read_all(self, deadline: float) -> list[TargetReading]:
         """Every target, in the order of the configuration, all asked at once."""
         return await self._read(self._all, deadline)
 
-    async def read(self, target: Target, deadline: float) -> Scrape:
+    async def read(self, target: Target, deadline: float) -> TargetReading:
         return (await self._read((self._peers[target.name],), deadline))[0]
 
-    async def probe(self, text: str, deadline: float, trace: Trace | None = None) -> Scrape:
+    async def probe(self, text: str, deadline: float, trace: Trace | None = None) -> TargetReading:
         """One target by name, or by an address that may be asked; traced, it is asked alone.
 
-        Raises `UnknownTarget`, `BadAddress`, or `Denied` of exporter/networks.py.
+        Raises `UnknownTarget`, `BadAddress`, or `Denied` of exporter/probe_policy.py.
         """
         try:
             peer = await self._find(text, deadline)
         except UnknownName as error:
-            return Scrape(HostPort.parse(text), V0, None, Reading(error=error))
+            return TargetReading(HostPort.parse(text), V0, None, Reading(error=error))
         if trace is None:
             return (await self._read((peer,), deadline))[0]
         async with connect(peer, trace) as connection:
@@ -156,7 +152,7 @@ class Targets:
         self.refresh_secrets()
         return self._peers[target.name]
 
-    async def _read(self, peers: tuple[Peer, ...], deadline: float) -> list[Scrape]:
+    async def _read(self, peers: tuple[Peer, ...], deadline: float) -> list[TargetReading]:
         """Read peers, together with whoever is reading the same ones and will be done in time.
 
         Where the other's time was shorter, what failed for want of it is asked again with the time that is left.
@@ -173,28 +169,31 @@ class Targets:
         found = dict(enumerate(scrapes)) | dict(zip(late, again, strict=True))
         return list(found.values())
 
-    async def _fly(self, peers: tuple[Peer, ...], deadline: float) -> list[Scrape]:
+    async def _fly(self, peers: tuple[Peer, ...], deadline: float) -> list[TargetReading]:
         self.refresh_secrets()
         attempts = self.config.attempts
         if len(peers) == 1:
             reading = await self._line.read(peers[0], deadline=deadline, attempts=attempts)
             return await self._seen(peers, (reading,), self._line.take_strays())
-        strays: Counter[Discard] = Counter()
+        strays: Counter[DiscardReason] = Counter()
         readings = await read_all(peers, deadline=deadline, attempts=attempts, strays=strays)
         return await self._seen(peers, readings, strays)
 
-    async def _seen_one(self, peer: Peer, reading: Reading) -> Scrape:
+    async def _seen_one(self, peer: Peer, reading: Reading) -> TargetReading:
         return (await self._seen((peer,), (reading,), {}))[0]
 
     async def _seen(
-        self, peers: Sequence[Peer], readings: Sequence[Reading], strays: Mapping[Discard, int]
-    ) -> list[Scrape]:
+        self,
+        peers: Sequence[Peer],
+        readings: Sequence[Reading],
+        strays: Mapping[DiscardReason, int],
+    ) -> list[TargetReading]:
         """The readings as scrapes, which the observer has been told of, in slices."""
-        scrapes: list[Scrape] = []
+        scrapes: list[TargetReading] = []
         turn = Turn()
         for part in parts(list(zip(peers, readings, strict=True)), _SLICE):
             seen = [
-                Scrape(peer.where, peer.dialect, self._by_peer.get(peer), reading)
+                TargetReading(peer.where, peer.dialect, self._by_peer.get(peer), reading)
                 for peer, reading in part
             ]
             self._observe(seen, strays)

@@ -1,6 +1,6 @@
 """The `smtpstatus` command: arguments and environment into options, and outcomes into an exit status.
 
-What the commands do is in protocol/command/subcommands.py; how people use them, in docs/smtpstatus.md.
+What the commands do is in protocol/cli/subcommands.py; how people use them, in docs/smtpstatus.md.
 """
 
 import argparse
@@ -8,9 +8,9 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from protocol import __version__
-from protocol.command import subcommands as commands
-from protocol.duration import parse_duration
+from protocol.cli import subcommands as commands
+from protocol.version import __version__
+from smtpstatus.duration import parse_duration
 
 _INTERRUPTED = 130
 _BROKEN_PIPE = 141

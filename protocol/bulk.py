@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from protocol.address import Address
-from protocol.batch import Batch, address_of, name_of
+from protocol.mmsg import MessageBatch, pack_sockaddr, unpack_sockaddr
 from protocol.sockets import Receive, Sockets, Undelivered
 
 _COUNT = 64
@@ -25,7 +25,7 @@ class _Kept(NamedTuple):
     """Datagrams of one length to send, and where each goes, as the system writes it."""
 
     datagrams: list[bytes]
-    names: list[bytes]
+    sockaddrs: list[bytes]
 
 
 class BulkSockets(Sockets):
@@ -33,8 +33,8 @@ class BulkSockets(Sockets):
 
     def __init__(self, receive: Receive, undelivered: Undelivered) -> None:
         super().__init__(receive, undelivered)
-        self._inboxes: dict[socket.socket, Batch] = {}
-        self._outboxes: dict[tuple[int, int], Batch] = {}
+        self._inboxes: dict[socket.socket, MessageBatch] = {}
+        self._outboxes: dict[tuple[int, int], MessageBatch] = {}
         """By the lengths of their addresses and of their datagrams."""
         self._kept: dict[tuple[int, int], _Kept] = {}
 
@@ -44,29 +44,31 @@ class BulkSockets(Sockets):
         if kept is None:
             kept = self._kept[form] = _Kept([], [])
         kept.datagrams.extend(datagrams)
-        kept.names.extend((name_of(address),) * len(datagrams))
+        kept.sockaddrs.extend((pack_sockaddr(address),) * len(datagrams))
         return len(datagrams)
 
     def flush(self) -> None:
         for form, kept in self._kept.items():
             for start in range(0, len(kept.datagrams), _COUNT):
                 part = slice(start, start + _COUNT)
-                self._send_all(form, kept.datagrams[part], kept.names[part])
+                self._send_all(form, kept.datagrams[part], kept.sockaddrs[part])
             kept.datagrams.clear()
-            kept.names.clear()
+            kept.sockaddrs.clear()
 
-    def _send_all(self, form: tuple[int, int], datagrams: list[bytes], names: list[bytes]) -> None:
+    def _send_all(
+        self, form: tuple[int, int], datagrams: list[bytes], sockaddrs: list[bytes]
+    ) -> None:
         try:
-            opened = self._socket(address_of(names[0]))
+            opened = self._socket(unpack_sockaddr(sockaddrs[0]))
         except OSError as error:
-            for datagram, name in zip(datagrams, names, strict=True):
-                self._undelivered(datagram, address_of(name), error)
+            for datagram, name in zip(datagrams, sockaddrs, strict=True):
+                self._undelivered(datagram, unpack_sockaddr(name), error)
             return
         if form not in self._outboxes:
-            self._outboxes[form] = Batch(opened.family, _COUNT, form[1])
+            self._outboxes[form] = MessageBatch(opened.family, _COUNT, form[1])
         outbox = self._outboxes[form]
         outbox.put(b"".join(datagrams))
-        outbox.address(b"".join(names))
+        outbox.address(b"".join(sockaddrs))
         sent = 0
         while sent < len(datagrams):
             try:
@@ -78,12 +80,12 @@ class BulkSockets(Sockets):
                 return  # the send buffer is full: as good as lost on the way, and sent again like that
             except OSError:
                 # About this datagram, or an older one: alone it goes, or it is told why it cannot.
-                self._send(opened, datagrams[sent], address_of(names[sent]))
+                self._send(opened, datagrams[sent], unpack_sockaddr(sockaddrs[sent]))
                 sent += 1
 
     def _drain(self, opened: socket.socket) -> int:
         if opened not in self._inboxes:
-            self._inboxes[opened] = Batch(opened.family, _COUNT, _SIZE)
+            self._inboxes[opened] = MessageBatch(opened.family, _COUNT, _SIZE)
         inbox = self._inboxes[opened]
         taken = 0
         while taken < _AT_ONCE:
@@ -101,11 +103,11 @@ class BulkSockets(Sockets):
                 break
         return taken
 
-    def _hand_over(self, inbox: Batch, count: int) -> None:
-        octets, names, width = bytes(inbox.octets), bytes(inbox.names), inbox.name_size
+    def _hand_over(self, inbox: MessageBatch, count: int) -> None:
+        octets, sockaddrs, width = bytes(inbox.octets), bytes(inbox.sockaddrs), inbox.sockaddr_size
         datagrams = [
             octets[start : start + length]
             for start, length in zip(_STARTS, inbox.lengths[:count].tolist(), strict=False)
         ]
-        senders = [names[start : start + width] for start in range(0, count * width, width)]
-        self._receive(zip(datagrams, map(address_of, senders), strict=True))
+        senders = [sockaddrs[start : start + width] for start in range(0, count * width, width)]
+        self._receive(zip(datagrams, map(unpack_sockaddr, senders), strict=True))

@@ -12,15 +12,16 @@ from random import Random, SystemRandom
 from typing import Self
 
 from protocol.address import Address, HostPort, numeric, resolve
-from protocol.dialect import Command, Dialect
+from protocol.dialect import Dialect
 from protocol.dialects import V0
-from protocol.errors import Contradicted, Discard, NoReading, UnknownName
-from protocol.exchange import Event, Exchange, Trace
-from protocol.inquiry import Cost, Inquiry
+from protocol.errors import DiscardReason, NoReading, ReadbackMismatch, UnknownName
 from protocol.message import Value
-from protocol.question import Questions
+from protocol.multiplexer import Event, Multiplexer, Trace
+from protocol.query import Cost, Query
 from protocol.roundtrip import RoundTrip
+from protocol.template import RequestTemplate
 from protocol.token import Token
+from protocol.vocabulary import Command
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +58,16 @@ class Peer:
         """Raises `UnknownName`."""
         return self.numeric or await resolve(self.where, deadline)
 
-    def inquiry(
+    def query(
         self,
         addresses: tuple[Address, ...],
-        asked: Questions,
+        asked: RequestTemplate,
         attempts: int,
         deadline: float,
         random: Random,
-    ) -> Inquiry:
-        """An inquiry of this server, which learns from it how long answers take."""
-        return Inquiry(
+    ) -> Query:
+        """A query of this server, which learns from it how long answers take."""
+        return Query(
             addresses,
             asked,
             round_trip=self.round_trip,
@@ -79,7 +80,7 @@ class Peer:
 class Connection:
     """One server, asked as often as wished over the same socket."""
 
-    def __init__(self, peer: Peer, exchange: Exchange) -> None:
+    def __init__(self, peer: Peer, exchange: Multiplexer) -> None:
         self.peer = peer
         self._exchange = exchange
         self._random = SystemRandom()
@@ -98,9 +99,9 @@ class Connection:
             return Reading(error=error)
         if self.peer.dialect.identifier_echo == "never":
             return await self._ask_in_turn(addresses, commands, deadline, attempts)
-        inquiry = self._inquiry(addresses, commands, attempts, deadline)
-        await self._exchange.run([inquiry])
-        return _reading(inquiry, self._exchange.strays)
+        query = self._inquiry(addresses, commands, attempts, deadline)
+        await self._exchange.run([query])
+        return _reading(query, self._exchange.strays)
 
     async def read(self, *, deadline: float, attempts: int = 3) -> Reading:
         """Ask everything that the dialect declares as a read."""
@@ -111,7 +112,7 @@ class Connection:
     ) -> Reading:
         """Switch the transforms, then read them back: what is returned is what was read (protocol.md 6.5).
 
-        The error is `Contradicted` where the server then says otherwise.
+        The error is `ReadbackMismatch` where the server then says otherwise.
         """
         switch = Command.ENABLE_TRANSFORMS if enabled else Command.DISABLE_TRANSFORMS
         written = await self.ask(switch, deadline=deadline, attempts=attempts)
@@ -120,7 +121,7 @@ class Connection:
         read = await self.ask(Command.TRANSFORMS, deadline=deadline, attempts=attempts)
         error = read.error
         if error is None and read[Command.TRANSFORMS] is not enabled:
-            error = Contradicted(enabled)
+            error = ReadbackMismatch(enabled)
         return _joined([written, Reading(read.values, error, read.cost, read.seconds)])
 
     def _inquiry(
@@ -129,9 +130,9 @@ class Connection:
         commands: tuple[Command, ...],
         attempts: int,
         deadline: float,
-    ) -> Inquiry:
-        asked = Questions.of(self.peer.token, self.peer.dialect, commands)
-        return self.peer.inquiry(addresses, asked, attempts, deadline, self._random)
+    ) -> Query:
+        asked = RequestTemplate.of(self.peer.token, self.peer.dialect, commands)
+        return self.peer.query(addresses, asked, attempts, deadline, self._random)
 
     async def _ask_in_turn(
         self,
@@ -146,10 +147,10 @@ class Connection:
         """
         readings = []
         for command in commands:
-            inquiry = self._inquiry(addresses, (command,), attempts, deadline)
+            query = self._inquiry(addresses, (command,), attempts, deadline)
             self._exchange.change_port()
-            await self._exchange.run([inquiry])
-            readings.append(_reading(inquiry, self._exchange.strays))
+            await self._exchange.run([query])
+            readings.append(_reading(query, self._exchange.strays))
             if readings[-1].error:
                 break
         return _joined(readings)
@@ -157,12 +158,12 @@ class Connection:
 
 def connect(peer: Peer, trace: Trace | None = None) -> Connection:
     """A connection to ask over, for `async with`; `trace` is told of every datagram, the token masked."""
-    return Connection(peer, Exchange(_masked(trace, peer) if trace else None))
+    return Connection(peer, Multiplexer(_masked(trace, peer) if trace else None))
 
 
-def _reading(inquiry: Inquiry, strays: Mapping[Discard, int]) -> Reading:
-    """What an inquiry brought; `strays` are counted with what it discarded itself."""
-    reading = reading_of(inquiry)
+def _reading(query: Query, strays: Mapping[DiscardReason, int]) -> Reading:
+    """What a query brought; `strays` are counted with what it discarded itself."""
+    reading = reading_of(query)
     if not strays:
         return reading
     discarded = Counter(reading.cost.discarded)
@@ -170,15 +171,15 @@ def _reading(inquiry: Inquiry, strays: Mapping[Discard, int]) -> Reading:
     return replace(reading, cost=reading.cost._replace(discarded=dict(discarded)))
 
 
-def reading_of(inquiry: Inquiry) -> Reading:
-    """What an inquiry that has ended brought."""
-    error = inquiry.error
-    return Reading({} if error else inquiry.values, error, inquiry.cost, inquiry.seconds)
+def reading_of(query: Query) -> Reading:
+    """What a query that has ended brought."""
+    error = query.error
+    return Reading({} if error else query.values, error, query.cost, query.seconds)
 
 
 def _joined(readings: Sequence[Reading]) -> Reading:
     """Readings that followed each other as one: the last one's error, the costs added up."""
-    discarded: Counter[Discard] = Counter()
+    discarded: Counter[DiscardReason] = Counter()
     values: dict[Command, Value | None] = {}
     for reading in readings:
         discarded.update(reading.cost.discarded)

@@ -4,8 +4,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from protocol.dialect import Dialect, Field, Status
+from protocol.dialect import Dialect, Field
 from protocol.dialects import DIALECTS, V0
+from protocol.vocabulary import Status
 
 Kind = Literal["request", "response"]
 

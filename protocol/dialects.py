@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-from protocol.dialect import Command, Dialect, Field, Operation, Status
+from protocol.dialect import Dialect, Field, Operation
+from protocol.vocabulary import Command, Status
 
 _STATUSES = {
     0: Status.DONE,

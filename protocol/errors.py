@@ -10,11 +10,11 @@ SMTPStatusError
 └── NoReading                 a question that found no answer to believe; carries its reason
     ├── Refused               the server answered, and said no
     ├── NoAnswer              silence until the deadline
-    ├── Disbelieved           until the deadline only datagrams came that do not answer the question
+    ├── InvalidResponses           until the deadline only datagrams came that do not answer the question
     │   └── OtherDialect      … and they are those of another dialect
     ├── Unreachable           the system reported that nobody is there
     ├── UnknownName           the host's name has no address
-    └── Contradicted          the state read back is not the one that was set
+    └── ReadbackMismatch          the state read back is not the one that was set
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from protocol.dialect import Status
+    from protocol.vocabulary import Status
 
 
-class Reason(StrEnum):
+class FailureReason(StrEnum):
     """Why there is no reading: the whole list, as a metric's label has it."""
 
     AUTHENTICATION = "authentication"
@@ -44,7 +44,7 @@ class Reason(StrEnum):
     VERSION = "version"
 
 
-class Discard(StrEnum):
+class DiscardReason(StrEnum):
     """Why a datagram that came in was not believed."""
 
     SOURCE = "source"
@@ -93,7 +93,7 @@ class BadRequest(DatagramError):
 class BadResponse(DatagramError):
     """A response that cannot be believed."""
 
-    def __init__(self, reason: Discard, text: str) -> None:
+    def __init__(self, reason: DiscardReason, text: str) -> None:
         super().__init__(text)
         self.reason = reason
 
@@ -101,13 +101,13 @@ class BadResponse(DatagramError):
 class NoReading(SMTPStatusError):
     """A question that found no answer to believe."""
 
-    reason: Reason
+    reason: FailureReason
 
 
 class Refused(NoReading):
     """The server answered, and said no."""
 
-    def __init__(self, status: Status, reason: Reason) -> None:
+    def __init__(self, status: Status, reason: FailureReason) -> None:
         super().__init__(f"the server says: {status.value}")
         self.status = status
         self.reason = reason
@@ -116,7 +116,7 @@ class Refused(NoReading):
 class NoAnswer(NoReading):
     """Silence until the deadline."""
 
-    reason = Reason.TIMEOUT
+    reason = FailureReason.TIMEOUT
 
     def __init__(self, waited: float, datagrams: int) -> None:
         if datagrams:
@@ -126,20 +126,20 @@ class NoAnswer(NoReading):
         super().__init__(text)
 
 
-class Disbelieved(NoReading):
+class InvalidResponses(NoReading):
     """Until the deadline only datagrams came that do not answer the question."""
 
-    reason = Reason.RESPONSE
+    reason = FailureReason.RESPONSE
 
-    def __init__(self, discarded: Mapping[Discard, int]) -> None:
+    def __init__(self, discarded: Mapping[DiscardReason, int]) -> None:
         counts = ", ".join(f"{count} for their {reason}" for reason, count in discarded.items())
         super().__init__(f"no answer that can be believed; ignored {counts}")
 
 
-class OtherDialect(Disbelieved):
+class OtherDialect(InvalidResponses):
     """What came fits another dialect than the one that the target is configured with."""
 
-    reason = Reason.DIALECT
+    reason = FailureReason.DIALECT
 
     def __init__(self, configured: str, fitting: tuple[str, ...]) -> None:
         NoReading.__init__(
@@ -152,19 +152,19 @@ class OtherDialect(Disbelieved):
 class Unreachable(NoReading):
     """The system reported that nobody is there: a closed port, no route, a firewall."""
 
-    reason = Reason.UNREACHABLE
+    reason = FailureReason.UNREACHABLE
 
 
 class UnknownName(NoReading):
     """The host's name has no address."""
 
-    reason = Reason.NAME
+    reason = FailureReason.NAME
 
 
-class Contradicted(NoReading):
+class ReadbackMismatch(NoReading):
     """The state read back is not the one that was set: somebody else writes, or the server does not keep it."""
 
-    reason = Reason.CONTRADICTION
+    reason = FailureReason.CONTRADICTION
 
     def __init__(self, wanted: bool) -> None:
         words = ("off", "on") if wanted else ("on", "off")

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from protocol.bulk import BulkSockets
 from protocol.client import Peer, Reading, connect, reading_of
-from protocol.errors import Discard, UnknownName
-from protocol.exchange import Exchange
-from protocol.inquiry import Inquiry
-from protocol.question import Wording
-from protocol.randomness import PooledRandom
-from protocol.turns import Turn, parts
+from protocol.entropy import PooledRandom
+from protocol.errors import DiscardReason, UnknownName
+from protocol.multiplexer import Multiplexer
+from protocol.query import Query
+from protocol.template import Wording
+from protocol.timeslice import Turn, parts
 
 _SOCKETS_OF_THEIR_OWN = 100
 """For targets whose answers look alike: each takes a socket while it is asked, the others wait."""
@@ -22,7 +22,7 @@ async def read_all(
     *,
     deadline: float,
     attempts: int = 3,
-    strays: Counter[Discard] | None = None,
+    strays: Counter[DiscardReason] | None = None,
 ) -> list[Reading]:
     """Read every peer's counters at once, over few sockets; the readings come in the peers' order.
 
@@ -31,7 +31,7 @@ async def read_all(
     """
     alone = _to_ask_alone(peers)
     together = [peer for peer in peers if peer not in alone] if alone else peers
-    exchange = Exchange(sockets=BulkSockets)
+    exchange = Multiplexer(sockets=BulkSockets)
     try:
         async with asyncio.TaskGroup() as group:
             at_once = asyncio.Semaphore(_SOCKETS_OF_THEIR_OWN)
@@ -69,11 +69,11 @@ async def _read_alone(
 
 
 async def _read_together(
-    exchange: Exchange, peers: Sequence[Peer], deadline: float, attempts: int
+    exchange: Multiplexer, peers: Sequence[Peer], deadline: float, attempts: int
 ) -> dict[Peer, Reading]:
     wording, random = Wording(), PooledRandom()
     readings: dict[Peer, Reading] = {}
-    inquiries: dict[Peer, Inquiry] = {}
+    queries: dict[Peer, Query] = {}
 
     async def look_up(peer: Peer) -> None:
         try:
@@ -83,15 +83,15 @@ async def _read_together(
             exchange.join(None)
         else:
             asked = wording.reads(peer.token, peer.dialect)
-            inquiries[peer] = peer.inquiry(addresses, asked, attempts, deadline, random)
-            exchange.join(inquiries[peer])
+            queries[peer] = peer.query(addresses, asked, attempts, deadline, random)
+            exchange.join(queries[peer])
 
     turn = Turn()
     for part in parts(peers):
         for peer in part:
             if peer.numeric:
                 asked = wording.reads(peer.token, peer.dialect)
-                inquiries[peer] = peer.inquiry(peer.numeric, asked, attempts, deadline, random)
+                queries[peer] = peer.query(peer.numeric, asked, attempts, deadline, random)
         if turn.over:
             await turn.others()
     named = [peer for peer in peers if not peer.numeric]
@@ -99,11 +99,11 @@ async def _read_together(
         # A name that is slow to resolve delays its own target alone.
         for peer in named:
             group.create_task(look_up(peer))
-        await exchange.run(list(inquiries.values()), awaited=len(named))
-    for part in parts(tuple(inquiries)):
+        await exchange.run(list(queries.values()), awaited=len(named))
+    for part in parts(tuple(queries)):
         for peer in part:
             # One by one: to let go of a whole fleet's at once takes 50 ms.
-            readings[peer] = reading_of(inquiries.pop(peer))
+            readings[peer] = reading_of(queries.pop(peer))
         if turn.over:
             await turn.others()
     return readings

@@ -6,16 +6,17 @@ In version 0 both are 14 bytes (docs/protocol.md 3 and 4):
     response   CF FE  00  RID RID  STAT  RES × 8
 
 Bytes from the network become values in `Request.decode` and `Response.decode`, but for good ones that come by the
-thousand (protocol/reads.py, protocol/inquiry.py). Whatever the bytes, these raise nothing
+thousand (protocol/fastpath.py, protocol/query.py). Whatever the bytes, these raise nothing
 but this package's `DatagramError`s.
 """
 
 from dataclasses import dataclass, field
 from typing import NamedTuple, Self
 
-from protocol.dialect import Command, Dialect, Status
+from protocol.dialect import Dialect
 from protocol.dialects import DIALECTS, V0
-from protocol.errors import BadRequest, BadResponse, Discard, ForeignDatagram
+from protocol.errors import BadRequest, BadResponse, DiscardReason, ForeignDatagram
+from protocol.vocabulary import Command, Status
 
 Value = int | bool
 """What a command reads: a number, or True for on and False for off."""
@@ -95,7 +96,7 @@ class Response(NamedTuple):
         """Read a response. Raises `BadResponse`, which says what is wrong: size, signature, version, RID or STAT."""
         if len(datagram) != dialect.response_length:
             raise BadResponse(
-                Discard.SIZE, f"{len(datagram)} bytes, not {dialect.response_length}"
+                DiscardReason.SIZE, f"{len(datagram)} bytes, not {dialect.response_length}"
             )
         status = dialect.statuses.get(datagram[dialect.status.offset])
         octets = datagram[dialect.response_identifier.span]
@@ -104,16 +105,16 @@ class Response(NamedTuple):
             if not dialect.zeroed_errors or any(datagram[: len(dialect.header)] + octets):
                 raise _foreign(datagram, dialect)
             if status is None or status is Status.DONE:
-                raise BadResponse(Discard.STATUS, "a header of zeros without an error")
+                raise BadResponse(DiscardReason.STATUS, "a header of zeros without an error")
             return cls(None, status, result)
         if status is None:
             code = datagram[dialect.status.offset]
-            raise BadResponse(Discard.STATUS, f"status {code}, which means nothing")
+            raise BadResponse(DiscardReason.STATUS, f"status {code}, which means nothing")
         identifier = int.from_bytes(octets)
         if dialect.identifier_echo == "always":
             return cls(identifier, status, result)
         if dialect.identifier_echo == "never" and identifier != dialect.fixed_identifier:
-            raise BadResponse(Discard.IDENTIFIER, f"identifier {identifier}")
+            raise BadResponse(DiscardReason.IDENTIFIER, f"identifier {identifier}")
         if dialect.identifier_echo == "good" and status is Status.DONE:
             return cls(identifier, status, result)
         return cls(None, status, result)
@@ -139,14 +140,14 @@ def meaning(number: int, command: Command, dialect: Dialect = V0) -> Value:
         if number >= 0:
             return number
         if command is Command.ACTIVE_CONNECTIONS or operation.value is None:
-            raise BadResponse(Discard.RESULT, f"{number} connections")
+            raise BadResponse(DiscardReason.RESULT, f"{number} connections")
         # A C int that counted past its largest value: the same bits, read as unsigned, go on counting.
         return number + (1 << 8 * operation.value.size)
     if number == dialect.on:
         return True
     if number in dialect.off:
         return False
-    raise BadResponse(Discard.RESULT, f"a flag that is neither on nor off: {number:#x}")
+    raise BadResponse(DiscardReason.RESULT, f"a flag that is neither on nor off: {number:#x}")
 
 
 def good_beginning(dialect: Dialect = V0) -> tuple[bytes, bytes] | None:
@@ -164,8 +165,8 @@ def good_beginning(dialect: Dialect = V0) -> tuple[bytes, bytes] | None:
 def _foreign(datagram: bytes, dialect: Dialect) -> BadResponse:
     """What is wrong with a header that is not the dialect's."""
     if datagram.startswith(dialect.signature):
-        return BadResponse(Discard.VERSION, f"version {datagram[len(dialect.signature)]}")
-    return BadResponse(Discard.SIGNATURE, "not this protocol's signature")
+        return BadResponse(DiscardReason.VERSION, f"version {datagram[len(dialect.signature)]}")
+    return BadResponse(DiscardReason.SIGNATURE, "not this protocol's signature")
 
 
 def result(command: Command, value: Value | None, dialect: Dialect = V0) -> bytes:

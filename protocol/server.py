@@ -10,13 +10,14 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from protocol.batch import Batch, host_of
-from protocol.dialect import Dialect, Status
+from protocol.dialect import Dialect
 from protocol.dialects import V0
 from protocol.errors import BadRequest, ForeignDatagram
+from protocol.fastpath import Answer, BatchResponder
 from protocol.message import Request, Response, result
-from protocol.reads import Answer, Reads
+from protocol.mmsg import MessageBatch, host_of
 from protocol.token import Token
+from protocol.vocabulary import Status
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ def respond(
     return Response(request.identifier, Status.DONE, result(command, value, dialect))
 
 
-class Ration:
+class ErrorRateLimiter:
     """How many errors each source address is still told: a small token bucket per address.
 
     An error answer has the size and the signature of a request, so two servers, or one and itself, could send
@@ -100,7 +101,7 @@ class Endpoint:
         token: Token,
         answer: Answer,
         dialect: Dialect = V0,
-        ration: Ration | None = None,
+        limiter: ErrorRateLimiter | None = None,
         *,
         everywhere: bool = False,
     ) -> None:
@@ -110,12 +111,12 @@ class Endpoint:
         self._token = token
         self._answer = answer
         self._dialect = dialect
-        self._ration = Ration() if ration is None else ration
+        self._ration = ErrorRateLimiter() if limiter is None else limiter
         control = _CONTROL if everywhere else 0
         # One byte more than a request has tells a datagram that is too long.
-        self._inbox = Batch(listening.family, _AT_ONCE, dialect.request_length + 1, control)
-        self._outbox = Batch(listening.family, _AT_ONCE, dialect.response_length, control)
-        self._reads = Reads(token, answer, dialect, self._inbox.size, _AT_ONCE)
+        self._inbox = MessageBatch(listening.family, _AT_ONCE, dialect.request_length + 1, control)
+        self._outbox = MessageBatch(listening.family, _AT_ONCE, dialect.response_length, control)
+        self._reads = BatchResponder(token, answer, dialect, self._inbox.size, _AT_ONCE)
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(listening, self._drain)
 
@@ -134,7 +135,7 @@ class Endpoint:
             except OSError:
                 continue  # an ICMP error for an answer sent earlier; it says nothing about this socket
             # Each answer goes where its request came from, in the same place of the batch.
-            outbox.names[:] = inbox.names
+            outbox.sockaddrs[:] = inbox.sockaddrs
             if inbox.controls:
                 outbox.controls[:] = inbox.controls
                 outbox.control_lengths[:] = inbox.control_lengths
@@ -162,8 +163,8 @@ class Endpoint:
         return self._ration.allows(self._source(number), self._loop.time())
 
     def _source(self, number: int) -> str:
-        width = self._inbox.name_size
-        return host_of(bytes(self._inbox.names[number * width : (number + 1) * width]))
+        width = self._inbox.sockaddr_size
+        return host_of(bytes(self._inbox.sockaddrs[number * width : (number + 1) * width]))
 
     def _send(self, first: int, count: int) -> None:
         end = first + count
@@ -184,7 +185,7 @@ async def serve(
     token: Token,
     answer: Answer,
     dialect: Dialect = V0,
-    ration: Ration | None = None,
+    limiter: ErrorRateLimiter | None = None,
 ) -> AsyncIterator[Endpoint]:
     """Answer on `host` and `port` (0: any free one) in the running event loop, until the context is left.
 
@@ -206,7 +207,7 @@ async def serve(
     except OSError:
         listening.close()
         raise
-    endpoint = Endpoint(listening, token, answer, dialect, ration, everywhere=everywhere)
+    endpoint = Endpoint(listening, token, answer, dialect, limiter, everywhere=everywhere)
     try:
         yield endpoint
     finally:

@@ -10,17 +10,18 @@ from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import replace
 
-from protocol import HostPort, serve
+from protocol.address import HostPort
+from protocol.server import serve
 from reference_server.config import Config, ConfigError, parse
 from reference_server.connection import Sessions
 from reference_server.delivery import Maildirs, make_root
 from reference_server.descriptors import TooFewDescriptors, free_descriptors, within
-from reference_server.intake import Intake
+from reference_server.listener import Listener
 from reference_server.log import Lines
-from reference_server.smtp import MailServer
+from reference_server.pipeline import Pipeline
 from reference_server.spool import unnamed_file
 from reference_server.status import ServerStatus
-from reference_server.transform import Chain
+from reference_server.transform import TransformChain
 
 logger = logging.getLogger("reference_server")
 
@@ -45,8 +46,8 @@ async def _run(config: Config) -> None:
     status = ServerStatus(transforms_enabled=config.transforms_enabled)
     maildirs = await _maildirs(config)
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-    chain = Chain(config.bounds, kept, config.maildir)
-    intake = Intake(config.hostname, status, maildirs, config.programs, chain, config.slots)
+    chain = TransformChain(config.bounds, kept, config.maildir)
+    intake = Pipeline(config.hostname, status, maildirs, config.programs, chain, config.slots)
     sessions = Sessions(
         config.hostname,
         frozenset(config.domains),
@@ -55,7 +56,7 @@ async def _run(config: Config) -> None:
         config.session_limits,
         config.limits,
     )
-    server = MailServer(sessions)
+    server = Listener(sessions)
     async with AsyncExitStack() as stack:
         with _naming("--smtp.listen-address", f"cannot listen on {config.smtp}"):
             listening = _bind(config.smtp)

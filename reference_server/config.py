@@ -1,6 +1,4 @@
-"""Flags and the environment as one value. Every flag has a twin: --smtp.listen-address is
-SMTPSTATUS_SERVER_SMTP_LISTEN_ADDRESS; the flag wins. What is wrong raises `ConfigError`: one line with the remedy.
-"""
+"""Flags and their environment twins as one value; the flag wins. Raises `ConfigError`: one line with the remedy."""
 
 import argparse
 import os
@@ -13,12 +11,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import NoReturn, TypeVar, cast
 
-from protocol import DIALECTS, Dialect, HostPort, Token, TokenError
-from protocol.duration import format_duration, parse_duration
+from protocol.address import HostPort
+from protocol.dialect import Dialect
+from protocol.dialects import DIALECTS
+from protocol.errors import TokenError
+from protocol.token import Token
 from reference_server.address import is_domain
 from reference_server.limits import ServerLimits, SessionLimits
 from reference_server.log import Format
 from reference_server.transform import Bounds, Program
+from smtpstatus.duration import format_duration, parse_duration
 
 T = TypeVar("T")
 

@@ -16,8 +16,8 @@ from typing import cast
 
 from reference_server.address import Address
 from reference_server.event import Abandoned, Closed, Complete, Content, Envelope, Event, Started
-from reference_server.intake import Intake
 from reference_server.limits import ServerLimits, SessionLimits
+from reference_server.pipeline import Pipeline
 from reference_server.reply import UNAVAILABLE, Reply
 from reference_server.session import Session
 from reference_server.spool import Memory, Spool
@@ -45,7 +45,7 @@ class Sessions:
     hostname: str
     domains: frozenset[str]
     status: ServerStatus
-    intake: Intake
+    intake: Pipeline
     session_limits: SessionLimits = field(default_factory=SessionLimits)
     limits: ServerLimits = field(default_factory=ServerLimits)
     connections: set["Connection"] = field(default_factory=set)

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from protocol import Command, Value
+from protocol.message import Value
+from protocol.vocabulary import Command
 
 
 @dataclass(slots=True)

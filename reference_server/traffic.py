@@ -13,10 +13,10 @@ from itertools import count
 from random import Random
 from typing import TypeVar
 
-from protocol import HostPort
-from protocol.duration import parse_duration
+from protocol.address import HostPort
 from reference_server.config import ConfigError, Parser, at, domain, positive
 from reference_server.letter import Conduct, Letter, pace, write
+from smtpstatus.duration import parse_duration
 
 T = TypeVar("T")
 

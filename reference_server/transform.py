@@ -91,7 +91,7 @@ _REPLIES: Mapping[int, Reply] = {
 """Exit codes that say more than "it did not work", which is FAILED."""
 
 
-class Chain:
+class TransformChain:
     """Runs programs one after the other. `run` blocks; a pool's size is the number of messages at once."""
 
     def __init__(self, bounds: Bounds, environment: Mapping[str, str], directory: Path) -> None:

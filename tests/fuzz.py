@@ -14,16 +14,17 @@ from time import monotonic
 
 from protocol.address import HostPort
 from protocol.describe import as_text, describe
-from protocol.dialect import FLAGS, Dialect
+from protocol.dialect import Dialect
 from protocol.dialects import DIALECTS
-from protocol.duration import parse_duration
 from protocol.errors import BadResponse, DatagramError
-from protocol.inquiry import Inquiry
 from protocol.message import Request, Response
-from protocol.question import Questions
+from protocol.query import Query
 from protocol.roundtrip import RoundTrip
 from protocol.server import respond
+from protocol.template import RequestTemplate
 from protocol.token import Token
+from protocol.vocabulary import FLAGS
+from smtpstatus.duration import parse_duration
 
 SEEDS = [
     bytes.fromhex(digits)
@@ -73,17 +74,17 @@ def examine_response(data: bytes, dialect: Dialect) -> None:
                 number = response.value(command, dialect)
                 assert number is None or 0 <= number < 2**64
     token = Token(bytes(dialect.token_length))
-    inquiry = Inquiry(
+    query = Query(
         (("127.0.0.1", 7030),),
-        Questions.of(token, dialect, dialect.reads),
+        RequestTemplate.of(token, dialect, dialect.reads),
         round_trip=RoundTrip(),
         attempts=1,
         deadline=1,
         random=Random(0),
     )
-    inquiry.identify(frozenset())
-    inquiry.transmit(0)
-    reason = inquiry.receive(data, 0)
+    query.identify(frozenset())
+    query.transmit(0)
+    reason = query.receive(data, 0)
     assert reason or len(data) == dialect.response_length
 
 

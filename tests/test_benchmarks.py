@@ -10,10 +10,10 @@ from xml.etree import ElementTree
 import pytest
 
 from benchmarks.fleet import Fleet, samples
-from benchmarks.line import Line, at_least, at_most, table
 from benchmarks.native import compiled
 from benchmarks.process import running
-from tests.real import require
+from benchmarks.ratio import Ratio, at_least, at_most, table
+from tests.support.real import require
 
 pytestmark = pytest.mark.soak
 
@@ -99,12 +99,12 @@ def test_a_wrong_sample_is_seen() -> None:
 
 
 def test_a_ratio_is_held_against_its_bound() -> None:
-    cheaper = Line("x", "CPU", 10, "peer", 100, at_most(0.125))
+    cheaper = Ratio("x", "CPU", 10, "peer", 100, at_most(0.125))
 
     assert (cheaper.ratio, cheaper.holds) == (0.1, True)
-    assert Line("x", "rate", 10, "peer", 100, at_least(2)).holds is False
-    assert Line("x", "rate", 10, "peer", 100).holds is None
-    assert Line("x", "loss", 1, "limit", 0, at_most(1)).holds is False
+    assert Ratio("x", "rate", 10, "peer", 100, at_least(2)).holds is False
+    assert Ratio("x", "rate", 10, "peer", 100).holds is None
+    assert Ratio("x", "loss", 1, "limit", 0, at_most(1)).holds is False
     assert "| 0.10  | ≤ 0.125 | holds |" in table([cheaper])
 
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from benchmarks.shards import shard
-from tests.processes import eventually, exporter, mail_server, prometheus
+from tests.support.processes import eventually, exporter, mail_server, prometheus
 
 pytestmark = pytest.mark.soak
 

@@ -7,10 +7,14 @@ from functools import partial
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 
-from exporter.configuration import document, layout
-from exporter.configuration.document import ConfigError, Value
 from exporter.configuration.secret import Secret, file_path
-from protocol import DIALECTS, V0, Dialect, HostPort, Token, TokenError
+from protocol.address import HostPort
+from protocol.dialect import Dialect
+from protocol.dialects import DIALECTS, V0
+from protocol.errors import TokenError
+from protocol.token import Token
+from smtpstatus import dialects, document
+from smtpstatus.document import ConfigError, Value
 
 Network = IPv4Network | IPv6Network
 
@@ -31,8 +35,8 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
-    """Networks whose addresses may be probed, and the token that goes there and nowhere else."""
+class ProbeNetwork:
+    """ProbePolicy whose addresses may be probed, and the token that goes there and nowhere else."""
 
     networks: tuple[Network, ...]
     secret: Secret
@@ -54,7 +58,7 @@ class Config:
     timeout: float = 2.0
     attempts: int = 3
     targets: tuple[Target, ...] = ()
-    probe: tuple[Rule, ...] = ()
+    probe: tuple[ProbeNetwork, ...] = ()
     api: Api = field(default_factory=Api)
 
     @property
@@ -180,7 +184,7 @@ class _Reader:
         for name, table in value.entries().items():
             if name in self._dialects:
                 table.refuse(f"there is a dialect {name} already: give this one another name")
-            self._dialects[name] = layout.dialect(name, table)
+            self._dialects[name] = dialects.dialect(name, table)
 
     def _targets(self, items: Sequence[Value]) -> tuple[Target, ...]:
         found: dict[str, Target] = {}
@@ -200,13 +204,13 @@ class _Reader:
             places[name] = keys["name"].place
         return tuple(found.values())
 
-    def _rule(self, item: Value) -> Rule:
+    def _rule(self, item: Value) -> ProbeNetwork:
         keys = item.keys(("networks", *_TOKEN_KEYS, "dialect"), ("networks",))
         networks = tuple(entry.parsed(_network) for entry in keys["networks"].items())
         if not networks:
             keys["networks"].refuse("name at least one network, as 10.0.0.0/8")
         dialect = self._dialect(keys)
-        return Rule(networks, self._token(item, keys, dialect), dialect)
+        return ProbeNetwork(networks, self._token(item, keys, dialect), dialect)
 
     def _api(self, value: Value) -> Api:
         keys = value.keys((*_TOKEN_KEYS, "cors_origins"))

@@ -7,9 +7,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import NoReturn, TypeVar, cast
 
-from exporter.configuration.document import ConfigError
-from exporter.log import LEVELS, LogFormat
-from protocol.duration import parse_duration
+from smtpstatus.document import ConfigError
+from smtpstatus.duration import parse_duration
+from smtpstatus.log import LEVELS, LogFormat
 
 T = TypeVar("T")
 

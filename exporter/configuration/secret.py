@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from exporter.configuration.document import ConfigError
+from smtpstatus.document import ConfigError
 
 _CREDENTIALS = "CREDENTIALS_DIRECTORY"
 

@@ -7,21 +7,22 @@ from urllib.parse import quote
 from fastapi import APIRouter, Path, Request, Response
 from pydantic import BaseModel, ConfigDict, StrictBool, ValidationError
 
-from exporter.audit import Write, client_of
+from exporter.audit import AuditRecord, client_of
 from exporter.configuration.config import Target
 from exporter.history import Entry
-from exporter.routes import examples
+from exporter.http.disconnect import while_connected
+from exporter.http.problem import Problem, cut_short, unanswered
+from exporter.http.responses import json_list, text_response
+from exporter.routes import models
 from exporter.routes.scraping import deadline_of
-from exporter.service import Installed, Service
-from exporter.serving.disconnect import while_connected
-from exporter.serving.problem import Problem, cut_short, unanswered
-from exporter.serving.slices import json_list, text_response
-from exporter.targets import Scrape, UnknownTarget
-from protocol import V0, Command
+from exporter.service import ActiveConfig, Service
+from exporter.targets import TargetReading, UnknownTarget
+from protocol.dialects import V0
+from protocol.vocabulary import Command
 
 router = APIRouter(prefix="/api/v1", tags=["targets"])
 
-Name = Annotated[str, Path(description="the target's name", examples=[examples.TARGET])]
+Name = Annotated[str, Path(description="the target's name", examples=[models.TARGET])]
 
 _ALWAYS = tuple(command.value for command in V0.reads)
 """What every state in the list has, so that a table needs no guess: null where the dialect has no such command."""
@@ -36,7 +37,7 @@ class Switch(BaseModel):
     enabled: StrictBool
 
 
-@router.get("/targets", responses=examples.TARGETS, response_class=Response)
+@router.get("/targets", responses=models.TARGETS, response_class=Response)
 async def targets(request: Request) -> Response:
     """Every configured target, asked now: its state, and what is known of it besides."""
     installed = _service(request).installed
@@ -47,7 +48,7 @@ async def targets(request: Request) -> Response:
     return await text_response(request, "application/json", json_list("targets", states))
 
 
-@router.get("/targets/{name}", responses=examples.ONE_TARGET)
+@router.get("/targets/{name}", responses=models.ONE_TARGET)
 async def target(request: Request, name: Name) -> dict[str, Any]:
     """One configured target, asked now. The keys are those of `smtpstatus get --json`."""
     installed = _service(request).installed
@@ -56,7 +57,7 @@ async def target(request: Request, name: Name) -> dict[str, Any]:
     return _state(await while_connected(request, reading))
 
 
-@router.get("/targets/{name}/probes", responses=examples.LAST_PROBES)
+@router.get("/targets/{name}/probes", responses=models.LAST_PROBES)
 async def probes(request: Request, name: Name) -> dict[str, Any]:
     """What became of the last readings of a target, and of the last ones that failed; nobody is asked."""
     service = _service(request)
@@ -68,7 +69,7 @@ async def probes(request: Request, name: Name) -> dict[str, Any]:
     }
 
 
-@router.get("/targets/{name}/transforms", responses=examples.READ_TRANSFORMS)
+@router.get("/targets/{name}/transforms", responses=models.READ_TRANSFORMS)
 async def transforms(request: Request, name: Name) -> dict[str, Any]:
     """Whether the server transforms mails, asked now."""
     installed = _service(request).installed
@@ -81,12 +82,12 @@ async def transforms(request: Request, name: Name) -> dict[str, Any]:
 
 
 @router.put(
-    "/targets/{name}/transforms", responses=examples.SWITCH, openapi_extra=examples.SWITCH_BODY
+    "/targets/{name}/transforms", responses=models.SWITCH, openapi_extra=models.SWITCH_BODY
 )
 async def switch(request: Request, name: Name) -> dict[str, Any]:
     """Switch the transforms; the answer is the state read back from the server."""
     service = _service(request)
-    write = Write(client_of(request), name)
+    write = AuditRecord(client_of(request), name)
     try:
         with cut_short():
             enabled = await _switch(request, service, write)
@@ -97,7 +98,7 @@ async def switch(request: Request, name: Name) -> dict[str, Any]:
     return {"target": name, "enabled": enabled}
 
 
-async def _switch(request: Request, service: Service, write: Write) -> bool:
+async def _switch(request: Request, service: Service, write: AuditRecord) -> bool:
     """Raises `Problem`, and has then written down in `write` what was known."""
     installed = service.installed
     _authorize(service, request.headers.get("authorization", ""))
@@ -117,7 +118,7 @@ def _service(request: Request) -> Service:
     return service
 
 
-def _named(installed: Installed, name: str) -> Target:
+def _named(installed: ActiveConfig, name: str) -> Target:
     try:
         return installed.targets.named(name)
     except UnknownTarget as error:
@@ -171,7 +172,7 @@ async def _body(request: Request) -> bool:
         ) from None
 
 
-def _state(scrape: Scrape) -> dict[str, Any]:
+def _state(scrape: TargetReading) -> dict[str, Any]:
     assert scrape.target is not None
     reading = scrape.reading
     trip = min(reading.cost.round_trips, default=None)
@@ -184,7 +185,7 @@ def _state(scrape: Scrape) -> dict[str, Any]:
     }
 
 
-def _facts(installed: Installed, scrape: Scrape) -> dict[str, Any]:
+def _facts(installed: ActiveConfig, scrape: TargetReading) -> dict[str, Any]:
     assert scrape.target is not None
     name, error = scrape.target.name, scrape.reading.error
     return {

@@ -3,14 +3,16 @@
 from collections.abc import Iterator
 from textwrap import indent
 
-from exporter.targets import Scrape
-from protocol import Dialect, Event, HostPort
+from exporter.targets import TargetReading
+from protocol.address import HostPort
 from protocol.describe import as_text, describe_request, describe_response
+from protocol.dialect import Dialect
+from protocol.multiplexer import Event
 
 _WORDS = {"sent": "sent to", "believed": "believed, from", "ignored": "ignored, from"}
 
 
-class Tape:
+class EventRecorder:
     """The first events of an exchange; a flood beyond them is only counted."""
 
     def __init__(self, length: int = 200) -> None:
@@ -25,7 +27,7 @@ class Tape:
             self.missed += 1
 
 
-def narrative(tape: Tape, scrape: Scrape) -> Iterator[str]:
+def debug_report(tape: EventRecorder, scrape: TargetReading) -> Iterator[str]:
     """What was asked, every datagram decoded, why it was ignored if it was, and what came of it all."""
     name = f"{scrape.target.name} at " if scrape.target else ""
     yield f"asking {name}{scrape.where}, dialect {scrape.dialect.name}\n\n"

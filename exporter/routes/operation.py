@@ -5,21 +5,21 @@ from http import HTTPStatus
 from fastapi import APIRouter, Request
 from starlette.responses import PlainTextResponse
 
-from exporter.configuration.document import ConfigError
-from exporter.routes import examples
+from exporter.http.problem import Problem
+from exporter.routes import models
 from exporter.service import Service
-from exporter.serving.problem import Problem
+from smtpstatus.document import ConfigError
 
 router = APIRouter(tags=["operation"], default_response_class=PlainTextResponse)
 
 
-@router.get("/-/healthy", responses=examples.HEALTHY)
+@router.get("/-/healthy", responses=models.HEALTHY)
 async def healthy() -> str:
     """Whether the process answers."""
     return "Healthy\n"
 
 
-@router.get("/-/ready", responses=examples.READY)
+@router.get("/-/ready", responses=models.READY)
 async def ready(request: Request) -> str:
     """Whether a configuration is in use and the exporter is not shutting down."""
     service: Service = request.app.state.service
@@ -28,7 +28,7 @@ async def ready(request: Request) -> str:
     return "Ready\n"
 
 
-@router.post("/-/reload", responses=examples.RELOAD)
+@router.post("/-/reload", responses=models.RELOAD)
 async def reload(request: Request) -> str:
     """Read the configuration again; a bad one is refused, and the old one stays."""
     service: Service = request.app.state.service

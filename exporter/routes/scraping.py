@@ -10,14 +10,14 @@ from fastapi import APIRouter, Request, Response
 from starlette.datastructures import QueryParams
 
 from exporter.exposition import exposition
-from exporter.routes import examples
-from exporter.routes.debugging import Tape, narrative
-from exporter.routes.scrape_timeout import HEADER, budget
-from exporter.service import Installed, Service
-from exporter.serving.disconnect import while_connected
-from exporter.serving.negotiation import Format, text_format
-from exporter.serving.problem import Problem
-from exporter.serving.slices import text_response
+from exporter.http.disconnect import while_connected
+from exporter.http.negotiation import Format, text_format
+from exporter.http.problem import Problem
+from exporter.http.responses import text_response
+from exporter.routes import models
+from exporter.routes.deadline import HEADER, budget
+from exporter.routes.debugging import EventRecorder, debug_report
+from exporter.service import ActiveConfig, Service
 
 router = APIRouter(tags=["scraping"])
 
@@ -26,7 +26,7 @@ _KEPT = 1 << 14
 _SHORT = 512
 
 
-@router.get("/metrics", responses=examples.METRICS, response_class=Response)
+@router.get("/metrics", responses=models.METRICS, response_class=Response)
 async def metrics(request: Request) -> Response:
     """The exporter's own metrics, and every configured target's."""
     service: Service = request.app.state.service
@@ -41,9 +41,9 @@ async def metrics(request: Request) -> Response:
 
 @router.get(
     "/probe",
-    responses=examples.PROBE,
+    responses=models.PROBE,
     response_class=Response,
-    openapi_extra={"parameters": examples.PROBE_PARAMETERS},
+    openapi_extra={"parameters": models.PROBE_PARAMETERS},
 )
 async def probe(request: Request) -> Response:
     """One target's metrics, by its name or by an address that may be probed."""
@@ -78,10 +78,10 @@ def _probe_of(query: bytes) -> _Probe:
 
 
 ENDPOINTS = {"/metrics": metrics, "/probe": probe}
-"""Those that exporter/serving/direct.py answers with."""
+"""Those that exporter/http/direct.py answers with."""
 
 
-@router.get("/sd", responses=examples.SD)
+@router.get("/sd", responses=models.SD)
 async def sd(request: Request) -> list[dict[str, Any]]:
     """The configured targets for Prometheus' http_sd_configs, complete: no relabelling is needed."""
     here = request.headers.get("host")
@@ -115,15 +115,15 @@ def deadline_of(request: Request) -> float:
 
 
 async def _debugged(
-    request: Request, installed: Installed, target: str, deadline: float
+    request: Request, installed: ActiveConfig, target: str, deadline: float
 ) -> Response:
-    tape = Tape()
+    tape = EventRecorder()
     scrape = await while_connected(request, installed.targets.probe(target, deadline, tape))
-    story = narrative(tape, scrape)
+    story = debug_report(tape, scrape)
     lines = exposition([installed.row(scrape)], Format.TEXT)
     return await text_response(request, "text/plain; charset=utf-8", chain(story, lines))
 
 
-def _installed(request: Request) -> Installed:
+def _installed(request: Request) -> ActiveConfig:
     service: Service = request.app.state.service
     return service.installed

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from protocol.dialect import Command, Dialect, Status
+from protocol.dialect import Dialect
 from protocol.errors import BadResponse
 from protocol.message import Response, Value
+from protocol.vocabulary import Command, Status
 
 
-class Manner(Enum):
+class Mode(Enum):
     """How the steps of a case follow each other."""
 
     IN_TURN = "in turn"
@@ -18,7 +19,7 @@ class Manner(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class Expectation:
     """The right answers: one with any of `statuses`, or, where `silence` is right, none.
 
     What is None does not matter. A status that the dialect lacks cannot be told; then anything but "done" is right.
@@ -75,10 +76,10 @@ class Step:
     """One datagram, and the answer to it."""
 
     sent: bytes
-    wanted: Wanted
+    wanted: Expectation
 
 
-class Rule(Enum):
+class Requirement(Enum):
     """What must hold between the values that a case has read, in the order of its steps."""
 
     NONE = "nothing"
@@ -94,27 +95,29 @@ class Case:
     name: str
     clause: str
     steps: tuple[Step, ...]
-    manner: Manner = Manner.IN_TURN
-    rule: Rule = Rule.NONE
+    manner: Mode = Mode.IN_TURN
+    rule: Requirement = Requirement.NONE
     once: bool = False
     """Whether a second answer to a datagram is a fault."""
     writes: bool = False
     """Whether it sends commands that write; the state is put back afterwards."""
 
 
-def broken(rule: Rule, read: Sequence[tuple[Command, Value]], dialect: Dialect) -> str | None:
+def broken(
+    rule: Requirement, read: Sequence[tuple[Command, Value]], dialect: Dialect
+) -> str | None:
     """How the values that a case has read break its rule, or None."""
-    if rule is Rule.GROWING:
+    if rule is Requirement.GROWING:
         last: dict[Command, Value] = {}
         for command, value in read:
             if value < last.get(command, 0):
                 return f"{command.value} fell from {last[command]} to {value}"
             last[command] = value
-    if rule is Rule.ORDERED:
+    if rule is Requirement.ORDERED:
         (_, open_now), (_, ever) = read
         if open_now > ever:
             return f"{open_now} connections are open, of {ever} that there have been"
-    if rule is Rule.SENSIBLE:
+    if rule is Requirement.SENSIBLE:
         for command, value in read:
             place = dialect.operations[command].value
             half = 1 << 4 * (place.size if place else 0)

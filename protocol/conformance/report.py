@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 from xml.sax.saxutils import escape, quoteattr
 
-from protocol.conformance.examination import Finding, Shortfall, Verdict
+from protocol.conformance.runner import Failure, Result, Verdict
 from protocol.dialect import Dialect
 from protocol.token import Token
 
@@ -15,7 +15,7 @@ _SPELLED = 64
 """Bytes of a datagram that are spelled out."""
 
 
-def as_text(finding: Finding, dialect: Dialect, token: Token) -> str:
+def as_text(finding: Result, dialect: Dialect, token: Token) -> str:
     """A line, and below it what was wrong: sent, wanted and got."""
     mark = "ok  " if finding.verdict is Verdict.PASSED else "FAIL"
     lines = [f"{mark}  {finding.case.clause:<4} {finding.case.name}"]
@@ -35,7 +35,7 @@ class Report:
     target: str
     dialect: Dialect
     token: Token
-    findings: tuple[Finding, ...]
+    findings: tuple[Result, ...]
     seconds: float
 
     @property
@@ -71,7 +71,7 @@ class Report:
         return "\n".join(lines)
 
 
-def _testcase(finding: Finding, dialect: Dialect, token: Token) -> str:
+def _testcase(finding: Result, dialect: Dialect, token: Token) -> str:
     clause = quoteattr(f"protocol.md {finding.case.clause}")
     opening = f"  <testcase classname={clause} name={quoteattr(finding.case.name)}"
     if finding.verdict is Verdict.PASSED:
@@ -82,7 +82,7 @@ def _testcase(finding: Finding, dialect: Dialect, token: Token) -> str:
     return f"{opening}>\n    {failure}\n  </testcase>"
 
 
-def _finding(finding: Finding, dialect: Dialect, token: Token) -> dict[str, object]:
+def _finding(finding: Result, dialect: Dialect, token: Token) -> dict[str, object]:
     case = finding.case
     return {
         "name": case.name,
@@ -104,7 +104,7 @@ def _finding(finding: Finding, dialect: Dialect, token: Token) -> dict[str, obje
     }
 
 
-def _explain(shortfall: Shortfall, dialect: Dialect, token: Token) -> list[str]:
+def _explain(shortfall: Failure, dialect: Dialect, token: Token) -> list[str]:
     lines = [shortfall.text]
     if shortfall.step:
         lines.append(f"  sent    {spell(shortfall.step.sent, dialect, token)}")

@@ -1,6 +1,6 @@
 """What a server must do, as a table of cases (docs/protocol.md).
 
-The table is made for a dialect and a token and holds nothing but values; protocol/conformance/examination.py sends it.
+The table is made for a dialect and a token and holds nothing but values; protocol/conformance/runner.py sends it.
 No case sends a command that writes, unless it is asked for. The order is that in which a good server passes soonest:
 first what is always answered, then errors, which a server rations, and last the loop, which uses that ration up.
 """
@@ -8,10 +8,11 @@ first what is always answered, then errors, which a server rations, and last the
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from protocol.conformance.case import Case, Manner, Rule, Step, Wanted
-from protocol.dialect import COUNTERS, FLAGS, Command, Dialect, Status
+from protocol.conformance.case import Case, Expectation, Mode, Requirement, Step
+from protocol.dialect import Dialect
 from protocol.message import Request
 from protocol.token import Token
+from protocol.vocabulary import COUNTERS, FLAGS, Command, Status
 
 _LONGEST = 1400
 _SIZES = (*range(65), _LONGEST)
@@ -57,17 +58,17 @@ class _Table:
 
     def done(
         self, command: Command, identifier: int | None = None, value: bool | None = None
-    ) -> Wanted:
-        return Wanted(
+    ) -> Expectation:
+        return Expectation(
             frozenset({Status.DONE}), identifier=identifier, command=command, value=value
         )
 
-    def error(self, status: Status) -> Wanted:
+    def error(self, status: Status) -> Expectation:
         """An error by name, or whatever an error can be where the dialect has no such status."""
         known = status in self.dialect.status_codes
         statuses = {status} if known else self.dialect.status_codes.keys() - {Status.DONE}
         silent = not known or self.dialect.silent_errors
-        return Wanted(frozenset(statuses), silence=silent)
+        return Expectation(frozenset(statuses), silence=silent)
 
     def read(self, command: Command, identifier: int | None = None) -> Step:
         return Step(self.request(command, identifier=identifier), self.done(command, identifier))
@@ -83,15 +84,18 @@ class _Table:
             f"numbers are in {order} byte order",
             "4.2",
             tuple(map(self.read, numbers)),
-            rule=Rule.SENSIBLE,
+            rule=Requirement.SENSIBLE,
         )
         if Command.ACTIVE_CONNECTIONS in numbers:
             pair = (Command.ACTIVE_CONNECTIONS, Command.CONNECTIONS)
             name = "no more connections are open than there have been"
-            yield Case(name, "7", tuple(map(self.read, pair)), rule=Rule.ORDERED)
+            yield Case(name, "7", tuple(map(self.read, pair)), rule=Requirement.ORDERED)
         counters = [command for command in numbers if command in COUNTERS]
         yield Case(
-            "counters only grow", "7", tuple(map(self.read, 3 * counters)), rule=Rule.GROWING
+            "counters only grow",
+            "7",
+            tuple(map(self.read, 3 * counters)),
+            rule=Requirement.GROWING,
         )
         yield Case(
             "a request gets one answer", "5.3", (self.read(Command.CONNECTIONS),), once=True
@@ -110,7 +114,7 @@ class _Table:
         steps = tuple(
             self.read(reads[number % len(reads)], identifier=number) for number in range(many)
         )
-        return Case(name, clause, steps, Manner.AT_ONCE)
+        return Case(name, clause, steps, Mode.AT_ONCE)
 
     def silences(self) -> Iterator[Case]:
         signature = self.dialect.signature
@@ -123,7 +127,7 @@ class _Table:
             b"\xff" * width,
         } - {signature}
         faults = {Status.INVALID_SIGNATURE} & self.dialect.status_codes.keys()
-        silence = Wanted(frozenset(faults), silence=True)
+        silence = Expectation(frozenset(faults), silence=True)
         others = [wrong + self.good[width:] for wrong in sorted(foreign)]
         worse = [(others[0] + b"\0")[:size] for size in (width + 1, 9, len(others[0]) + 1)]
         worse += [others[0][:width] + self.request(version=7, token=self.wrong())[width:]]
@@ -147,7 +151,7 @@ class _Table:
             command = Command.ENABLE_TRANSFORMS if state else Command.DISABLE_TRANSFORMS
             flag = dialect.operations[command].flag and not lacks
             right = {Status.DONE, Status.NO_TRANSFORM_PROGRAM} if lacks else {Status.DONE}
-            written = Wanted(frozenset(right), command=command, value=state if flag else None)
+            written = Expectation(frozenset(right), command=command, value=state if flag else None)
             steps.append(Step(self.request(command), written))
             read = self.done(Command.TRANSFORMS, value=None if lacks else state)
             steps.append(Step(self.request(Command.TRANSFORMS), read))
@@ -174,9 +178,7 @@ class _Table:
         yield from self.sizes()
         if self.dialect.identifier_echo == "always" and not self.dialect.zeroed_errors:
             yield Case("the RID comes back in errors", "3.1", tuple(self.error_identifiers()))
-        yield Case(
-            "its own answers sent back die out", "6.1", (self.auth_failure(),), Manner.ECHOED
-        )
+        yield Case("its own answers sent back die out", "6.1", (self.auth_failure(),), Mode.ECHOED)
         if self.dialect.identifier_echo != "never":
             yield self.parallel("requests are answered also to who has had his errors", "6.1")
 
@@ -228,11 +230,11 @@ class _Table:
         """Any error will do, if it has the RID."""
         return Step(sent, replace(self.any_error(sent), identifier=identifier))
 
-    def any_error(self, sent: bytes) -> Wanted:
+    def any_error(self, sent: bytes) -> Expectation:
         """Also "done", where a server does not see the fault: that is another case's."""
         sized = len(sent) == self.dialect.request_length
         told = sized or Status.INVALID_REQUEST in self.dialect.status_codes
-        return Wanted(frozenset(Status), silence=self.dialect.silent_errors or not told)
+        return Expectation(frozenset(Status), silence=self.dialect.silent_errors or not told)
 
     def built_whole(self) -> Iterator[Case]:
         """Where answers have padding they are a structure in memory, and their errors may hold anything."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import COMMANDS
+from tests.support.processes import COMMANDS
 
 TOKEN = {"SMTPSTATUS_TOKEN": "secretpa"}
 FREE = ("--smtp.listen-address=127.0.0.1:0", "--status.listen-address=127.0.0.1:0")

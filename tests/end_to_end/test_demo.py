@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import Process, eventually
+from tests.support.processes import Process, eventually
 
 ROOT = Path(__file__).parents[2]
 PORTS = (2525, 17030)

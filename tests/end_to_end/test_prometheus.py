@@ -10,8 +10,15 @@ from prometheus_client.openmetrics.parser import (
 )
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from tests.processes import MailServer, eventually, exporter, free_port, mail_server, prometheus
-from tests.real import require
+from tests.support.processes import (
+    Listener,
+    eventually,
+    exporter,
+    free_port,
+    mail_server,
+    prometheus,
+)
+from tests.support.real import require
 
 CONFIGURATION = """
 global: {{scrape_interval: 1s, scrape_timeout: 900ms}}
@@ -21,7 +28,7 @@ scrape_configs:
 """
 
 
-def send(server: MailServer, mails: int) -> None:
+def send(server: Listener, mails: int) -> None:
     for _ in range(mails):
         with smtplib.SMTP("127.0.0.1", server.smtp) as client:
             client.sendmail("a@example.org", ["b@example.org"], b"Subject: x\r\n\r\nx\r\n")

@@ -12,9 +12,14 @@ import uvicorn
 
 from exporter.app import create_app
 from exporter.configuration import config
+from exporter.http.connection import Connection
 from exporter.service import Service
-from exporter.serving.connection import Connection
-from protocol import V0, Command, Dialect, Token, Value, serve
+from protocol.dialect import Dialect
+from protocol.dialects import V0
+from protocol.message import Value
+from protocol.server import serve
+from protocol.token import Token
+from protocol.vocabulary import Command
 
 TOKEN = "secretpa"
 API_TOKEN = "open-sesame"
@@ -22,7 +27,7 @@ AUTHORIZED = {"Authorization": f"Bearer {API_TOKEN}"}
 
 
 @dataclass
-class MailServer:
+class Listener:
     """What a mail server would say, and what it was asked."""
 
     port: int = 0
@@ -55,8 +60,8 @@ class MailServer:
 @asynccontextmanager
 async def running_mail_server(
     dialect: Dialect = V0, token: str = TOKEN
-) -> AsyncIterator[MailServer]:
-    server = MailServer()
+) -> AsyncIterator[Listener]:
+    server = Listener()
     secret = Token.parse(token, dialect.token_length)
     async with serve("127.0.0.1", 0, secret, server.answer, dialect) as endpoint:
         server.port = endpoint.port
@@ -115,7 +120,7 @@ async def running_exporter(
     await asyncio.wait([serving])
 
 
-def one_target(server: MailServer, more: str = "") -> str:
+def one_target(server: Listener, more: str = "") -> str:
     return f"""
 targets:
   - name: mail-1

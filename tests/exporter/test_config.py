@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from exporter.configuration import config
 from exporter.configuration.config import Config
-from exporter.configuration.document import ConfigError
-from protocol import DIALECTS, V0, HostPort
+from protocol.address import HostPort
+from protocol.dialects import DIALECTS, V0
+from smtpstatus.document import ConfigError
 
 WHOLE = """\
 timeout: 500ms

@@ -6,7 +6,7 @@ from socket import SO_RCVBUF, SOL_SOCKET, socket
 
 import pytest
 
-from exporter.serving.connection import Connection
+from exporter.http.connection import Connection
 from tests.exporter.running import Exporter, Start, silence
 
 LARGE = "".join(

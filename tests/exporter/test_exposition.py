@@ -19,12 +19,17 @@ from starlette.requests import Request
 from exporter.configuration.config import Config, Target
 from exporter.configuration.secret import Secret
 from exporter.exposition import exposition, label_text
+from exporter.http.negotiation import Format
+from exporter.http.responses import json_list, text_response
 from exporter.metrics import FAMILIES, SCRAPE_ERROR, SCRAPE_ERROR_DOCUMENTATION, Row, sample_text
 from exporter.service import Service
-from exporter.serving.negotiation import Format
-from exporter.serving.slices import json_list, text_response
-from exporter.targets import Scrape
-from protocol import V0, Command, Cost, HostPort, NoAnswer, Reading, Reason
+from exporter.targets import TargetReading
+from protocol.address import HostPort
+from protocol.client import Reading
+from protocol.dialects import V0
+from protocol.errors import FailureReason, NoAnswer
+from protocol.query import Cost
+from protocol.vocabulary import Command
 
 numbers = st.integers(0, 2**64 - 1)
 values = st.fixed_dictionaries(
@@ -49,7 +54,7 @@ labels = st.dictionaries(st.sampled_from(["site", "Zone", "a_b", "target"]), st.
 def rows(draw: st.DrawFn) -> Row:
     chosen = draw(labels)
     changed = draw(st.none() | st.floats(0, 1e10))
-    reasons = tuple(Reason) if draw(st.booleans()) else ()
+    reasons = tuple(FailureReason) if draw(st.booleans()) else ()
     return Row(chosen, label_text(chosen), draw(readings), changed, reasons)
 
 
@@ -130,7 +135,7 @@ def test_the_own_metrics_stand_in_front_and_the_end_is_marked_once() -> None:
     assert text.endswith("smtpstatus_scrape_retransmissions 0.0\n# EOF\n")
 
 
-def fleet(size: int) -> tuple[Service, list[Scrape]]:
+def fleet(size: int) -> tuple[Service, list[TargetReading]]:
     secret = Secret("secretpa", "")
     targets = tuple(
         Target(f"mail-{number}", HostPort("127.0.0.1", 7030), secret, labels={"site": "eu"})
@@ -138,7 +143,9 @@ def fleet(size: int) -> tuple[Service, list[Scrape]]:
     )
     values: Mapping[Command, int] = dict.fromkeys(V0.reads, 51234)
     reading = Reading(values, None, Cost(4, 0, (0.0004,) * 4), 0.0005)
-    scrapes = [Scrape(HostPort("127.0.0.1", 7030), V0, target, reading) for target in targets]
+    scrapes = [
+        TargetReading(HostPort("127.0.0.1", 7030), V0, target, reading) for target in targets
+    ]
     return Service(lambda: Config(targets=targets)), scrapes
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from exporter.configuration import flags
-from exporter.configuration.document import ConfigError
 from exporter.configuration.flags import FLAGS, Options
+from smtpstatus.document import ConfigError
 
 DEFAULTS = Options((), False, (":17030",), False, None, 40, 0.5, "info", "logfmt")
 GIVEN = {

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.serving.listen import ListenError, notify, open_sockets
+from exporter.http.listen import ListenError, notify, open_sockets
 
 
 @contextmanager
@@ -183,7 +183,7 @@ for index in range(count):
     os.dup2(int(sys.argv[2 + index]), 3 + index)
 os.environ["LISTEN_PID"] = str(os.getpid())
 os.environ["LISTEN_FDS"] = str(count)
-from exporter.serving.listen import ListenError, open_sockets
+from exporter.http.listen import ListenError, open_sockets
 try:
     for opened in open_sockets([], systemd=True, environ=os.environ):
         print(repr(opened.getsockname()), opened.get_inheritable())

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import COMMANDS, Process
+from tests.support.processes import COMMANDS, Process
 
 ONE_TARGET = {"SMTPSTATUS_TARGET": "127.0.0.1:1", "SMTPSTATUS_TOKEN": "secretpa"}
 ANYWHERE = ("--web.listen-address", "127.0.0.1:0")

@@ -4,8 +4,15 @@ from pathlib import Path
 import pytest
 from prometheus_client import Metric
 
-from exporter.metrics import FAMILIES, OUTCOMES, SCRAPE_ERROR, SCRAPE_ERROR_DOCUMENTATION, Own
-from protocol import Command, Discard, Reason
+from exporter.metrics import (
+    FAMILIES,
+    OUTCOMES,
+    SCRAPE_ERROR,
+    SCRAPE_ERROR_DOCUMENTATION,
+    ExporterMetrics,
+)
+from protocol.errors import DiscardReason, FailureReason
+from protocol.vocabulary import Command
 from tests.exporter.running import Exporter
 
 DOCUMENT = (Path(__file__).parents[2] / "docs/metrics.md").read_text()
@@ -34,12 +41,14 @@ def test_the_document_lists_the_targets_metrics_as_the_code_has_them() -> None:
 
 
 def test_the_document_lists_the_exporters_own_metrics_as_the_code_has_them() -> None:
-    own = [one for one in Own().registry.collect() if one.name.startswith("smtpstatus")]
+    own = [
+        one for one in ExporterMetrics().registry.collect() if one.name.startswith("smtpstatus")
+    ]
 
     assert rows("The exporter's own") == [row(metric) for metric in own]
 
 
-@pytest.mark.parametrize("word", [*Reason, *Discard, *OUTCOMES])
+@pytest.mark.parametrize("word", [*FailureReason, *DiscardReason, *OUTCOMES])
 def test_the_document_explains_every_value_of_a_label(word: str) -> None:
     assert f"`{word}`" in DOCUMENT
 

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.serving.negotiation import Format, gzip_accepted, text_format
+from exporter.http.negotiation import Format, gzip_accepted, text_format
 
 OPENMETRICS = "application/openmetrics-text"
 PROMETHEUS = (

@@ -11,19 +11,22 @@ from prometheus_client.openmetrics.parser import (
 )
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from exporter.serving.negotiation import Format
-from protocol import Command, Reason, Token, serve
+from exporter.http.negotiation import Format
 from protocol.dialects import DIALECTS
+from protocol.errors import FailureReason
+from protocol.server import serve
+from protocol.token import Token
+from protocol.vocabulary import Command
 from tests.exporter.running import (
     TOKEN,
     Exporter,
-    MailServer,
+    Listener,
     Start,
     one_target,
     running_mail_server,
     silence,
 )
-from tests.real import require
+from tests.support.real import require
 
 OPENMETRICS = {"Accept": "application/openmetrics-text; version=1.0.0"}
 
@@ -60,7 +63,9 @@ async def test_a_probe_has_no_labels_of_the_target_and_every_reason(exporter: Ex
     assert found["smtpstatus_up"] == 1
     assert found["smtpstatus_transferred_bytes_total"] == 51234
     reasons = {name: value for name, value in found.items() if "scrape_error" in name}
-    assert reasons == {f'smtpstatus_scrape_error{{reason="{reason}"}}': 0 for reason in Reason}
+    assert reasons == {
+        f'smtpstatus_scrape_error{{reason="{reason}"}}': 0 for reason in FailureReason
+    }
     assert "smtpstatus_exporter_" not in answer.text
     assert "process_" not in answer.text
 
@@ -84,7 +89,7 @@ async def test_a_target_that_is_down_has_no_counters_and_its_own_reason(start: S
 
 
 async def test_a_dead_target_delays_the_others_no_longer_than_the_scraper_waits(
-    start: Start, mail_server: MailServer
+    start: Start, mail_server: Listener
 ) -> None:
     async with running_mail_server(token="otherpas") as silent:
         silent.values.clear()
@@ -129,7 +134,7 @@ async def test_a_timeout_header_that_is_no_time_is_a_bad_request(
     ],
 )
 async def test_a_probe_of_nothing_that_may_be_probed_is_told_why(
-    exporter: Exporter, mail_server: MailServer, query: str, status: int
+    exporter: Exporter, mail_server: Listener, query: str, status: int
 ) -> None:
     answer = await exporter.http.get(f"/probe{query}")
 
@@ -140,7 +145,7 @@ async def test_a_probe_of_nothing_that_may_be_probed_is_told_why(
 
 
 async def test_a_target_may_be_probed_by_its_address_too(
-    exporter: Exporter, mail_server: MailServer
+    exporter: Exporter, mail_server: Listener
 ) -> None:
     answer = await exporter.http.get("/probe", params={"target": mail_server.address})
 
@@ -266,7 +271,7 @@ async def test_service_discovery_lists_the_targets_complete(exporter: Exporter) 
 
 
 async def test_debugging_tells_every_datagram_and_no_token(
-    exporter: Exporter, mail_server: MailServer
+    exporter: Exporter, mail_server: Listener
 ) -> None:
     answer = await exporter.http.get("/probe?target=mail-1&debug=true")
 
@@ -368,7 +373,7 @@ async def test_promtool_takes_the_service_discovery_as_it_is(
 
 
 async def test_the_exporters_own_metrics_count_what_was_sent_and_what_failed(
-    start: Start, mail_server: MailServer
+    start: Start, mail_server: Listener
 ) -> None:
     config = one_target(mail_server).replace(
         "targets:", "targets:\n  - {name: gone, address: '127.0.0.1:1', token: secretpa}"

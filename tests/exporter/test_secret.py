@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from exporter.configuration.document import ConfigError
 from exporter.configuration.secret import Secret, file_path
+from smtpstatus.document import ConfigError
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from exporter.configuration import flags
-from tests.processes import COMMANDS, Process, eventually, free_port, running
-from tests.real import require
+from tests.support.processes import COMMANDS, Process, eventually, free_port, running
+from tests.support.real import require
 
 UNITS = Path(__file__).parents[2] / "deploy/systemd"
 TARGET = {"SMTPSTATUS_TARGET": "127.0.0.1:9", "SMTPSTATUS_TOKEN": "secretpa"}

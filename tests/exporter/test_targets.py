@@ -6,19 +6,21 @@ from pathlib import Path
 
 import pytest
 
-from exporter.configuration.config import Config, Rule, Target
+from exporter.configuration.config import Config, ProbeNetwork, Target
 from exporter.configuration.secret import Secret
-from exporter.networks import Denied
-from exporter.targets import BadAddress, Scrape, Targets, UnknownTarget
-from protocol import V0, Discard, HostPort
-from tests.exporter.running import TOKEN, MailServer, silence
+from exporter.probe_policy import Denied
+from exporter.targets import BadAddress, TargetReading, Targets, UnknownTarget
+from protocol.address import HostPort
+from protocol.dialects import V0
+from protocol.errors import DiscardReason
+from tests.exporter.running import TOKEN, Listener, silence
 
 
 def in_seconds(seconds: float) -> float:
     return asyncio.get_running_loop().time() + seconds
 
 
-def nothing(scrapes: Sequence[Scrape], strays: Mapping[Discard, int]) -> None:
+def nothing(scrapes: Sequence[TargetReading], strays: Mapping[DiscardReason, int]) -> None:
     pass
 
 
@@ -26,16 +28,16 @@ def target(name: str, address: str, secret: Secret | None = None) -> Target:
     return Target(name, HostPort.parse(address), secret or Secret(TOKEN, ""))
 
 
-def rule(network: str, token: str = TOKEN) -> Rule:
-    return Rule((ip_network(network),), Secret(token, ""))
+def rule(network: str, token: str = TOKEN) -> ProbeNetwork:
+    return ProbeNetwork((ip_network(network),), Secret(token, ""))
 
 
-def probing(*rules: Rule) -> Targets:
+def probing(*rules: ProbeNetwork) -> Targets:
     return Targets(Config(timeout=1, probe=rules), nothing)
 
 
 async def test_a_probe_by_name_and_by_a_targets_address_is_the_same(
-    mail_server: MailServer,
+    mail_server: Listener,
 ) -> None:
     targets = Targets(Config(targets=(target("mail", mail_server.address),)), nothing)
 
@@ -62,7 +64,7 @@ async def test_without_networks_only_targets_are_probed(text: str, error: type) 
 
 
 async def test_readings_of_the_same_target_at_the_same_time_are_one_exchange(
-    mail_server: MailServer,
+    mail_server: Listener,
 ) -> None:
     found = target("mail", mail_server.address)
     targets = Targets(Config(targets=(found,)), nothing)
@@ -92,7 +94,7 @@ async def test_who_joins_late_is_not_told_of_a_timeout_before_its_own_time_is_up
 
 
 async def test_who_has_next_to_no_time_left_takes_what_the_others_heard() -> None:
-    told: list[Scrape] = []
+    told: list[TargetReading] = []
     async with silence() as address:
         found = target("mute", address)
         targets = Targets(Config(targets=(found,)), lambda scrapes, strays: told.extend(scrapes))
@@ -105,8 +107,8 @@ async def test_who_has_next_to_no_time_left_takes_what_the_others_heard() -> Non
     assert patient is hurried
 
 
-async def test_the_observer_is_told_once_of_a_shared_exchange(mail_server: MailServer) -> None:
-    told: list[Scrape] = []
+async def test_the_observer_is_told_once_of_a_shared_exchange(mail_server: Listener) -> None:
+    told: list[TargetReading] = []
     found = target("mail", mail_server.address)
     targets = Targets(Config(targets=(found,)), lambda scrapes, strays: told.extend(scrapes))
 
@@ -116,7 +118,7 @@ async def test_the_observer_is_told_once_of_a_shared_exchange(mail_server: MailS
 
 
 async def test_a_token_file_that_changes_is_used_from_the_next_reading_on(
-    mail_server: MailServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    mail_server: Listener, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "token"
     path.write_text("wrongone\n")
@@ -144,7 +146,7 @@ async def test_a_token_file_that_changes_is_used_from_the_next_reading_on(
 
 
 async def test_what_is_learned_of_a_target_outlives_a_new_configuration(
-    mail_server: MailServer,
+    mail_server: Listener,
 ) -> None:
     found = target("mail", mail_server.address)
     old = Targets(Config(targets=(found,)), nothing)
@@ -160,7 +162,7 @@ async def test_what_is_learned_of_a_target_outlives_a_new_configuration(
     assert other.changed == {}
 
 
-async def test_a_scrape_never_sends_a_command_that_writes(mail_server: MailServer) -> None:
+async def test_a_scrape_never_sends_a_command_that_writes(mail_server: Listener) -> None:
     found = target("mail", mail_server.address)
     targets = Targets(Config(targets=(found,)), nothing)
     await targets.read_all(in_seconds(1))

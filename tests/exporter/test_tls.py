@@ -11,10 +11,10 @@ from pathlib import Path
 import bcrypt
 import pytest
 
-from exporter.configuration.document import ConfigError
-from exporter.serving.web import WebConfig, WebFile
-from tests.processes import eventually, prometheus, running
-from tests.real import require
+from exporter.http.web_config import WebConfig, WebFile
+from smtpstatus.document import ConfigError
+from tests.support.processes import eventually, prometheus, running
+from tests.support.real import require
 
 SERVER = "tls_server_config:\n  cert_file: server.pem\n  key_file: server.key\n"
 MUTUAL = SERVER + "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.pem\n"

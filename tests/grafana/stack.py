@@ -16,8 +16,20 @@ from typing import Any
 import yaml
 from anyio.from_thread import start_blocking_portal
 
-from protocol import DIALECTS, V0, Command, Dialect, Ration, Token, Value, serve
-from tests.processes import Prometheus, eventually, exporter, free_port, mail_server, prometheus
+from protocol.dialect import Dialect
+from protocol.dialects import DIALECTS, V0
+from protocol.message import Value
+from protocol.server import ErrorRateLimiter, serve
+from protocol.token import Token
+from protocol.vocabulary import Command
+from tests.support.processes import (
+    Prometheus,
+    eventually,
+    exporter,
+    free_port,
+    mail_server,
+    prometheus,
+)
 
 ROOT = Path(__file__).parents[2]
 API_TOKEN = "open-sesame"
@@ -70,7 +82,7 @@ def _other_servers() -> Iterator[list[dict[str, str]]]:
     """Their entries in the exporter's configuration."""
     answers = _Answers()
     # Three scrapes a second are more wrong tokens than a server answers in the long run.
-    ration = Ration(burst=100_000)
+    ration = ErrorRateLimiter(burst=100_000)
     with start_blocking_portal() as portal, ExitStack() as stack:
 
         def serving(name: str, dialect: Dialect, sent: str, right: str) -> dict[str, str]:

@@ -10,7 +10,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from grafana.source.words import REASONS
-from protocol import Reason
+from protocol.errors import FailureReason
 from tests.grafana.dashboards import DASHBOARDS, ROOT, Asked, annotations, queries
 from tests.grafana.promql import filled, selectors
 from tests.grafana.stack import Stack
@@ -33,7 +33,7 @@ ZERO_WHEN_QUIET = re.compile(r"rate\(|resets\(|changes\(|retransmissions|1 - |ra
 
 
 def test_every_reason_has_a_word() -> None:
-    assert set(REASONS) == set(Reason)
+    assert set(REASONS) == set(FailureReason)
 
 
 def values(samples: list[dict[str, Any]]) -> list[float]:
@@ -70,7 +70,7 @@ def test_the_overview_draws_few_lines_for_any_number_of_servers(
     lines = stack.ask(filled(asked.expression))
     reasons = {line["metric"]["reason"] for line in lines if "reason" in line["metric"]}
 
-    assert reasons <= {*Reason, "none"}
+    assert reasons <= {*FailureReason, "none"}
     assert len(lines) - len(reasons) <= 10 < len(stack.ask("smtpstatus_connections_total"))
 
 

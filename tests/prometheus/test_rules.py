@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from protocol import Reason
-from tests.real import require
+from protocol.errors import FailureReason
+from tests.support.real import require
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "prometheus"
@@ -82,7 +82,9 @@ def test_the_runbook_knows_every_reason() -> None:
     page = (ROOT / "docs/runbook.md").read_text()
 
     # A wrong token has an alert of its own.
-    assert [reason for reason in Reason if f"`{reason}`" not in page] == [Reason.AUTHENTICATION]
+    assert [reason for reason in FailureReason if f"`{reason}`" not in page] == [
+        FailureReason.AUTHENTICATION
+    ]
 
 
 def test_alerts_need_no_recording_rule() -> None:

@@ -15,11 +15,11 @@ import pytest
 from protocol.address import HostPort
 from protocol.client import Peer
 from protocol.dialects import V0
-from protocol.errors import Disbelieved, Discard, NoAnswer
+from protocol.errors import DiscardReason, InvalidResponses, NoAnswer
 from protocol.fleet import read_all
 from protocol.token import Token
-from tests.real import require
-from tests.rough import Weather, rough_network, value
+from tests.support.real import require
+from tests.support.rough import Weather, rough_network, value
 
 pytestmark = pytest.mark.soak
 
@@ -50,7 +50,7 @@ def expected_readings(count: int, command_answered: float) -> tuple[float, float
 async def test_no_value_is_wrong_and_the_share_that_succeeds_is_what_the_losses_predict(
     weather: Weather, count: int, seconds: float
 ) -> None:
-    strays: Counter[Discard] = Counter()
+    strays: Counter[DiscardReason] = Counter()
     async with rough_network(TOKEN, weather, seed=7030) as port:
         peers = [
             Peer(HostPort(f"127.77.{number >> 8}.{number & 255}", port), TOKEN)
@@ -73,15 +73,15 @@ async def test_no_value_is_wrong_and_the_share_that_succeeds_is_what_the_losses_
     expected, chance = expected_readings(len(readings), weather.answered(ATTEMPTS))
     assert len(answered) == pytest.approx(expected, abs=chance)
     for _, reading in readings:
-        assert reading.error is None or isinstance(reading.error, NoAnswer | Disbelieved)
+        assert reading.error is None or isinstance(reading.error, NoAnswer | InvalidResponses)
     discarded = {reason for _, reading in readings for reason in reading.cost.discarded}
     if weather.corrupted:
-        assert discarded >= set(Discard) - {Discard.SOURCE, Discard.RESULT}
+        assert discarded >= set(DiscardReason) - {DiscardReason.SOURCE, DiscardReason.RESULT}
         # The others are faults of what came to a reading that had ended.
-        assert Discard.SOURCE in strays
+        assert DiscardReason.SOURCE in strays
     else:
         # Late answers to what was answered already, before the end of the reading or after it.
-        assert discarded | strays.keys() <= {Discard.IDENTIFIER}
+        assert discarded | strays.keys() <= {DiscardReason.IDENTIFIER}
 
 
 RULES = """
@@ -115,7 +115,7 @@ def test_the_kernels_own_losses_cost_what_they_must() -> None:
         refused = pytest.fail if os.environ.get("SMTPSTATUS_REQUIRE_REAL") == "1" else pytest.skip
         refused(f"no namespace with a packet filter to be had here: {attempt.stderr}")
 
-    ran = in_namespace(f"{setup} && exec {sys.executable} -m tests.lossy 7030 {count}")
+    ran = in_namespace(f"{setup} && exec {sys.executable} -m tests.support.lossy 7030 {count}")
 
     assert ran.returncode == 0, ran.stderr
     found = json.loads(ran.stdout)

@@ -15,15 +15,15 @@ from typing import Any
 
 import pytest
 
-import protocol
 from protocol.__main__ import main
-from protocol.dialect import WRITES, Command
+from protocol.dialect import Dialect
 from protocol.dialects import DIALECTS
 from protocol.message import Value
-from protocol.server import Endpoint, Ration, respond, serve
+from protocol.server import Endpoint, ErrorRateLimiter, respond, serve
 from protocol.token import Token
-from tests.processes import COMMANDS
-from tests.udp import lying
+from protocol.vocabulary import WRITES, Command
+from tests.support.processes import COMMANDS
+from tests.support.udp import lying
 
 TOKEN = Token(b"secretpa")
 VALUES: dict[Command, Value] = {
@@ -51,7 +51,9 @@ def application() -> Application:
 
 @pytest.fixture
 async def server(application: Application) -> AsyncIterator[Endpoint]:
-    async with serve("127.0.0.1", 0, TOKEN, application.answer, ration=Ration(150)) as endpoint:
+    async with serve(
+        "127.0.0.1", 0, TOKEN, application.answer, limiter=ErrorRateLimiter(150)
+    ) as endpoint:
         yield endpoint
 
 
@@ -223,9 +225,7 @@ async def test_a_target_without_a_port_is_asked_at_its_dialects_own(cli: Cli) ->
 
 
 @pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS.keys())
-async def test_every_dialect_can_be_asked_and_identified(
-    dialect: protocol.Dialect, cli: Cli
-) -> None:
+async def test_every_dialect_can_be_asked_and_identified(dialect: Dialect, cli: Cli) -> None:
     asked: list[Command] = []
 
     def answer(command: Command) -> Value:
@@ -419,7 +419,7 @@ async def test_a_reader_that_goes_away_is_no_error(server: Endpoint) -> None:
 
 
 def test_the_version_is_the_packages() -> None:
-    project = tomllib.loads((Path(protocol.__file__).parents[1] / "pyproject.toml").read_text())
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
     version = project["project"]["version"]
 
     printed = subprocess.run(
@@ -473,7 +473,9 @@ async def test_on_a_terminal_the_charts_are_drawn_over_themselves(server: Endpoi
 
 async def test_waiting_for_the_ration_is_told_on_a_terminal(application: Application) -> None:
     ours, theirs = os.openpty()
-    async with serve("127.0.0.1", 0, TOKEN, application.answer, ration=Ration(20, 50)) as endpoint:
+    async with serve(
+        "127.0.0.1", 0, TOKEN, application.answer, limiter=ErrorRateLimiter(20, 50)
+    ) as endpoint:
         process = await asyncio.create_subprocess_exec(
             COMMANDS / "smtpstatus",
             *("check", f"127.0.0.1:{endpoint.port}", "--json", "--token", "secretpa"),

@@ -13,23 +13,24 @@ import pytest
 
 from protocol.address import Address, HostPort
 from protocol.client import Peer, Reading, connect
-from protocol.dialect import WRITES, Command, Dialect, Field, Status
+from protocol.dialect import Dialect, Field
 from protocol.dialects import DIALECTS, V0
 from protocol.errors import (
-    Contradicted,
-    Discard,
+    DiscardReason,
+    FailureReason,
     NoAnswer,
-    Reason,
+    ReadbackMismatch,
     Refused,
     UnknownName,
     Unreachable,
 )
-from protocol.exchange import Event
 from protocol.fleet import read_all
 from protocol.message import Request, Response, Value
+from protocol.multiplexer import Event
 from protocol.server import serve
 from protocol.token import Token
-from tests.udp import hearing, lying
+from protocol.vocabulary import WRITES, Command, Status
+from tests.support.udp import hearing, lying
 
 TOKEN = Token.parse("secretpa")
 NUMBERS = {
@@ -114,7 +115,7 @@ async def test_a_server_that_does_not_keep_the_state_is_contradicted() -> None:
         async with connect(peer(endpoint.port)) as connection:
             reading = await connection.set_transforms(False, deadline=within(5))
 
-    assert isinstance(reading.error, Contradicted)
+    assert isinstance(reading.error, ReadbackMismatch)
     assert str(reading.error) == "the transforms read back as on after they were set off"
     assert reading.values == {}
 
@@ -196,11 +197,11 @@ async def test_forged_and_broken_answers_before_the_true_one_are_not_believed() 
 
     assert reading[Command.CONNECTIONS] == 3
     assert reading.cost.discarded.keys() >= {
-        Discard.SIZE,
-        Discard.SIGNATURE,
-        Discard.VERSION,
-        Discard.IDENTIFIER,
-        Discard.STATUS,
+        DiscardReason.SIZE,
+        DiscardReason.SIGNATURE,
+        DiscardReason.VERSION,
+        DiscardReason.IDENTIFIER,
+        DiscardReason.STATUS,
     }
 
 
@@ -229,7 +230,7 @@ async def test_a_stranger_that_knows_everything_but_the_address_is_not_believed(
 
     assert quiet.cost.discarded == {}
     assert again[Command.CONNECTIONS] == 5
-    assert again.cost.discarded[Discard.SOURCE] >= 1
+    assert again.cost.discarded[DiscardReason.SOURCE] >= 1
     assert {event.address for event in events if event.kind == "believed"} == {here}
 
 
@@ -313,7 +314,7 @@ async def test_a_name_without_an_address_is_an_error_of_its_own() -> None:
     reading = await read(peer(7030, host="no-such-host.invalid"))
 
     assert isinstance(reading.error, UnknownName)
-    assert reading.error.reason is Reason.NAME
+    assert reading.error.reason is FailureReason.NAME
 
 
 async def test_many_are_read_at_once_and_the_dead_delay_nobody() -> None:
@@ -337,10 +338,10 @@ async def test_many_are_read_at_once_and_the_dead_delay_nobody() -> None:
 
     assert [reading.error and reading.error.reason for reading in readings] == [
         None,
-        Reason.TIMEOUT,
+        FailureReason.TIMEOUT,
         None,
-        Reason.AUTHENTICATION,
-        Reason.NAME,
+        FailureReason.AUTHENTICATION,
+        FailureReason.NAME,
         None,
     ]
     assert waited == pytest.approx(0.5, abs=0.3)
@@ -359,7 +360,7 @@ async def test_closed_ports_among_many_are_told_at_once_wherever_they_stand() ->
         readings = await read_all(peers, deadline=within(20))
 
     assert [reading.error and reading.error.reason for reading in readings] == [
-        Reason.UNREACHABLE if number % 3 == 0 else None for number in range(100)
+        FailureReason.UNREACHABLE if number % 3 == 0 else None for number in range(100)
     ]
     assert sum(reading.cost.retransmissions for reading in readings) == 0
 
@@ -385,12 +386,12 @@ async def test_an_error_without_an_identifier_is_not_taken_for_another_targets(
         )
 
     assert refused.error
-    assert refused.error.reason is Reason.AUTHENTICATION
+    assert refused.error.reason is FailureReason.AUTHENTICATION
     assert answered.error is None
 
 
 async def test_strangers_are_counted_when_many_are_read() -> None:
-    strays: Counter[Discard] = Counter()
+    strays: Counter[DiscardReason] = Counter()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
 
         def let_the_stranger_speak_first(
@@ -405,7 +406,7 @@ async def test_strangers_are_counted_when_many_are_read() -> None:
             )
 
     assert reading[Command.CONNECTIONS] == 3
-    assert 0 < strays[Discard.SOURCE] <= 4
+    assert 0 < strays[DiscardReason.SOURCE] <= 4
 
 
 async def test_cancellation_leaves_no_socket_behind() -> None:
@@ -471,7 +472,7 @@ async def test_servers_without_identifiers_are_read_one_command_at_a_time(
     assert [reading.error and reading.error.reason for reading in readings] == [
         None,
         None,
-        Reason.AUTHENTICATION,
+        FailureReason.AUTHENTICATION,
     ]
     assert readings[0].values == readings[1].values == NUMBERS | {Command.TRANSFORMS: True}
 
@@ -504,7 +505,7 @@ async def test_a_silent_name_server_delays_no_other_target() -> None:
         readings = await read_all(peers, deadline=within(0.5))
 
     assert [reading.error and reading.error.reason for reading in readings] == [
-        Reason.NAME,
+        FailureReason.NAME,
         None,
         None,
     ]

@@ -6,14 +6,15 @@ from itertools import count
 
 import pytest
 
-from protocol.conformance.examination import Examination, Finding, Verdict
+from protocol.conformance.runner import Result, Runner, Verdict
 from protocol.conformance.table import cases
-from protocol.dialect import WRITES, Command, Dialect, Status
+from protocol.dialect import Dialect
 from protocol.dialects import DIALECTS, V0
 from protocol.message import Response, Value
-from protocol.server import Ration, respond, serve
+from protocol.server import ErrorRateLimiter, respond, serve
 from protocol.token import Token
-from tests.udp import Source, hearing, lying
+from protocol.vocabulary import WRITES, Command, Status
+from tests.support.udp import Source, hearing, lying
 
 TOKEN = Token(b"secretpa")
 AMPLE = 150
@@ -44,13 +45,13 @@ def token(dialect: Dialect) -> Token:
 
 async def examine(
     port: int, dialect: Dialect = V0, *, write: bool = True, timeout: float = 2, pause: float = 1
-) -> list[Finding]:
-    examination = Examination(("127.0.0.1", port), token(dialect), dialect, timeout, pause=pause)
+) -> list[Result]:
+    examination = Runner(("127.0.0.1", port), token(dialect), dialect, timeout, pause=pause)
     table = cases(dialect, token(dialect), write=write)
     return await asyncio.to_thread(lambda: list(examination.run(table)))
 
 
-def not_passed(findings: list[Finding]) -> set[str]:
+def not_passed(findings: list[Result]) -> set[str]:
     return {finding.case.name for finding in findings if finding.verdict is not Verdict.PASSED}
 
 
@@ -58,7 +59,7 @@ def not_passed(findings: list[Finding]) -> set[str]:
 async def test_our_own_server_passes_in_every_dialect(dialect: Dialect) -> None:
     application = Counters()
     async with serve(
-        "127.0.0.1", 0, token(dialect), application.answer, dialect, Ration(AMPLE)
+        "127.0.0.1", 0, token(dialect), application.answer, dialect, ErrorRateLimiter(AMPLE)
     ) as endpoint:
         findings = await examine(endpoint.port, dialect)
 
@@ -69,7 +70,9 @@ async def test_our_own_server_passes_in_every_dialect(dialect: Dialect) -> None:
 @pytest.mark.parametrize("enabled", [True, False])
 async def test_the_switch_is_tried_and_put_back_as_it_was(enabled: bool) -> None:
     application = Counters(enabled)
-    async with serve("127.0.0.1", 0, TOKEN, application.answer, V0, Ration(AMPLE)) as endpoint:
+    async with serve(
+        "127.0.0.1", 0, TOKEN, application.answer, V0, ErrorRateLimiter(AMPLE)
+    ) as endpoint:
         findings = await examine(endpoint.port)
 
     assert not_passed(findings) == set()
@@ -80,7 +83,7 @@ async def test_the_switch_is_tried_and_put_back_as_it_was(enabled: bool) -> None
 async def test_a_server_without_a_program_to_switch_may_say_so() -> None:
     dialect = DIALECTS["group-4"]
     application = Counters(enabled=False)
-    ration = Ration(AMPLE)
+    ration = ErrorRateLimiter(AMPLE)
 
     def answer(datagram: bytes) -> list[bytes]:
         response = respond(datagram, TOKEN, application.answer, dialect)
@@ -101,7 +104,7 @@ async def test_a_server_without_a_program_to_switch_may_say_so() -> None:
 async def test_nothing_is_written_unless_it_is_asked_for(dialect: Dialect) -> None:
     application = Counters()
     async with serve(
-        "127.0.0.1", 0, token(dialect), application.answer, dialect, Ration(AMPLE)
+        "127.0.0.1", 0, token(dialect), application.answer, dialect, ErrorRateLimiter(AMPLE)
     ) as endpoint:
         await examine(endpoint.port, dialect, write=False)
 
@@ -136,8 +139,10 @@ def test_the_table_has_every_command_every_status_and_every_size() -> None:
 
 async def test_an_examination_waits_for_the_ration_of_errors() -> None:
     told: list[str] = []
-    async with serve("127.0.0.1", 0, TOKEN, Counters().answer, V0, Ration(2, 2)) as endpoint:
-        examination = Examination(
+    async with serve(
+        "127.0.0.1", 0, TOKEN, Counters().answer, V0, ErrorRateLimiter(2, 2)
+    ) as endpoint:
+        examination = Runner(
             ("127.0.0.1", endpoint.port), TOKEN, V0, 2, lambda case: told.append(case.name)
         )
         table = [case for case in cases(V0, TOKEN) if case.name == "a wrong token is told"]
@@ -152,7 +157,7 @@ class Server:
 
     def __init__(self) -> None:
         self.application = Counters()
-        self.ration = Ration(AMPLE, per_second=0)
+        self.ration = ErrorRateLimiter(AMPLE, per_second=0)
 
     def __call__(self, datagram: bytes) -> list[bytes]:
         response = self.respond(datagram)
@@ -172,7 +177,7 @@ class Server:
 class EndlessLoop(Server):
     def __init__(self) -> None:
         super().__init__()
-        self.ration = Ration(10**9)
+        self.ration = ErrorRateLimiter(10**9)
 
 
 class CompletesShortDatagrams(Server):

@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 
-from protocol.dialect import WRITES, Command, Dialect, Field, Operation, Status
+from protocol.dialect import Dialect, Field, Operation
 from protocol.dialects import DIALECTS, V0
 from protocol.errors import DialectError
 from protocol.message import Request, Response
+from protocol.vocabulary import WRITES, Command, Status
 
 SAMPLES = [
     (

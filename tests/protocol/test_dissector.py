@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from protocol.dialect import Command
 from protocol.message import Value
 from protocol.server import serve
 from protocol.token import Token
-from tests.real import require
+from protocol.vocabulary import Command
+from tests.support.real import require
 
 SCRIPT = Path(__file__).parents[2] / "docs" / "wireshark" / "smtpstatus.lua"
 VALUES: dict[Command, Value] = {Command.CONNECTIONS: 2**63 + 1, Command.TRANSFORMS: False}

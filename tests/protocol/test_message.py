@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.dialect import Command, Dialect, Status
+from protocol.dialect import Dialect
 from protocol.dialects import DIALECTS, V0
-from protocol.errors import BadRequest, BadResponse, DatagramError, Discard, ForeignDatagram
+from protocol.errors import BadRequest, BadResponse, DatagramError, DiscardReason, ForeignDatagram
 from protocol.message import Request, Response, result
+from protocol.vocabulary import Command, Status
 
 dialects = st.sampled_from(list(DIALECTS.values()))
 
@@ -79,15 +80,15 @@ def test_a_wrong_size_is_told_before_a_wrong_version() -> None:
 @pytest.mark.parametrize(
     ("datagram", "reason"),
     [
-        ("cffe00 1234 00 00000000000000", Discard.SIZE),
-        ("cffe00 1234 00 0000000000000000 00", Discard.SIZE),
-        ("cffd00 1234 00 0000000000000000", Discard.SIGNATURE),
-        ("cffe01 1234 00 0000000000000000", Discard.VERSION),
-        ("cffe00 1234 06 0000000000000000", Discard.STATUS),
+        ("cffe00 1234 00 00000000000000", DiscardReason.SIZE),
+        ("cffe00 1234 00 0000000000000000 00", DiscardReason.SIZE),
+        ("cffd00 1234 00 0000000000000000", DiscardReason.SIGNATURE),
+        ("cffe01 1234 00 0000000000000000", DiscardReason.VERSION),
+        ("cffe00 1234 06 0000000000000000", DiscardReason.STATUS),
     ],
 )
 def test_a_response_is_refused_for_the_first_thing_that_does_not_fit(
-    datagram: str, reason: Discard
+    datagram: str, reason: DiscardReason
 ) -> None:
     with pytest.raises(BadResponse) as caught:
         Response.decode(bytes.fromhex(datagram))
@@ -110,7 +111,7 @@ def test_a_flag_that_is_neither_is_not_believed(octets: str) -> None:
     with pytest.raises(BadResponse) as caught:
         Response(1, Status.DONE, bytes.fromhex(octets)).value(Command.TRANSFORMS)
 
-    assert caught.value.reason is Discard.RESULT
+    assert caught.value.reason is DiscardReason.RESULT
 
 
 def test_an_error_never_carries_a_number() -> None:

@@ -7,13 +7,13 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from protocol.batch import address_of
-from protocol.dialect import Command, Status
 from protocol.dialects import DIALECTS
 from protocol.message import Request, Response, Value
-from protocol.server import Endpoint, Ration, respond, serve
+from protocol.mmsg import unpack_sockaddr
+from protocol.server import Endpoint, ErrorRateLimiter, respond, serve
 from protocol.token import Token
-from tests.udp import hearing
+from protocol.vocabulary import Command, Status
+from tests.support.udp import hearing
 
 TOKEN = Token.parse("secretpa")
 
@@ -103,8 +103,8 @@ async def test_good_requests_are_never_rationed(endpoint: Endpoint, client: sock
 
 
 async def test_errors_are_rationed_and_good_requests_still_answered(client: socket.socket) -> None:
-    ration = Ration(burst=5, per_second=0)
-    async with serve("127.0.0.1", 0, TOKEN, answer, ration=ration) as endpoint:
+    limiter = ErrorRateLimiter(burst=5, per_second=0)
+    async with serve("127.0.0.1", 0, TOKEN, answer, limiter=limiter) as endpoint:
         where = ("127.0.0.1", endpoint.port)
         for identifier in range(50):
             client.sendto(request(identifier, token=b"xxxxxxxx"), where)
@@ -116,7 +116,7 @@ async def test_errors_are_rationed_and_good_requests_still_answered(client: sock
 async def test_senders_of_errors_are_not_kept_among_the_addresses_of_a_fleet(
     endpoint: Endpoint, client: socket.socket
 ) -> None:
-    kept = address_of.cache_info().currsize
+    kept = unpack_sockaddr.cache_info().currsize
     for number in range(20):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
             stranger.bind((f"127.0.1.{number}", 0))
@@ -124,7 +124,7 @@ async def test_senders_of_errors_are_not_kept_among_the_addresses_of_a_fleet(
     client.sendto(request(99), ("127.0.0.1", endpoint.port))
 
     assert await receive(client) == response(99)
-    assert address_of.cache_info().currsize == kept
+    assert unpack_sockaddr.cache_info().currsize == kept
 
 
 async def settle() -> None:
@@ -157,13 +157,13 @@ async def test_a_loop_between_two_servers_dies_out() -> None:
 async def test_a_loop_of_a_server_with_itself_dies_out() -> None:
     asked: list[bool] = []
 
-    class Witnessed(Ration):
+    class Witnessed(ErrorRateLimiter):
         def allows(self, source: str, now: float) -> bool:
             asked.append(super().allows(source, now))
             return asked[-1]
 
     async with serve(
-        "127.0.0.1", 0, TOKEN, answer, ration=Witnessed(burst=5, per_second=0)
+        "127.0.0.1", 0, TOKEN, answer, limiter=Witnessed(burst=5, per_second=0)
     ) as endpoint:
         endpoint._socket.sendto(response(), ("127.0.0.1", endpoint.port))
         await settle()
@@ -172,19 +172,19 @@ async def test_a_loop_of_a_server_with_itself_dies_out() -> None:
 
 
 def test_the_ration_refills_with_time_and_no_further_than_its_burst() -> None:
-    ration = Ration(burst=2, per_second=1)
+    limiter = ErrorRateLimiter(burst=2, per_second=1)
 
-    assert [ration.allows("a", 0) for _ in range(3)] == [True, True, False]
-    assert ration.allows("a", 1)
-    assert not ration.allows("a", 1.5)
-    assert [ration.allows("a", 100) for _ in range(3)] == [True, True, False]
+    assert [limiter.allows("a", 0) for _ in range(3)] == [True, True, False]
+    assert limiter.allows("a", 1)
+    assert not limiter.allows("a", 1.5)
+    assert [limiter.allows("a", 100) for _ in range(3)] == [True, True, False]
 
 
 def test_each_source_has_a_ration_of_its_own_and_the_table_is_bounded() -> None:
-    ration = Ration(burst=1, per_second=0, sources=100)
+    limiter = ErrorRateLimiter(burst=1, per_second=0, sources=100)
 
-    assert all(ration.allows(f"192.0.2.{number}", 0) for number in range(1000))
-    assert len(ration) == 100
+    assert all(limiter.allows(f"192.0.2.{number}", 0) for number in range(1000))
+    assert len(limiter) == 100
 
 
 async def test_it_answers_over_ipv6_as_well() -> None:

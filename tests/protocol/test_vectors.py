@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from protocol.dialect import Command, Status
 from protocol.dialects import V0
 from protocol.message import Request, Response, Value
 from protocol.server import respond
 from protocol.token import Token
+from protocol.vocabulary import Command, Status
 
 TOKEN = Token.parse("secretpa")
 DOCUMENT = Path(__file__).parents[2] / "docs/protocol.md"

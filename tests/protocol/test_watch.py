@@ -6,12 +6,12 @@ from datetime import datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
+from protocol.cli.watch import Sample, Screen, compare, sample_as_line
 from protocol.client import Reading
-from protocol.command.watch import Sample, Screen, compare, sample_as_line
-from protocol.dialect import Command
 from protocol.dialects import V0
 from protocol.errors import NoAnswer
 from protocol.message import Value
+from protocol.vocabulary import Command
 
 NOON = datetime(2024, 5, 6, 12, 0)
 SILENCE = Reading(error=NoAnswer(2, 12))

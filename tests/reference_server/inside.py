@@ -10,11 +10,11 @@ from pathlib import Path
 
 from reference_server.connection import Sessions
 from reference_server.delivery import Maildirs
-from reference_server.intake import Intake
 from reference_server.limits import ServerLimits, SessionLimits
-from reference_server.smtp import MailServer
+from reference_server.listener import Listener
+from reference_server.pipeline import Pipeline
 from reference_server.status import ServerStatus
-from reference_server.transform import Bounds, Chain, Program
+from reference_server.transform import Bounds, Program, TransformChain
 
 ENVELOPE = b"EHLO me.example\r\nMAIL FROM:<a@x.org>\r\nRCPT TO:<bob@example.com>\r\nDATA\r\n"
 MAIL = ENVELOPE + b"Subject: hi\r\n\r\nhello\r\n.\r\n"
@@ -22,7 +22,7 @@ MAIL = ENVELOPE + b"Subject: hi\r\n\r\nhello\r\n.\r\n"
 
 @dataclass
 class Inside:
-    server: MailServer
+    server: Listener
     sessions: Sessions
     status: ServerStatus
     root: Path
@@ -49,11 +49,11 @@ async def mail_server(
     root.mkdir()
     status = ServerStatus()
     path = os.environ["PATH"]
-    chain = Chain(bounds, {"PATH": path}, root)
+    chain = TransformChain(bounds, {"PATH": path}, root)
     argvs = [Program.parse(program, path) for program in programs]
-    intake = Intake("mail.example", status, Maildirs(root, "mail.example"), argvs, chain, slots)
+    intake = Pipeline("mail.example", status, Maildirs(root, "mail.example"), argvs, chain, slots)
     sessions = Sessions("mail.example", domains, status, intake, session_limits, limits)
-    server = MailServer(sessions)
+    server = Listener(sessions)
     listening = socket.create_server(("127.0.0.1", 0))
     listening.setsockopt(
         socket.SOL_SOCKET, socket.SO_SNDBUF, 65536

@@ -10,7 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from protocol import Command, HostPort, Peer, Token, connect
+from protocol.address import HostPort
+from protocol.client import Peer, connect
+from protocol.token import Token
+from protocol.vocabulary import Command
 
 TOKEN = "secretpa"
 READY = re.compile(

@@ -3,11 +3,13 @@ from pathlib import Path
 
 import pytest
 
-from protocol import DIALECTS, HostPort, Token
-from protocol.duration import format_duration
+from protocol.address import HostPort
+from protocol.dialects import DIALECTS
+from protocol.token import Token
 from reference_server.config import ConfigError, parse
 from reference_server.limits import ServerLimits, SessionLimits
 from reference_server.transform import Bounds
+from smtpstatus.duration import format_duration
 
 DOCUMENT = Path(__file__).parents[2] / "docs/reference-server.md"
 TOKEN = {"SMTPSTATUS_TOKEN": "secretpa", "PATH": "/usr/bin:/bin"}

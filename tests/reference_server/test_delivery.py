@@ -228,7 +228,7 @@ async def test_a_failure_of_the_program_itself_is_451_without_its_text(
         raise ZeroDivisionError("a secret")
 
     async with mail_server(tmp_path) as inside:
-        monkeypatch.setattr("reference_server.intake.trace_headers", broken)
+        monkeypatch.setattr("reference_server.pipeline.trace_headers", broken)
         async with client(inside.port) as c:
             await c.send(MAIL + b"QUIT\r\n")
             told = await c.rest()

@@ -12,9 +12,9 @@ import pytest
 
 from reference_server.descriptors import TooFewDescriptors, within
 from reference_server.limits import ServerLimits
-from tests.real import require
 from tests.reference_server.inside import ENVELOPE, client
 from tests.reference_server.server import TOKEN, running
+from tests.support.real import require
 
 
 def test_a_system_without_room_for_a_connection_is_told_of_once_a_second_and_asked_again(

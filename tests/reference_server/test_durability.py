@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import eventually
-from tests.real import require
 from tests.reference_server.server import Server, running
+from tests.support.processes import eventually
+from tests.support.real import require
 
 
 @dataclass

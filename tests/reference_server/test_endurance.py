@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import eventually
 from tests.reference_server.server import Server, running
+from tests.support.processes import eventually
 
 pytestmark = pytest.mark.soak
 

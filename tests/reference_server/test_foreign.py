@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from protocol import Command
-from tests.real import require
+from protocol.vocabulary import Command
 from tests.reference_server.server import Server, running
+from tests.support.real import require
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from protocol import Command
+from protocol.vocabulary import Command
 from tests.reference_server.inside import MAIL, client
 from tests.reference_server.server import TOKEN, running
 

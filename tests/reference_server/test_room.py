@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.real import require
 from tests.reference_server.server import Server, running
+from tests.support.real import require
 
 NO_ROOM = b"452 4.3.1 no room left, try again later"
 

@@ -3,8 +3,11 @@ from pathlib import Path
 
 import pytest
 
-from protocol import DIALECTS, Command, HostPort, Peer, Token, connect
-from protocol.dialect import FLAGS
+from protocol.address import HostPort
+from protocol.client import Peer, connect
+from protocol.dialects import DIALECTS
+from protocol.token import Token
+from protocol.vocabulary import FLAGS, Command
 from reference_server.status import ServerStatus
 from tests.reference_server.server import running
 

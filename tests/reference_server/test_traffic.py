@@ -11,7 +11,7 @@ from random import Random
 
 import pytest
 
-from protocol import Command
+from protocol.vocabulary import Command
 from reference_server.letter import Conduct, pace, write
 from tests.reference_server.server import running
 

@@ -13,15 +13,15 @@ import pytest
 
 from reference_server.reply import Reply
 from reference_server.spool import Spool, unnamed_file
-from reference_server.transform import Bounds, Chain, Program, TransformFailed
+from reference_server.transform import Bounds, Program, TransformChain, TransformFailed
 from tests.reference_server.inside import ENVELOPE, MAIL, client, mail_server, until
 
 BOUNDS = Bounds(seconds=5, chain_seconds=10, output=1_000_000, memory=256 * 1024 * 1024)
 
 
 @pytest.fixture
-def chain(tmp_path: Path) -> Iterator[Chain]:
-    chain = Chain(BOUNDS, {"PATH": os.environ["PATH"]}, tmp_path)
+def chain(tmp_path: Path) -> Iterator[TransformChain]:
+    chain = TransformChain(BOUNDS, {"PATH": os.environ["PATH"]}, tmp_path)
     yield chain
     chain.close()
 
@@ -34,7 +34,9 @@ def shell(script: str) -> Program:
     return program(f"sh -c {shlex.quote(script)}")
 
 
-def run(chain: Chain, tmp_path: Path, *programs: Program, content: bytes = b"hello\n") -> bytes:
+def run(
+    chain: TransformChain, tmp_path: Path, *programs: Program, content: bytes = b"hello\n"
+) -> bytes:
     spool = Spool(tmp_path)
     spool.append(content)
     spool = chain.run(programs, spool, {"SENDER": "a@x"}, chain.deadline())
@@ -45,7 +47,7 @@ def run(chain: Chain, tmp_path: Path, *programs: Program, content: bytes = b"hel
 
 
 def failure(
-    chain: Chain, tmp_path: Path, *programs: Program, content: bytes = b"hello\n"
+    chain: TransformChain, tmp_path: Path, *programs: Program, content: bytes = b"hello\n"
 ) -> TransformFailed:
     with pytest.raises(TransformFailed) as caught:
         run(chain, tmp_path, *programs, content=content)
@@ -57,7 +59,7 @@ def descriptors() -> int:
 
 
 def test_programs_run_in_order_each_on_what_the_one_before_wrote(
-    chain: Chain, tmp_path: Path
+    chain: TransformChain, tmp_path: Path
 ) -> None:
     assert (
         run(chain, tmp_path, shell("cat; echo one"), shell("cat; echo two"))
@@ -65,7 +67,9 @@ def test_programs_run_in_order_each_on_what_the_one_before_wrote(
     )
 
 
-def test_a_message_larger_than_memory_and_pipes_goes_through(chain: Chain, tmp_path: Path) -> None:
+def test_a_message_larger_than_memory_and_pipes_goes_through(
+    chain: TransformChain, tmp_path: Path
+) -> None:
     content = b"0123456789\n" * 80_000
 
     assert run(chain, tmp_path, program("cat"), program("tr 0 x"), content=content) == (
@@ -73,16 +77,16 @@ def test_a_message_larger_than_memory_and_pipes_goes_through(chain: Chain, tmp_p
     )
 
 
-def test_an_empty_message_may_stay_empty(chain: Chain, tmp_path: Path) -> None:
+def test_an_empty_message_may_stay_empty(chain: TransformChain, tmp_path: Path) -> None:
     assert run(chain, tmp_path, program("cat"), content=b"") == b""
 
 
-def test_no_shell_reads_the_arguments(chain: Chain, tmp_path: Path) -> None:
+def test_no_shell_reads_the_arguments(chain: TransformChain, tmp_path: Path) -> None:
     assert run(chain, tmp_path, program("sed 's/$/ $HOME; `id`/'")) == b"hello $HOME; `id`\n"
 
 
 def test_the_environment_is_ours_and_the_messages_and_nothing_else(
-    chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    chain: TransformChain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SMTPSTATUS_TOKEN", "secretpa")
 
@@ -102,7 +106,7 @@ CODES = {
 
 @pytest.mark.parametrize(("code", "reply"), CODES.items())
 def test_the_exit_status_decides(
-    code: int, reply: tuple[int, str], chain: Chain, tmp_path: Path
+    code: int, reply: tuple[int, str], chain: TransformChain, tmp_path: Path
 ) -> None:
     told = failure(chain, tmp_path, shell(f"cat; exit {code}")).reply
 
@@ -125,7 +129,7 @@ BAD = {
 
 @pytest.mark.parametrize(("script", "reason"), BAD.values(), ids=BAD)
 def test_what_went_wrong_is_the_servers_affair_and_the_client_tries_again(
-    script: str, reason: str, chain: Chain, tmp_path: Path
+    script: str, reason: str, chain: TransformChain, tmp_path: Path
 ) -> None:
     failed = failure(chain, tmp_path, shell(script))
 
@@ -133,7 +137,7 @@ def test_what_went_wrong_is_the_servers_affair_and_the_client_tries_again(
     assert reason in str(failed)
 
 
-def test_a_program_that_vanished_is_our_fault(chain: Chain, tmp_path: Path) -> None:
+def test_a_program_that_vanished_is_our_fault(chain: TransformChain, tmp_path: Path) -> None:
     script = tmp_path / "script"
     script.write_text("#!/bin/sh\ncat\n")
     script.chmod(0o700)
@@ -144,7 +148,7 @@ def test_a_program_that_vanished_is_our_fault(chain: Chain, tmp_path: Path) -> N
 
 
 def test_a_refusal_tells_the_client_the_first_line_of_stderr_and_nothing_unprintable(
-    chain: Chain, tmp_path: Path
+    chain: TransformChain, tmp_path: Path
 ) -> None:
     def told(text: str, code: int) -> Reply:
         return failure(chain, tmp_path, shell(f"cat; printf '{text}' >&2; exit {code}")).reply
@@ -159,7 +163,7 @@ def test_a_refusal_tells_the_client_the_first_line_of_stderr_and_nothing_unprint
 
 def test_a_program_that_hangs_is_killed_with_its_whole_group_at_the_limit(tmp_path: Path) -> None:
     mark = f"29.{os.getpid()}"
-    chain = Chain(Bounds(seconds=0.3), {"PATH": os.environ["PATH"]}, tmp_path)
+    chain = TransformChain(Bounds(seconds=0.3), {"PATH": os.environ["PATH"]}, tmp_path)
     started = time.monotonic()
 
     failed = failure(
@@ -173,7 +177,7 @@ def test_a_program_that_hangs_is_killed_with_its_whole_group_at_the_limit(tmp_pa
 
 
 def test_what_a_program_leaves_behind_is_killed_when_it_ends_and_holds_nobody_up(
-    chain: Chain, tmp_path: Path
+    chain: TransformChain, tmp_path: Path
 ) -> None:
     mark = f"28.{os.getpid()}"
     started = time.monotonic()
@@ -210,7 +214,7 @@ def zombies() -> list[str]:
 
 
 def test_no_zombie_and_no_descriptor_is_left_by_good_and_bad_programs(
-    chain: Chain, tmp_path: Path
+    chain: TransformChain, tmp_path: Path
 ) -> None:
     before = descriptors()
     for _ in range(100):
@@ -222,14 +226,18 @@ def test_no_zombie_and_no_descriptor_is_left_by_good_and_bad_programs(
 
 
 def test_when_the_time_for_the_whole_chain_is_over_the_client_tries_again(tmp_path: Path) -> None:
-    chain = Chain(Bounds(seconds=5, chain_seconds=0.2), {"PATH": os.environ["PATH"]}, tmp_path)
+    chain = TransformChain(
+        Bounds(seconds=5, chain_seconds=0.2), {"PATH": os.environ["PATH"]}, tmp_path
+    )
     slow = shell("sleep 0.15; cat")
 
     assert failure(chain, tmp_path, slow, slow).reply.code == 451
     chain.close()
 
 
-def test_who_waited_too_long_for_a_free_slot_tries_again(chain: Chain, tmp_path: Path) -> None:
+def test_who_waited_too_long_for_a_free_slot_tries_again(
+    chain: TransformChain, tmp_path: Path
+) -> None:
     with pytest.raises(TransformFailed, match="no free slot") as caught:
         chain.run([program("cat")], Spool(tmp_path), {}, time.monotonic() - 1)
 
@@ -237,7 +245,7 @@ def test_who_waited_too_long_for_a_free_slot_tries_again(chain: Chain, tmp_path:
 
 
 def test_an_environment_that_is_too_large_for_the_system_is_our_fault(
-    chain: Chain, tmp_path: Path
+    chain: TransformChain, tmp_path: Path
 ) -> None:
     with pytest.raises(TransformFailed, match="cannot be started") as caught:
         chain.run(
@@ -247,7 +255,7 @@ def test_an_environment_that_is_too_large_for_the_system_is_our_fault(
     assert caught.value.reply.status == "4.3.5"
 
 
-def test_when_the_server_ends_programs_are_killed(chain: Chain, tmp_path: Path) -> None:
+def test_when_the_server_ends_programs_are_killed(chain: TransformChain, tmp_path: Path) -> None:
     stopper = threading.Thread(target=stop_when, args=(chain, tmp_path / "runs"))
     stopper.start()
     failed = failure(chain, tmp_path, shell(f"cat; touch {tmp_path}/runs; sleep 20"))
@@ -257,14 +265,16 @@ def test_when_the_server_ends_programs_are_killed(chain: Chain, tmp_path: Path) 
     assert str(failed) == "sh was stopped with the server"
 
 
-def stop_when(chain: Chain, runs: Path) -> None:
+def stop_when(chain: TransformChain, runs: Path) -> None:
     deadline = time.monotonic() + 5
     while not runs.exists() and time.monotonic() < deadline:
         time.sleep(0.002)
     chain.stop()
 
 
-def test_when_the_server_ends_no_program_is_started_any_more(chain: Chain, tmp_path: Path) -> None:
+def test_when_the_server_ends_no_program_is_started_any_more(
+    chain: TransformChain, tmp_path: Path
+) -> None:
     chain.stop()
     failed = failure(chain, tmp_path, shell("cat"))
 

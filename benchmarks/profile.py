@@ -1,0 +1,59 @@
+"""How much is measured."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """The sizes of a run; `judged` says whether a missed bound makes it fail."""
+
+    name: str
+    judged: bool
+    rounds: int
+    fleet: int
+    probes: int
+    scrapers: int
+    requests: int
+    """To a status port, in one round."""
+    offered: int
+    """Requests per second to a status port, whether it keeps up or not."""
+    growth: tuple[int, ...]
+    messages: int
+    sessions: tuple[int, ...]
+    large_messages: int
+    """Of 1 MiB."""
+    million: int
+    """Names that are shared out, by arithmetic alone."""
+
+
+SHORT = Profile(
+    name="short",
+    judged=False,
+    rounds=1,
+    fleet=200,
+    probes=100,
+    scrapers=16,
+    requests=2_000,
+    offered=5_000,
+    growth=(10, 100),
+    messages=50,
+    sessions=(5,),
+    large_messages=4,
+    million=100_000,
+)
+FULL = Profile(
+    name="full",
+    judged=True,
+    rounds=5,
+    fleet=10_000,
+    probes=3_000,
+    scrapers=16,
+    requests=200_000,
+    offered=100_000,
+    growth=(100, 1_000, 10_000, 50_000),
+    messages=1_000,
+    sessions=(1, 10, 100),
+    large_messages=100,
+    million=1_000_000,
+)
+FORMS = {form.name: form for form in (SHORT, FULL)}

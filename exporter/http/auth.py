@@ -1,0 +1,120 @@
+"""The gate before the application: what the web configuration says of headers, of users, and of how often."""
+
+import asyncio
+import base64
+import binascii
+import logging
+import time
+from collections.abc import Callable
+from http import HTTPStatus
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from exporter.http.disconnect import while_connected
+from exporter.http.passwords import Passwords
+from exporter.http.problem import Problem
+from exporter.http.web_config import WebConfig, WebFile
+
+logger = logging.getLogger(__name__)
+
+_OPEN = ("/-/healthy", "/-/ready")
+"""Orchestrators ask these and have no password."""
+
+
+class Authentication:
+    """ASGI middleware: lets in users with their password, and whoever has the API token.
+
+    A request has room for one `Authorization` header. The API token there counts as a password too, since it
+    gives more rights than any: `is_api_token` says whether a bearer token is it, in constant time.
+    """
+
+    def __init__(self, app: ASGIApp, web: WebFile, is_api_token: Callable[[str], bool]) -> None:
+        self._app = app
+        self._web = web
+        self._is_api_token = is_api_token
+        self._passwords = Passwords()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        config = self._web.current()
+        send = _with_headers(send, config)
+        ahead = _Ahead(receive)
+        try:
+            if scope["path"] not in _OPEN:
+                await self._admit(Request(scope, ahead.look), config)
+        except ClientDisconnect:
+            return
+        except Problem as refusal:
+            await refusal.response()(scope, receive, send)
+        else:
+            await self._app(scope, ahead.receive, send)
+
+    async def _admit(self, request: Request, config: WebConfig) -> None:
+        if config.rate is not None and not config.rate.allows("", time.monotonic()):
+            raise Problem(HTTPStatus.TOO_MANY_REQUESTS, "rate_limit is reached: ask later")
+        if not config.users:
+            return
+        scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer":
+            if self._is_api_token(credentials.strip(" \t")):
+                return
+            # A browser that hears no Basic here does not ask for a password over the page's own dialog.
+            raise _unauthorized('Bearer realm="smtpstatus exporter"')
+        if scheme.lower() == "basic":
+            fitting = self._passwords.fit(config.users, *_decoded(credentials))
+            if await while_connected(request, fitting):
+                return
+            client = request.client
+            logger.warning("Password refused", extra={"client": client.host if client else "unix"})
+        raise _unauthorized('Basic realm="smtpstatus exporter", charset="UTF-8"')
+
+
+class _Ahead:
+    """A request's messages, looked at for its end before the application has them, which misses none."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._seen: list[Message] = []
+
+    async def look(self) -> Message:
+        if self._seen and self._seen[-1].get("more_body"):
+            await asyncio.Event().wait()  # a body is not gathered for who may not even come in
+        self._seen.append(await self._receive())
+        return self._seen[-1]
+
+    async def receive(self) -> Message:
+        return self._seen.pop(0) if self._seen else await self._receive()
+
+
+def _decoded(credentials: str) -> tuple[bytes, bytes]:
+    try:
+        user, _, password = base64.b64decode(credentials, validate=True).partition(b":")
+    except (binascii.Error, ValueError):
+        return b"", b""
+    return user, password
+
+
+def _with_headers(send: Send, config: WebConfig) -> Send:
+    """The configured headers win over the application's own of the same name."""
+    if not config.headers:
+        return send
+    names = {name for name, _ in config.headers}
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            kept = [header for header in message["headers"] if header[0].lower() not in names]
+            message = {**message, "headers": [*kept, *config.headers]}
+        await send(message)
+
+    return sending
+
+
+def _unauthorized(challenge: str) -> Problem:
+    return Problem(
+        HTTPStatus.UNAUTHORIZED,
+        "a user name with the password, or the API token, is needed here and was not accepted",
+        {"WWW-Authenticate": challenge},
+    )

@@ -1,0 +1,354 @@
+import asyncio
+import base64
+import threading
+from collections.abc import AsyncIterator
+from hmac import compare_digest
+from pathlib import Path
+
+import bcrypt
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import Message
+
+from exporter.http.auth import Authentication
+from exporter.http.passwords import Passwords
+from exporter.http.problem import Problem
+from exporter.http.web_config import WebFile
+
+API_TOKEN = "api-token"
+HASH = bcrypt.hashpw(b"open sesame", bcrypt.gensalt(4)).decode()
+PATHS = ("/metrics", "/probe", "/sd", "/", "/docs", "/api/v1/targets", "/-/reload", "/-/healthyx")
+
+
+async def echo(request: Request) -> Response:
+    return PlainTextResponse(request.url.path, headers={"X-Frame-Options": "sameorigin"})
+
+
+def guarded(directory: Path, text: str) -> httpx.AsyncClient:
+    path = directory / "web.yml"
+    path.write_text(text)
+    app = Starlette(routes=[Route("/{path:path}", echo)])
+    gate = Authentication(
+        app, WebFile(path), lambda given: compare_digest(given.encode(), b"api-token")
+    )
+    return httpx.AsyncClient(
+        transport=httpx.ASGITransport(gate),
+        base_url="http://exporter",
+    )
+
+
+def with_users(directory: Path) -> httpx.AsyncClient:
+    return guarded(directory, f"basic_auth_users: {{anna: {HASH}, bert: {HASH}}}")
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_nothing_is_shown_without_a_password(tmp_path: Path, path: str) -> None:
+    async with with_users(tmp_path) as client:
+        answer = await client.get(path)
+
+    assert answer.status_code == 401
+    assert answer.headers["www-authenticate"].startswith("Basic realm=")
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["status"] == 401
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_a_user_with_the_password_sees_everything(tmp_path: Path, path: str) -> None:
+    async with with_users(tmp_path) as client:
+        answer = await client.get(path, auth=("bert", "open sesame"))
+
+    assert (200, path) == (answer.status_code, answer.text)
+
+
+@pytest.mark.parametrize("path", ["/-/healthy", "/-/ready"])
+async def test_health_is_told_to_everybody(tmp_path: Path, path: str) -> None:
+    async with with_users(tmp_path) as client:
+        answer = await client.get(path)
+
+    assert (200, path) == (answer.status_code, answer.text)
+
+
+@pytest.mark.parametrize(
+    ("user", "password"),
+    [
+        ("anna", "wrong"),
+        ("nobody", "open sesame"),
+        ("", ""),
+        ("anna", ""),
+        ("anna", "open sesame\0"),
+        ("anna", "x" * 500),
+    ],
+)
+async def test_a_wrong_user_or_password_is_refused(
+    tmp_path: Path, user: str, password: str
+) -> None:
+    async with with_users(tmp_path) as client:
+        answers = [await client.get("/metrics", auth=(user, password)) for _ in range(2)]
+
+    assert [answer.status_code for answer in answers] == [401, 401]
+
+
+@given(st.text(st.characters(min_codepoint=32, max_codepoint=126)))
+async def test_whatever_the_authorization_header_it_is_refused_and_nothing_breaks(
+    tmp_path_factory: pytest.TempPathFactory, text: str
+) -> None:
+    directory = tmp_path_factory.getbasetemp()
+    async with with_users(directory) as client:
+        for header in (text, f"Basic {text}", f"Bearer {text}"):
+            answer = await client.get("/metrics", headers={"Authorization": header})
+
+            assert answer.status_code == 401
+
+
+async def test_a_password_beyond_what_bcrypt_reads_still_fits(tmp_path: Path) -> None:
+    password = "p" * 100
+    digest = bcrypt.hashpw(password.encode()[:72], bcrypt.gensalt(4)).decode()
+    async with guarded(tmp_path, f"basic_auth_users: {{anna: {digest}}}") as client:
+        answer = await client.get("/metrics", auth=("anna", password))
+
+    assert answer.status_code == 200
+
+
+async def test_users_are_read_again_when_the_file_changes(tmp_path: Path) -> None:
+    async with with_users(tmp_path) as client:
+        before = await client.get("/metrics", auth=("anna", "open sesame"))
+        (tmp_path / "web.yml").write_text(f"basic_auth_users: {{bert: {HASH}}}\n")
+        after = await client.get("/metrics", auth=("anna", "open sesame"))
+
+    assert (before.status_code, after.status_code) == (200, 401)
+
+
+async def test_the_api_token_stands_for_a_password(tmp_path: Path) -> None:
+    async with with_users(tmp_path) as client:
+        answer = await client.put(
+            "/api/v1/targets/a/transforms", headers={"Authorization": f"bearer {API_TOKEN}"}
+        )
+
+    assert answer.status_code == 405  # the application's own answer: the gate was passed
+
+
+async def test_the_api_token_may_end_with_a_byte_that_latin_1_has_as_a_space(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "web.yml"
+    path.write_text(f"basic_auth_users: {{anna: {HASH}}}")
+    app = Starlette(routes=[Route("/{path:path}", echo)])
+    gate = Authentication(
+        app, WebFile(path), lambda given: given.encode("latin-1") == "à".encode()
+    )
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(gate), base_url="http://exporter"
+    ) as client:
+        answer = await client.get("/", headers={b"Authorization": "Bearer à".encode()})
+
+    assert answer.status_code == 200
+
+
+async def test_a_wrong_api_token_is_not_answered_with_a_question_for_a_password(
+    tmp_path: Path,
+) -> None:
+    async with with_users(tmp_path) as client:
+        answer = await client.put("/api/v1/x", headers={"Authorization": "Bearer wrong"})
+
+    assert answer.status_code == 401
+    assert answer.headers["www-authenticate"].startswith("Bearer ")
+
+
+async def test_without_users_everybody_may_come_in(tmp_path: Path) -> None:
+    async with guarded(tmp_path, "") as client:
+        answers = [
+            await client.get("/metrics", headers=headers)
+            for headers in ({}, {"Authorization": "Bearer wrong"})
+        ]
+
+    assert [answer.status_code for answer in answers] == [200, 200]
+
+
+async def test_configured_headers_are_on_every_answer_in_place_of_its_own(tmp_path: Path) -> None:
+    text = f"""
+http_server_config: {{headers: {{X-Frame-Options: deny, X-Content-Type-Options: nosniff}}}}
+basic_auth_users: {{anna: {HASH}}}
+"""
+    async with guarded(tmp_path, text) as client:
+        answers = [await client.get("/metrics"), await client.get("/-/healthy")]
+
+    for answer in answers:
+        assert answer.headers.get_list("x-frame-options") == ["deny"]
+        assert answer.headers.get_list("x-content-type-options") == ["nosniff"]
+
+
+async def test_beyond_the_rate_limit_the_answer_is_429_but_not_for_health(tmp_path: Path) -> None:
+    async with guarded(tmp_path, "rate_limit: {interval: 1h, burst: 2}") as client:
+        statuses = [(await client.get("/metrics")).status_code for _ in range(4)]
+        healthy = await client.get("/-/healthy")
+
+    assert statuses == [200, 200, 429, 429]
+    assert healthy.status_code == 200
+
+
+async def test_only_good_passwords_are_remembered_and_only_so_many() -> None:
+    users = {f"user{index}".encode(): HASH.encode() for index in range(6)}
+    passwords = Passwords(remembered=4)
+
+    good = [await passwords.fit(users, user, b"open sesame") for user in users]
+    bad = [await passwords.fit(users, user, b"guess") for user in users]
+
+    assert (good, bad) == ([True] * 6, [False] * 6)
+    assert len(passwords) == 4
+
+
+async def test_a_password_is_compared_once_however_many_ask_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compared = []
+    checkpw = bcrypt.checkpw
+
+    def counting(password: bytes, digest: bytes) -> bool:
+        compared.append(digest)
+        return checkpw(password, digest)
+
+    monkeypatch.setattr(bcrypt, "checkpw", counting)
+    passwords = Passwords()
+
+    fits = await asyncio.gather(
+        *(passwords.fit({b"anna": HASH.encode()}, b"anna", b"open sesame") for _ in range(20))
+    )
+
+    assert all(fits)
+    assert len(compared) == 1
+
+
+async def test_an_unknown_user_costs_a_comparison_like_a_known_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compared = []
+    monkeypatch.setattr(bcrypt, "checkpw", lambda password, digest: compared.append(digest))
+
+    await Passwords().fit({b"anna": HASH.encode()}, b"nobody", b"guess")
+
+    assert [HASH.encode()] == compared
+
+
+async def test_a_refused_password_is_logged_without_itself_or_the_user(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    async with with_users(tmp_path) as client:
+        await client.get("/metrics", auth=("my-password-by-mistake", "hunter2"))
+
+    told = " ".join(str(vars(record)) for record in caplog.records if record.name != "httpx")
+    assert "Password refused" in told
+    for secret in ("my-password-by-mistake", "hunter2", HASH):
+        assert secret not in told
+        assert base64.b64encode(secret.encode()).decode() not in told
+
+
+class Slow:
+    """bcrypt's comparison, which takes until it is let go, and keeps what was compared."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.compared: list[bytes] = []
+        self.go = threading.Event()
+        monkeypatch.setattr(bcrypt, "checkpw", self._compare)
+
+    def _compare(self, password: bytes, digest: bytes) -> bool:
+        self.compared.append(password)
+        return self.go.wait(1) and password == b"open sesame"
+
+    async def begun(self) -> None:
+        async with asyncio.timeout(5):
+            while not self.compared:
+                await asyncio.sleep(0.001)
+
+
+USERS = {b"anna": HASH.encode()}
+
+
+async def test_a_guess_is_dropped_when_its_client_hangs_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = Slow(monkeypatch)
+    path = tmp_path / "web.yml"
+    path.write_text(f"basic_auth_users: {{anna: {HASH}}}")
+    gate = Authentication(
+        Starlette(routes=[Route("/{path:path}", echo)]), WebFile(path), lambda given: False
+    )
+    sent: list[Message] = []
+
+    def asked(password: str, gone: asyncio.Event) -> asyncio.Future[None]:
+        messages: list[Message] = [{"type": "http.request", "body": b"", "more_body": False}]
+
+        async def receive() -> Message:
+            if not messages:
+                await gone.wait()
+                return {"type": "http.disconnect"}
+            return messages.pop()
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        credentials = base64.b64encode(f"anna:{password}".encode())
+        headers = [(b"authorization", b"Basic " + credentials)]
+        scope = {"type": "http", "path": "/", "method": "GET", "headers": headers}
+        return asyncio.ensure_future(gate(scope, receive, send))
+
+    hung_up = asyncio.Event()
+    guesses = [asked("guess 0", hung_up)]
+    await slow.begun()
+    guesses += [asked(f"guess {index}", hung_up) for index in range(1, 12)]
+    hung_up.set()
+    await asyncio.gather(*guesses)
+    fresh = asked("open sesame", asyncio.Event())
+    slow.go.set()
+    await fresh
+
+    assert slow.compared == [b"guess 0", b"open sesame"]
+    assert [m["status"] for m in sent if m["type"] == "http.response.start"] == [200]
+
+
+async def test_beyond_so_many_passwords_the_next_is_refused_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    slow = Slow(monkeypatch)
+    passwords = Passwords(waiting=3)
+    guesses = [
+        asyncio.ensure_future(passwords.fit(USERS, b"anna", f"guess {index}".encode()))
+        for index in range(3)
+    ]
+    await slow.begun()
+
+    with pytest.raises(Problem) as refused:
+        await passwords.fit(USERS, b"anna", b"guess 3")
+    again = asyncio.ensure_future(passwords.fit(USERS, b"anna", b"guess 2"))
+    slow.go.set()
+
+    assert refused.value.status == 503
+    assert await asyncio.gather(*guesses, again) == [False] * 4
+    assert await passwords.fit(USERS, b"anna", b"open sesame")
+
+
+async def test_a_body_reaches_the_application_although_the_gate_has_looked_for_the_end(
+    tmp_path: Path,
+) -> None:
+    async def body(request: Request) -> Response:
+        return PlainTextResponse(await request.body())
+
+    path = tmp_path / "web.yml"
+    path.write_text(f"basic_auth_users: {{anna: {HASH}}}")
+    app = Starlette(routes=[Route("/", body, methods=["POST"])])
+    transport = httpx.ASGITransport(Authentication(app, WebFile(path), lambda given: False))
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for piece in (b"one ", b"two ", b"three"):
+            yield piece
+
+    async with httpx.AsyncClient(transport=transport, base_url="http://exporter") as client:
+        answer = await client.post("/", auth=("anna", "open sesame"), content=pieces())
+
+    assert (answer.status_code, answer.text) == (200, "one two three")

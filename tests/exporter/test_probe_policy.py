@@ -1,0 +1,158 @@
+import asyncio
+import socket
+from collections.abc import Mapping, Sequence
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exporter.configuration.config import Config, ProbeNetwork
+from exporter.configuration.secret import Secret
+from exporter.probe_policy import Denied
+from exporter.targets import TargetReading, Targets
+from protocol.address import HostPort
+from protocol.errors import DiscardReason, FailureReason
+from protocol.server import serve
+from protocol.token import Token
+from protocol.vocabulary import Command
+from tests.exporter.running import TOKEN, Listener
+
+
+def in_seconds(seconds: float) -> float:
+    return asyncio.get_running_loop().time() + seconds
+
+
+def nothing(scrapes: Sequence[TargetReading], strays: Mapping[DiscardReason, int]) -> None:
+    pass
+
+
+def rule(network: str, token: str = TOKEN) -> ProbeNetwork:
+    return ProbeNetwork((ip_network(network),), Secret(token, ""))
+
+
+def probing(*rules: ProbeNetwork) -> Targets:
+    return Targets(Config(timeout=1, probe=rules), nothing)
+
+
+async def test_an_address_in_a_listed_network_is_probed(mail_server: Listener) -> None:
+    scrape = await probing(rule("127.0.0.0/8")).probe(mail_server.address, in_seconds(1))
+
+    assert scrape.target is None
+    assert scrape.reading[Command.CONNECTIONS] == 5
+
+
+@pytest.mark.parametrize("networks", [("127.0.0.2/32",), ("10.0.0.0/8", "::/0")])
+async def test_an_address_in_no_listed_network_is_sent_nothing(
+    mail_server: Listener, networks: tuple[str, ...]
+) -> None:
+    targets = probing(*map(rule, networks))
+    for text in (mail_server.address, f"[::ffff:127.0.0.1]:{mail_server.port}"):
+        with pytest.raises(Denied):
+            await targets.probe(text, in_seconds(1))
+
+    assert mail_server.asked == []
+
+
+async def test_each_network_gets_its_own_token_and_no_other(mail_server: Listener) -> None:
+    seen: list[bytes] = []
+
+    class Watched(Token):
+        def matches(self, octets: bytes) -> bool:
+            seen.append(octets)
+            return False
+
+    async with (
+        serve("127.0.0.1", 0, Watched(b"12345678"), mail_server.answer) as near,
+        serve("127.1.0.1", 0, Watched(b"12345678"), mail_server.answer) as far,
+    ):
+        targets = probing(rule("127.0.0.0/16", "nearnear"), rule("127.1.0.0/16", "far-far-"))
+        await targets.probe(f"127.0.0.1:{near.port}", in_seconds(1))
+        assert set(seen) == {b"nearnear"}
+        seen.clear()
+        await targets.probe(f"127.1.0.1:{far.port}", in_seconds(1))
+        assert set(seen) == {b"far-far-"}
+
+
+class Names:
+    """A resolver that answers each time with the next of its lists of addresses, the last one for ever."""
+
+    def __init__(self, *answers: list[str]) -> None:
+        self.answers = list(answers)
+        self.asked = 0
+        self.system: Any = socket.getaddrinfo
+
+    def getaddrinfo(self, host: str, port: int, **more: Any) -> list[tuple[Any, ...]]:
+        if not host.endswith(".example") or more.get("flags"):  # the flag is AI_NUMERICHOST
+            found_by_it: list[tuple[Any, ...]] = self.system(host, port, **more)
+            return found_by_it
+        self.asked += 1
+        found = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        return [(2, 2, 17, "", (address, port)) for address in found]
+
+
+async def test_a_name_that_changes_its_address_after_the_check_lures_no_token(
+    mail_server: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = Names(["127.0.0.1"], ["127.9.9.9"])
+    async with serve("127.9.9.9", mail_server.port, Token.parse(TOKEN), mail_server.answer):
+        monkeypatch.setattr(socket, "getaddrinfo", names.getaddrinfo)
+        targets = probing(rule("127.0.0.0/16"))
+        text = f"rebinding.example:{mail_server.port}"
+        scrape = await targets.probe(text, in_seconds(1))
+        assert scrape.reading[Command.CONNECTIONS] == 5
+        assert names.asked == 1
+
+        mail_server.asked.clear()
+        with pytest.raises(Denied):
+            await targets.probe(text, in_seconds(1))
+        assert mail_server.asked == []
+
+
+async def test_of_a_names_addresses_only_those_that_are_listed_hear_anything(
+    mail_server: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = Names(["127.9.9.9", "127.0.0.1"])
+    heard: list[Command] = []
+
+    def hear(command: Command) -> int:
+        heard.append(command)
+        return 0
+
+    async with serve("127.9.9.9", mail_server.port, Token.parse(TOKEN), hear):
+        monkeypatch.setattr(socket, "getaddrinfo", names.getaddrinfo)
+        targets = probing(rule("127.0.0.0/16"))
+        scrape = await targets.probe(f"mixed.example:{mail_server.port}", in_seconds(1))
+
+    assert scrape.reading[Command.CONNECTIONS] == 5
+    assert heard == []
+
+
+async def test_a_name_without_an_address_is_a_reading_with_that_reason() -> None:
+    scrape = await probing(rule("127.0.0.0/8")).probe("nowhere.invalid:7030", in_seconds(1))
+
+    assert scrape.reading.error is not None
+    assert scrape.reading.error.reason is FailureReason.NAME
+
+
+async def test_a_networks_token_file_that_changes_is_used_from_the_next_probe_on(
+    mail_server: Listener, tmp_path: Path
+) -> None:
+    path = tmp_path / "token"
+    path.write_text("wrongone")
+    targets = probing(ProbeNetwork((ip_network("127.0.0.0/8"),), Secret.read(path)))
+    refused = await targets.probe(mail_server.address, in_seconds(1))
+    path.write_text(TOKEN)
+    await targets.probe(mail_server.address, in_seconds(1))
+    answered = await targets.probe(mail_server.address, in_seconds(1))
+
+    assert refused.reading.error is not None
+    assert answered.reading.error is None
+
+
+async def test_what_is_kept_of_probed_addresses_is_bounded(mail_server: Listener) -> None:
+    targets = probing(rule("127.0.0.0/8"))
+    for number in range(1100):
+        await targets._networks.peer(HostPort("127.0.0.1", 1000 + number), in_seconds(1))
+
+    assert len(targets._networks._peers) == 1024

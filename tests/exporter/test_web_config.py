@@ -1,0 +1,201 @@
+import re
+from contextlib import suppress
+from pathlib import Path
+
+import bcrypt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.http.web_config import WebConfig, WebFile
+from smtpstatus.document import ConfigError
+
+HASH = bcrypt.hashpw(b"open sesame", bcrypt.gensalt(4)).decode()
+OTHER_HASH = bcrypt.hashpw(b"another", bcrypt.gensalt(4)).decode()
+
+
+def written(directory: Path, text: str) -> Path:
+    path = directory / "web.yml"
+    path.write_text(text)
+    return path
+
+
+def test_an_empty_file_asks_for_nothing(tmp_path: Path) -> None:
+    config = WebConfig.load(written(tmp_path, ""))
+
+    assert (config.context, config.headers, dict(config.users), config.rate) == (
+        None,
+        (),
+        {},
+        None,
+    )
+
+
+def test_the_official_format_is_read(tmp_path: Path) -> None:
+    config = WebConfig.load(
+        written(
+            tmp_path,
+            f"""
+http_server_config:
+  http2: true
+  headers:
+    X-Frame-Options: deny
+    Strict-Transport-Security: max-age=31536000
+basic_auth_users:
+  prometheus: {HASH}
+  ünal: {HASH.replace("$2b$", "$2y$")}
+rate_limit: {{interval: 100ms, burst: 20}}
+""",
+        )
+    )
+
+    assert config.headers == (
+        (b"x-frame-options", b"deny"),
+        (b"strict-transport-security", b"max-age=31536000"),
+    )
+    assert config.users.keys() == {b"prometheus", "ünal".encode()}
+    assert config.rate is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("tls_config: {}", ":1: unknown key; did you mean tls_server_config?"),
+        (
+            "basic_auth_users:\n  anna: secret",
+            ":2: basic_auth_users.anna: a bcrypt hash is wanted",
+        ),
+        (f"basic_auth_users: {{anna:{HASH}}}", ":1: basic_auth_users.…: a text is wanted here"),
+        (f"basic_auth_users: {{'a:b': {HASH}}}", "a user name cannot have a colon"),
+        (
+            f"basic_auth_users: {{anna: {HASH}, anna: {HASH}}}",
+            "basic_auth_users: a key stands twice",
+        ),
+        ("http_server_config: {http2: maybe}", "http2: true or false is wanted"),
+        ("http_server_config: {headers: {Server: x}}", "headers: unknown key"),
+        ("http_server_config: {headers: {X-Frame-Options: allow}}", "not one of deny, sameorigin"),
+        (
+            'http_server_config: {headers: {Content-Security-Policy: "a\\nSet-Cookie: b"}}',
+            "printable ASCII",
+        ),
+        ("rate_limit: {interval: 1s}", "rate_limit: the key burst is missing"),
+        ("rate_limit: {interval: soon, burst: 1}", "'soon' is no duration"),
+        ("rate_limit: {interval: 1s, burst: 0}", "a whole number from 1"),
+        ("[]", "keys with values are wanted here"),
+        ("a: [", "this is not YAML"),
+    ],
+)
+def test_what_is_wrong_is_named_with_file_and_key(
+    tmp_path: Path, text: str, expected: str
+) -> None:
+    path = written(tmp_path, text)
+
+    with pytest.raises(ConfigError, match=re.escape(expected)) as caught:
+        WebConfig.load(path)
+
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+@given(st.text(max_size=60))
+def test_whatever_the_file_only_a_config_error_is_raised(
+    tmp_path_factory: pytest.TempPathFactory, text: str
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.yml"
+    path.write_text(text, encoding="utf-8")
+    with suppress(ConfigError):
+        WebConfig.load(path)
+
+
+def test_no_hash_is_in_the_text_form(tmp_path: Path) -> None:
+    assert HASH not in repr(
+        WebConfig.load(written(tmp_path, f"basic_auth_users: {{anna: {HASH}}}"))
+    )
+
+
+def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
+    web = WebFile(written(tmp_path, f"basic_auth_users: {{anna: {HASH}}}"))
+    before = web.current().users
+
+    written(tmp_path, f"basic_auth_users: {{bert: {OTHER_HASH}, carl: {HASH}}}")
+
+    assert {b"anna"} == before.keys()
+    assert {b"bert", b"carl"} == web.current().users.keys()
+
+
+def test_an_unchanged_file_is_not_read_again(tmp_path: Path) -> None:
+    web = WebFile(written(tmp_path, f"basic_auth_users: {{anna: {HASH}}}"))
+
+    assert web.current() is web.current()
+
+
+def test_a_bad_change_is_logged_once_and_the_old_settings_stay(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    web = WebFile(written(tmp_path, f"basic_auth_users: {{anna: {HASH}}}"))
+
+    written(tmp_path, "basic_auth_user: {}")
+    users = [web.current().users for _ in range(3)]
+
+    assert [{b"anna"}] * 3 == [found.keys() for found in users]
+    assert caplog.messages == ["Web configuration refused, the old one stays"]
+
+
+def test_a_bad_change_that_is_mended_holds_at_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    web = WebFile(written(tmp_path, f"basic_auth_users: {{anna: {HASH}}}"))
+    written(tmp_path, "basic_auth_users: {bert: oops}")
+    web.current()
+
+    written(tmp_path, f"basic_auth_users: {{bert: {HASH}}}")
+
+    assert {b"bert"} == web.current().users.keys()
+    assert caplog.messages == [
+        "Web configuration refused, the old one stays",
+        "Web configuration loaded",
+    ]
+
+
+def test_a_file_that_is_gone_is_a_bad_change(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = written(tmp_path, f"basic_auth_users: {{anna: {HASH}}}")
+    web = WebFile(path)
+
+    path.unlink()
+
+    assert {b"anna"} == web.current().users.keys()
+    assert caplog.messages == ["Web configuration refused, the old one stays"]
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "http_server_config: {http2: false}"])
+def test_a_file_that_lost_its_users_does_not_open_the_door(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str
+) -> None:
+    web = WebFile(written(tmp_path, f"basic_auth_users: {{anna: {HASH}}}"))
+
+    written(tmp_path, text)
+
+    assert [web.current().users, web.current().users] == [{b"anna": HASH.encode()}] * 2
+    assert caplog.messages == ["Web configuration refused, the old one stays"]
+    with pytest.raises(ConfigError, match=r"web\.yml: basic_auth_users is gone: write"):
+        web.reload()
+
+
+def test_a_file_that_says_so_lets_everybody_in(tmp_path: Path) -> None:
+    web = WebFile(written(tmp_path, f"basic_auth_users: {{anna: {HASH}}}"))
+
+    written(tmp_path, "basic_auth_users: {}")
+
+    assert web.current().users == {}
+
+
+def test_a_reload_that_was_asked_for_tells_what_is_wrong(tmp_path: Path) -> None:
+    web = WebFile(written(tmp_path, ""))
+    written(tmp_path, "nonsense: 1")
+
+    with pytest.raises(ConfigError, match=":1: unknown key"):
+        web.reload()

@@ -1,0 +1,256 @@
+"""Single servers asked at the same time, over real sockets."""
+
+import asyncio
+import gc
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import pytest
+
+from protocol.address import HostPort
+from protocol.client import Peer, Reading
+from protocol.dialect import Dialect, Field
+from protocol.dialects import V0
+from protocol.errors import DiscardReason, FailureReason
+from protocol.message import Value
+from protocol.multiplexer import Multiplexer
+from protocol.reader import Reader
+from protocol.roundtrip import RoundTrip
+from protocol.server import respond, serve
+from protocol.token import Token
+from protocol.vocabulary import Command
+from tests.support.udp import Source, hearing
+
+TOKEN = Token.parse("secretpa")
+ANONYMOUS_ERRORS = (replace(V0, identifier_echo="good"), replace(V0, zeroed_errors=True))
+
+
+def answer(command: Command) -> Value:
+    return True if command is Command.TRANSFORMS else 3
+
+
+def within(seconds: float) -> float:
+    return asyncio.get_running_loop().time() + seconds
+
+
+async def read(
+    line: Reader, port: int, seconds: float = 5, host: str = "127.0.0.1", dialect: Dialect = V0
+) -> Reading:
+    return await line.read(Peer(HostPort(host, port), TOKEN, dialect), deadline=within(seconds))
+
+
+@asynccontextmanager
+async def listing(sources: list[Source]) -> AsyncIterator[int]:
+    """A server that answers, and notes who asked; yields its port."""
+
+    def hear(datagram: bytes, source: Source) -> list[tuple[bytes, Source]]:
+        sources.append(source)
+        response = respond(datagram, TOKEN, answer)
+        return [(response.encode(), source)] if response else []
+
+    async with hearing(hear) as opened:
+        yield opened.getsockname()[1]
+
+
+async def test_questions_of_the_same_time_go_out_of_one_port_and_are_not_mixed_up() -> None:
+    line, sources = Reader(), list[Source]()
+    async with listing(sources) as port, listing(sources) as other:
+        readings = await asyncio.gather(*(read(line, where) for where in [port, other] * 20))
+
+    assert [reading[Command.CONNECTIONS] for reading in readings] == [3] * 40
+    assert [reading.cost.datagrams_sent for reading in readings] == [4] * 40
+    assert len(sources) == 160
+    assert len(set(sources)) == 1
+
+
+async def test_later_questions_go_out_of_another_port() -> None:
+    line, sources = Reader(lifetime=0.01), list[Source]()
+    async with listing(sources) as port, asyncio.timeout(5):
+        while len(set(sources)) < 2:
+            assert (await read(line, port))[Command.CONNECTIONS] == 3
+
+
+async def test_each_question_has_a_deadline_of_its_own() -> None:
+    line = Reader()
+    async with serve("127.0.0.1", 0, TOKEN, answer) as good, hearing(lambda *_: []) as silent:
+        port = silent.getsockname()[1]
+        patient = asyncio.create_task(read(line, port, 60))
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        hasty = await read(line, port, 0.1)
+        took = loop.time() - began
+        answered = await read(line, good.port, 60)
+        patient.cancel()
+        await asyncio.wait([patient])
+
+    assert hasty.error
+    assert hasty.error.reason is FailureReason.TIMEOUT
+    assert 0.1 <= took < 5
+    assert answered.error is None
+    assert patient.cancelled()
+
+
+async def test_a_question_given_up_asks_nothing_more_and_the_others_are_answered() -> None:
+    heard: list[bytes] = []
+
+    def hear(datagram: bytes, source: Source) -> list[tuple[bytes, Source]]:
+        heard.append(datagram)
+        return []
+
+    line = Reader()
+    async with serve("127.0.0.1", 0, TOKEN, answer) as good, hearing(hear) as silent:
+        given_up = asyncio.create_task(read(line, silent.getsockname()[1], 60))
+        async with asyncio.timeout(5):
+            while len(heard) < 4:
+                await asyncio.sleep(0)
+        given_up.cancel()
+        await asyncio.wait([given_up])
+        assert (await read(line, good.port)).error is None
+        # By then it would have been asked again.
+        assert (await read(line, silent.getsockname()[1], 0.6)).error
+
+    assert [heard.count(datagram) for datagram in heard[:4]] == [1] * 4
+    assert heard.count(heard[4]) > 1
+
+
+async def test_a_closed_port_and_an_unknown_name_are_told_at_once() -> None:
+    line = Reader()
+    async with hearing(lambda *_: []) as unused:
+        closed = unused.getsockname()[1]
+    refused, unknown = await asyncio.gather(
+        read(line, closed, 60), read(line, 7030, 60, "no-such-host.invalid")
+    )
+
+    assert refused.error
+    assert unknown.error
+    assert (refused.error.reason, unknown.error.reason) == (
+        FailureReason.UNREACHABLE,
+        FailureReason.NAME,
+    )
+    assert refused.cost.retransmissions == 0
+
+
+async def test_what_comes_from_elsewhere_is_counted_once() -> None:
+    line = Reader()
+    async with hearing(lambda *_: []) as stranger:
+
+        def hear(datagram: bytes, source: Source) -> list[tuple[bytes, Source]]:
+            stranger.sendto(b"from elsewhere", source)
+            response = respond(datagram, TOKEN, answer)
+            return [(response.encode(), source)] if response else []
+
+        async with hearing(hear) as server:
+            reading = await read(line, server.getsockname()[1])
+
+    assert reading.error is None
+    assert 3 <= line.take_strays()[DiscardReason.SOURCE] <= 4
+    assert line.take_strays() == {}
+
+
+async def test_answers_without_an_identifier_have_a_socket_of_their_own() -> None:
+    dialect = replace(V0, identifier_echo="never")
+    async with serve("127.0.0.1", 0, TOKEN, answer, dialect) as endpoint:
+        line = Reader()
+        readings = await asyncio.gather(
+            *(read(line, endpoint.port, dialect=dialect) for _ in range(5))
+        )
+
+    assert [reading[Command.CONNECTIONS] for reading in readings] == [3] * 5
+
+
+@pytest.mark.parametrize("dialect", ANONYMOUS_ERRORS)
+async def test_an_error_without_an_identifier_is_not_taken_for_another_questions(
+    dialect: Dialect,
+) -> None:
+    line = Reader()
+    async with serve("127.0.0.1", 0, TOKEN, answer, dialect) as endpoint:
+        where = HostPort("127.0.0.1", endpoint.port)
+        wrong, right = (Peer(where, token, dialect) for token in (Token.parse("mistaken"), TOKEN))
+        refused, answered = await asyncio.gather(
+            line.read(wrong, deadline=within(5)), line.read(right, deadline=within(5))
+        )
+
+    assert refused.error
+    assert refused.error.reason is FailureReason.AUTHENTICATION
+    assert answered.error is None
+
+
+async def test_identifiers_of_one_byte_are_never_used_up() -> None:
+    one = Field(3, 1)
+    dialect = replace(
+        V0, request_identifier=one, response_identifier=one, authentication=Field(4, 8)
+    )
+    line = Reader(lifetime=60)
+    async with serve("127.0.0.1", 0, TOKEN, answer, dialect) as endpoint:
+        readings = [await read(line, endpoint.port, dialect=dialect) for _ in range(100)]
+
+    assert [reading.error for reading in readings] == [None] * 100
+
+
+def exchanges() -> list[Multiplexer]:
+    return [one for one in gc.get_objects() if isinstance(one, Multiplexer)]
+
+
+async def test_sockets_that_are_used_no_more_leave_nothing_to_the_garbage_collector() -> None:
+    line = Reader(lifetime=0)
+    gc.collect()
+    gc.disable()
+    others = exchanges()  # of earlier tests in this process
+    try:
+        async with serve("127.0.0.1", 0, TOKEN, answer) as endpoint:
+            for _ in range(10):
+                assert (await read(line, endpoint.port)).error is None
+            async with asyncio.timeout(30):
+                while len(exchanges()) > len(others):
+                    await asyncio.sleep(0)
+    finally:
+        gc.enable()
+
+
+async def test_a_second_answer_is_counted_though_the_reading_has_ended() -> None:
+    seconds: list[tuple[bytes, Source]] = []
+
+    def hear(datagram: bytes, source: Source) -> list[tuple[bytes, Source]]:
+        response = respond(datagram, TOKEN, answer)
+        assert response
+        seconds.append((response.encode(), source))
+        return [(response.encode(), source)]
+
+    line = Reader()
+    async with hearing(hear) as server:
+        reading = await read(line, server.getsockname()[1])
+        for datagram, source in seconds:
+            server.sendto(datagram, source)
+        late: Counter[DiscardReason] = Counter()
+        async with asyncio.timeout(5):
+            while late.total() < 4:
+                await asyncio.sleep(0)
+                late.update(line.take_strays())
+
+    assert reading.cost.discarded == {}
+    assert late == {DiscardReason.IDENTIFIER: 4}
+
+
+class Broken(RoundTrip):
+    """A defect in the middle of asking."""
+
+    @property
+    def timeout(self) -> float:
+        raise RuntimeError("a defect")
+
+
+async def test_a_defect_leaves_nobody_waiting_and_the_next_question_is_answered() -> None:
+    async with serve("127.0.0.1", 0, TOKEN, answer) as endpoint:
+        line, broken = Reader(), Peer(HostPort("127.0.0.1", endpoint.port), TOKEN)
+        broken.round_trip = Broken()
+        waiting = [
+            asyncio.create_task(line.read(broken, deadline=within(60))),
+            asyncio.create_task(read(line, endpoint.port, 60)),
+        ]
+        async with asyncio.timeout(5):
+            await asyncio.wait(waiting)
+
+        assert all(task.cancelled() for task in waiting)
+        assert (await read(line, endpoint.port)).error is None

@@ -1,0 +1,3 @@
+from tests.exporter.conftest import mail_server, start
+
+__all__ = ["mail_server", "start"]

@@ -1,0 +1,108 @@
+"""docs/configuration.md against the code: its tables name what there is, and its YAML blocks are good."""
+
+import re
+from pathlib import Path
+
+import bcrypt
+import pytest
+import yaml
+
+from exporter.configuration import config
+from exporter.configuration.flags import FLAGS
+from exporter.http.web_config import WebConfig
+from protocol.dialects import DIALECTS
+from protocol.vocabulary import Command, Status
+from smtpstatus.document import ConfigError
+
+DOCUMENT = (Path(__file__).parents[2] / "docs/configuration.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", DOCUMENT, re.S)
+
+
+def documented() -> list[set[str]]:
+    """The keys of each table that lists some."""
+    found = re.findall(r"\| key .*\n\| ---.*\n((?:\|.*\n)+)", DOCUMENT)
+    return [
+        {key for row in table.splitlines() for key in re.findall(r"`(\w+)`", row.split("|")[1])}
+        for table in found
+    ]
+
+
+def known(directory: Path, text: str) -> set[str]:
+    """The keys that there are where `zzzzzz` stands, as its refusal tells them."""
+    (directory / "known.yml").write_text(text)
+    with pytest.raises(ConfigError) as told:
+        config.load([directory / "known.yml"], {})
+    return set(str(told.value).split("known are ")[1].split(", "))
+
+
+def test_the_flags_are_listed_with_their_variables_and_defaults() -> None:
+    for flag in FLAGS:
+        default = "" if flag.default in ("", "false") else f"`{flag.default}`"
+        cells = [f"`--{flag.name}`", f"`{flag.variable}`", default, flag.help]
+        row = re.escape("|".join(cells)).replace(re.escape("|"), r" *\| *")
+        assert re.search(rf"^\| *{row} *\|$", DOCUMENT, re.M), flag.name
+
+
+def test_every_key_is_listed_and_no_other(tmp_path: Path) -> None:
+    dialect = "dialects: {d: {signature: cffe, request: {}, response: {}, statuses: {done: 0}, "
+    places = [
+        known(tmp_path, "zzzzzz: 1"),
+        known(tmp_path, "targets: [{zzzzzz: 1}]"),
+        known(tmp_path, "probe: [{zzzzzz: 1}]"),
+        known(tmp_path, "api: {zzzzzz: 1}"),
+        known(tmp_path, "dialects: {d: {zzzzzz: 1}}"),
+        known(
+            tmp_path,
+            (dialect + "commands: {mails: {zzzzzz: 1}}}}")
+            .replace("request: {}", "request: {length: 14, identifier: [3, 2], token: [5, 8], command: 13}")
+            .replace("response: {}", "response: {length: 14, identifier: [3, 2], status: 5, result: [6, 8]}"),
+        ),
+    ]  # fmt: skip
+
+    assert documented() == places
+
+
+def test_every_yaml_block_is_a_good_configuration(tmp_path: Path) -> None:
+    for name in ("legacy.token", "api.token", "mail-1"):
+        (tmp_path / name).write_text("secretpa\n")
+    environ = {"FLEET_TOKEN": "secretpa", "CREDENTIALS_DIRECTORY": str(tmp_path)}
+
+    for block in blocks("yaml"):
+        (tmp_path / "block.yml").write_text(block)
+        assert config.load([tmp_path / "block.yml"], environ).targets
+    assert len(blocks("yaml")) == 3
+
+
+def test_the_dialect_shown_is_the_known_one(tmp_path: Path) -> None:
+    (tmp_path / "block.yml").write_text(blocks("yaml")[-1])
+    (target,) = config.load([tmp_path / "block.yml"], {}).targets
+    known = DIALECTS["group-11"]
+
+    assert (target.dialect.operations, target.dialect.signature) == (
+        known.operations,
+        known.signature,
+    )
+
+
+def test_the_web_configuration_shown_is_good_but_for_its_certificates(tmp_path: Path) -> None:
+    (block,) = blocks("yaml-web")
+    (tmp_path / "web.yml").write_text(block)
+    with pytest.raises(ConfigError, match="cert_file"):
+        WebConfig.load(tmp_path / "web.yml")
+
+    del (content := yaml.safe_load(block))["tls_server_config"]
+    (tmp_path / "web.yml").write_text(yaml.safe_dump(content))
+    users = WebConfig.load(tmp_path / "web.yml").users
+    assert set(users) == {b"prometheus"}
+    assert bcrypt.checkpw(b"test", users[b"prometheus"])
+
+
+@pytest.mark.parametrize(
+    "word",
+    [*DIALECTS, *(one.name.lower() for one in Command), *(one.name.lower() for one in Status)],
+)
+def test_every_word_of_a_dialect_is_named(word: str) -> None:
+    assert f"`{word}`" in DOCUMENT

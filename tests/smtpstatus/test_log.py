@@ -1,0 +1,133 @@
+import io
+import json
+import logging
+import re
+import sys
+from collections.abc import Iterator
+from datetime import datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.metrics import ExporterMetrics
+from protocol.vocabulary import Command
+from smtpstatus.log import Formatter, LogFormat, configure
+from tests.exporter.running import Exporter, Listener
+
+
+def record(message: str = "Target is down", **fields: object) -> logging.LogRecord:
+    made = logging.LogRecord("exporter", logging.WARNING, __file__, 1, message, None, None)
+    made.created = 1795410000.1234
+    vars(made).update(fields)
+    return made
+
+
+def test_a_line_has_the_official_exporters_fields_and_the_records_own() -> None:
+    line = Formatter("logfmt").format(record(target="mail-1", count=3, err="no answer", good=True))
+
+    assert line == (
+        'ts=2026-11-23T05:00:00.123Z level=warn msg="Target is down"'
+        ' target=mail-1 count=3 err="no answer" good=true'
+    )
+
+
+def test_json_has_the_same_fields() -> None:
+    line = Formatter("json").format(record(target="mail-1", count=3, nothing=None))
+
+    assert json.loads(line) == {
+        "ts": "2026-11-23T05:00:00.123Z",
+        "level": "warn",
+        "msg": "Target is down",
+        "target": "mail-1",
+        "count": 3,
+        "nothing": None,
+    }
+
+
+def test_an_exception_is_in_its_line() -> None:
+    try:
+        raise ValueError("broken")
+    except ValueError:
+        failed = record()
+        failed.exc_info = sys.exc_info()
+
+    line = Formatter("logfmt").format(failed)
+    assert "\n" not in line
+    assert "ValueError: broken" in line
+
+
+@given(st.text(), st.text(), st.sampled_from(["logfmt", "json"]))
+def test_no_value_can_forge_a_line_or_a_field(message: str, value: str, form: LogFormat) -> None:
+    line = Formatter(form).format(record("%s", client=value, args=(message,)))
+
+    assert len(line.splitlines()) == 1
+    if form == "logfmt":
+        assert re.fullmatch(
+            r'ts=\S+ level=warn msg="(?:[^"\\]|\\.)*" client=(?:"(?:[^"\\]|\\.)*"|[^\s"=]+)', line
+        )
+    else:
+        assert json.loads(line)["client"] == value
+
+
+@pytest.fixture
+def stream() -> Iterator[io.StringIO]:
+    root = logging.getLogger()
+    before = root.handlers, root.level
+    yield io.StringIO()
+    root.handlers, root.level = before
+
+
+def test_what_is_below_the_level_is_not_written(stream: io.StringIO) -> None:
+    configure("warn", "logfmt", stream)
+    logging.getLogger("exporter.x").info("not this")
+    logging.getLogger("exporter.x").warning("this")
+
+    assert re.fullmatch(r'ts=(\S+) level=warn msg="this"\n', stream.getvalue())
+    at = stream.getvalue().split()[0].removeprefix("ts=")
+    assert datetime.fromisoformat(at).tzinfo is not None
+
+
+def test_that_no_connection_can_be_accepted_is_said_once_a_minute(stream: io.StringIO) -> None:
+    configure("info", "logfmt", stream)
+    for second in (0, 1, 59, 60, 61, 120):
+        for message in ("socket.accept() out of system resource\nsocket: x", f"other {second}"):
+            line = record(message)
+            line.created += second
+            logging.getLogger("asyncio").handle(line)
+
+    lines = stream.getvalue().splitlines()
+    assert len([line for line in lines if "out of system resource" in line]) == 3
+    assert len([line for line in lines if "other" in line]) == 6
+
+
+async def test_a_target_that_goes_down_and_comes_back_is_two_lines_whatever_the_scrapes(
+    exporter: Exporter, mail_server: Listener, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    for _ in range(3):
+        await exporter.http.get("/metrics")
+    mail_server.values.pop(Command.CONNECTIONS)
+    for path in ("/metrics", "/probe?target=mail-1", "/api/v1/targets"):
+        await exporter.http.get(path)
+    mail_server.values[Command.CONNECTIONS] = 1
+    for _ in range(3):
+        await exporter.http.get("/metrics")
+
+    told = [vars(record) for record in caplog.records if record.name == "exporter.service"]
+    assert [(line["message"], line["target"]) for line in told] == [
+        ("Target is down", "mail-1"),
+        ("Target is back", "mail-1"),
+    ]
+    assert told[0]["reason"] == "server"
+    assert told[0]["address"] == mail_server.address
+
+
+def test_two_applications_in_one_process_count_apart() -> None:
+    one, other = ExporterMetrics(), ExporterMetrics()
+    one.writes.labels("done").inc()
+
+    assert (
+        other.registry.get_sample_value("smtpstatus_exporter_writes_total", {"outcome": "done"})
+        == 0
+    )
