@@ -2,7 +2,6 @@
 
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from importlib.metadata import version
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -25,6 +24,7 @@ from exporter.probe_policy import Denied
 from exporter.routes import api, docpage, models, operation, scraping
 from exporter.service import Service
 from exporter.targets import BadAddress, UnknownTarget
+from smtpstatus.version import __version__
 
 
 def create_app(
@@ -37,7 +37,7 @@ def create_app(
     """The application over a service; `timeout_offset` is in seconds, `max_requests` 0 means any number."""
     app = FastAPI(
         title="smtpstatus exporter",
-        version=version("smtpstatus"),
+        version=__version__,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,

@@ -4,7 +4,6 @@ import platform
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -23,6 +22,7 @@ from exporter.targets import TargetReading
 from protocol.client import Reading
 from protocol.errors import DiscardReason, FailureReason
 from protocol.vocabulary import Command
+from smtpstatus.version import __version__
 
 _WRAP = 1 << 53
 """A sample is a double, exact below this. Counters wrap here, so that rate() and increase() stay right."""
@@ -187,7 +187,7 @@ class ExporterMetrics:
             ("version", "python_version"),
             registry=registry,
         )
-        build.labels(version("smtpstatus"), platform.python_version()).set(1)
+        build.labels(__version__, platform.python_version()).set(1)
         self._requests = self._counter("requests", "Readings of targets: one target once.")
         self._failures = self._counter(
             "failures", "Readings that failed.", "reason", FailureReason

@@ -9,8 +9,8 @@ import sys
 from collections.abc import Callable, Sequence
 
 from protocol.cli import subcommands as commands
-from protocol.version import __version__
 from smtpstatus.duration import parse_duration
+from smtpstatus.version import __version__
 
 _INTERRUPTED = 130
 _BROKEN_PIPE = 141

@@ -7,7 +7,6 @@ import shutil
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import NoReturn, TypeVar, cast
 
@@ -21,6 +20,7 @@ from reference_server.limits import ServerLimits, SessionLimits
 from reference_server.log import Format
 from reference_server.transform import Bounds, Program
 from smtpstatus.duration import format_duration, parse_duration
+from smtpstatus.version import __version__
 
 T = TypeVar("T")
 
@@ -209,7 +209,7 @@ def _parser() -> Parser:
             action="append" if flag in _REPEATABLE else "store",
             help=f"{text} (default: {default})" if default else text,
         )
-    parser.add_argument("--version", action="version", version=f"%(prog)s {version('smtpstatus')}")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     return parser
 
 

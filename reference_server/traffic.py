@@ -8,7 +8,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from itertools import count
 from random import Random
 from typing import TypeVar
@@ -17,6 +16,7 @@ from protocol.address import HostPort
 from reference_server.config import ConfigError, Parser, at, domain, positive
 from reference_server.letter import Conduct, Letter, pace, write
 from smtpstatus.duration import parse_duration
+from smtpstatus.version import __version__
 
 T = TypeVar("T")
 
@@ -77,7 +77,7 @@ def parse(argv: Sequence[str]) -> Options:
     parser.add_argument(
         "--domain", default="localhost", help="of the recipients (default: localhost)"
     )
-    parser.add_argument("--version", action="version", version=f"%(prog)s {version('smtpstatus')}")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     given = parser.parse_args(argv)
 
     def read(name: str, how: Callable[[str], T]) -> T | None:

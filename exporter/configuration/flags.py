@@ -3,13 +3,13 @@
 import argparse
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import NoReturn, TypeVar, cast
 
 from smtpstatus.document import ConfigError
 from smtpstatus.duration import parse_duration
 from smtpstatus.log import LEVELS, LogFormat
+from smtpstatus.version import __version__
 
 T = TypeVar("T")
 
@@ -94,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
         " SMTPSTATUS_TOKEN_FILE. In a variable, several values are separated by commas.",
         allow_abbrev=False,
     )
-    name = f"%(prog)s {version('smtpstatus')}"
+    name = f"%(prog)s {__version__}"
     parser.add_argument("--version", action="version", version=name)
     for flag in FLAGS:
         told = f"{flag.help} [{flag.variable}]"

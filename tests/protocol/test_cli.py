@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import tomllib
 import xml.etree.ElementTree as ET
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -15,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from smtpstatus.version import __version__
 from protocol.__main__ import main
 from protocol.dialect import Dialect
 from protocol.dialects import DIALECTS
@@ -419,14 +419,11 @@ async def test_a_reader_that_goes_away_is_no_error(server: Endpoint) -> None:
 
 
 def test_the_version_is_the_packages() -> None:
-    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
-    version = project["project"]["version"]
-
     printed = subprocess.run(
         [COMMANDS / "smtpstatus", "--version"], capture_output=True, text=True
     )
 
-    assert printed.stdout == f"smtpstatus {version}\n"
+    assert printed.stdout == f"smtpstatus {__version__}\n"
 
 
 @pytest.mark.parametrize("arguments", [["--version"], ["decode", "cffe00"]])
