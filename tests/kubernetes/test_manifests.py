@@ -1,6 +1,6 @@
 """deploy/kubernetes: valid for Kubernetes, and in step with the exporter, the dashboards and the rules.
 
-The Prometheus Operator's own kinds have no schema at hand: of those the structure alone is checked.
+.ci/kubernetes checks the built manifests with Kustomize and kubeconform, including the Prometheus Operator's kinds.
 """
 
 from pathlib import Path
@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from exporter.configuration import config
+from smtpstatus.version import __version__
 from tests.grafana.dashboards import DASHBOARDS
 
 ROOT = Path(__file__).parents[2]
@@ -21,12 +22,13 @@ MANIFESTS: dict[str, dict[str, Any]] = {
     name.removesuffix(".yml"): yaml.safe_load((FOLDER / name).read_text()) for name in FILES
 }
 OPERATORS = ("servicemonitor", "probe")
+LABELS = {"app.kubernetes.io/name": "smtpstatus-exporter"}
 
 
-def test_every_file_is_used() -> None:
+def test_every_manifest_is_listed() -> None:
     unlisted = {"kustomization.yml", *KUSTOMIZATION["configMapGenerator"][0]["files"]}
 
-    assert {path.name for path in FOLDER.iterdir()} == {*FILES, *unlisted}
+    assert {path.name for path in FOLDER.glob("*.yml")} == {*FILES, *unlisted}
 
 
 @pytest.mark.parametrize("name", [name for name in MANIFESTS if name not in OPERATORS])
@@ -41,7 +43,7 @@ def container() -> dict[str, Any]:
     return found
 
 
-def test_the_pod_has_the_rights_that_the_image_needs_and_no_more() -> None:
+def test_the_pod_has_only_the_rights_that_the_image_needs() -> None:
     pod = MANIFESTS["deployment"]["spec"]["template"]["spec"]
 
     assert pod["automountServiceAccountToken"] is False
@@ -60,11 +62,15 @@ def test_the_pod_has_the_rights_that_the_image_needs_and_no_more() -> None:
     assert "USER 10001:10001" in (ROOT / "Dockerfile").read_text()
 
 
+def test_no_secret_is_shipped_and_the_write_api_is_disabled() -> None:
+    assert "Secret" not in {manifest["kind"] for manifest in MANIFESTS.values()}
+    assert "secretGenerator" not in KUSTOMIZATION
+    assert "api" not in yaml.safe_load((FOLDER / "exporter.yml").read_text())
+
+
 def test_the_exporter_accepts_its_configuration(tmp_path: Path) -> None:
-    """With the secret's keys where the pod has them: the folder is another here."""
     (mount,) = [one for one in container()["volumeMounts"] if one["name"] == "tokens"]
-    for key, value in MANIFESTS["secret"]["stringData"].items():
-        (tmp_path / key).write_text(value)
+    (tmp_path / "token").write_text("secretpa")
     file = tmp_path / "exporter.yml"
     file.write_text(
         (FOLDER / "exporter.yml").read_text().replace(mount["mountPath"], str(tmp_path))
@@ -74,27 +80,36 @@ def test_the_exporter_accepts_its_configuration(tmp_path: Path) -> None:
 
     probed = MANIFESTS["probe"]["spec"]["targets"]["staticConfig"]["static"]
     assert [target.name for target in loaded.targets] == probed
-    assert loaded.api.secret
-    ports = [
-        port["port"]
-        for rule in MANIFESTS["networkpolicy"]["spec"]["egress"]
-        for port in rule["ports"]
-    ]
-    assert {target.address.port for target in loaded.targets} <= set(ports)
+    assert {("UDP", target.address.port) for target in loaded.targets} <= set(egress_ports())
+
+
+def egress_ports() -> list[tuple[str, int]]:
+    rules = MANIFESTS["networkpolicy"]["spec"]["egress"]
+    return [(port["protocol"], port["port"]) for rule in rules for port in rule["ports"]]
+
+
+def test_dns_is_allowed_at_every_address() -> None:
+    """NodeLocal DNSCache is not a pod that a selector matches; OpenShift's DNS pods listen on 5353."""
+    dns = MANIFESTS["networkpolicy"]["spec"]["egress"][0]
+
+    assert list(dns) == ["ports"]
+    for port in (53, 5353):
+        assert {("UDP", port), ("TCP", port)} <= set(egress_ports())
 
 
 def test_ports_and_labels_agree() -> None:
-    labels = MANIFESTS["deployment"]["spec"]["template"]["metadata"]["labels"]
     (port,) = container()["ports"]
     (served,) = MANIFESTS["service"]["spec"]["ports"]
     service = MANIFESTS["service"]["metadata"]["name"]
     namespace = KUSTOMIZATION["namespace"]
 
-    assert MANIFESTS["service"]["spec"]["selector"] == labels
-    assert MANIFESTS["service"]["metadata"]["labels"] == labels
+    assert MANIFESTS["deployment"]["spec"]["template"]["metadata"]["labels"] == LABELS
+    assert MANIFESTS["service"]["spec"]["selector"] == LABELS
+    for name in MANIFESTS.keys() - {"namespace"}:
+        assert MANIFESTS[name]["metadata"]["labels"] == LABELS
     for name in ("deployment", "poddisruptionbudget", "servicemonitor"):
-        assert MANIFESTS[name]["spec"]["selector"]["matchLabels"] == labels
-    assert MANIFESTS["networkpolicy"]["spec"]["podSelector"]["matchLabels"] == labels
+        assert MANIFESTS[name]["spec"]["selector"]["matchLabels"] == LABELS
+    assert MANIFESTS["networkpolicy"]["spec"]["podSelector"]["matchLabels"] == LABELS
     assert served["targetPort"] == port["name"]
     assert MANIFESTS["servicemonitor"]["spec"]["endpoints"][0]["port"] == served["name"]
     assert (
@@ -108,8 +123,17 @@ def test_ports_and_labels_agree() -> None:
     )
 
 
-def test_the_operator_scrapes_as_the_shipped_configuration_of_a_fleet_does() -> None:
-    fleet = yaml.safe_load((ROOT / "prometheus/prometheus-fleet.yml").read_text())[
+def test_the_manifests_are_of_this_version() -> None:
+    (labels,) = KUSTOMIZATION["labels"]
+    (image,) = KUSTOMIZATION["images"]
+
+    assert labels["pairs"]["app.kubernetes.io/version"] == __version__
+    assert image["newTag"] == __version__
+    assert image["name"] == container()["image"]
+
+
+def test_the_operator_scrapes_like_prometheus_fleet_yml() -> None:
+    servers, exporter = yaml.safe_load((ROOT / "prometheus/prometheus-fleet.yml").read_text())[
         "scrape_configs"
     ]
     (endpoint,) = MANIFESTS["servicemonitor"]["spec"]["endpoints"]
@@ -119,14 +143,33 @@ def test_the_operator_scrapes_as_the_shipped_configuration_of_a_fleet_does() -> 
         words = {"sourceLabels": "source_labels", "targetLabel": "target_label"}
         return [{words.get(key, key): value for key, value in rule.items()} for rule in rules]
 
-    # What /sd says by itself.
+    # /sd sets this label itself.
     named = {"source_labels": ["__param_target"], "target_label": "target"}
-    assert snake(relabelled) == [named, *fleet[0]["relabel_configs"]]
-    assert snake(endpoint["metricRelabelings"]) == fleet[1]["metric_relabel_configs"]
-    assert MANIFESTS["probe"]["spec"]["jobName"] == fleet[0]["job_name"]
+    assert snake(relabelled)[0] == named
+    assert all(rule in snake(relabelled) for rule in servers["relabel_configs"])
+    assert endpoint["params"] == {"collect[]": ["exporter"]}
+    assert exporter.get("params", endpoint["params"]) == endpoint["params"]
+    assert MANIFESTS["probe"]["spec"]["jobName"] == servers["job_name"]
 
 
-def test_the_config_maps_hold_every_dashboard_and_every_rule() -> None:
+def test_the_tls_component_changes_only_what_tls_needs() -> None:
+    tls = FOLDER / "tls"
+    patches = {path.name: yaml.safe_load(path.read_text()) for path in tls.glob("*.yml")}
+    (plain,) = MANIFESTS["servicemonitor"]["spec"]["endpoints"]
+    (endpoint,) = patches["servicemonitor.yml"]["spec"]["endpoints"]
+    (patched,) = patches["deployment.yml"]["spec"]["template"]["spec"]["containers"]
+    files = patches["web.yml"]["tls_server_config"]
+
+    assert {**plain, "scheme": "https", "tlsConfig": endpoint["tlsConfig"]} == endpoint
+    assert patched["args"][:-1] == container()["args"]
+    assert {str(Path(path).parent) for path in files.values()} == {
+        mount["mountPath"] for mount in patched["volumeMounts"] if mount["name"] == "tls"
+    }
+    for probe in ("livenessProbe", "readinessProbe"):
+        assert patched[probe]["httpGet"] == {"scheme": "HTTPS"}
+
+
+def test_the_generated_objects_hold_every_dashboard_and_every_rule() -> None:
     def generated(folder: str) -> set[str]:
         (one,) = yaml.safe_load((ROOT / folder / "kustomization.yml").read_text())[
             "configMapGenerator"
