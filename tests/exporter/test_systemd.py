@@ -59,6 +59,29 @@ def test_the_service_starts_the_command_with_flags_that_it_knows() -> None:
     assert flags.parse(arguments, {}).systemd_socket
 
 
+def test_the_service_is_not_restarted_after_a_wrong_configuration() -> None:
+    text = (UNITS / "smtpstatus-exporter.service").read_text()
+    ended = subprocess.run(
+        [COMMANDS / "smtpstatus-exporter", "--config.file=/nonexistent.yml"],
+        capture_output=True,
+        timeout=20,
+    )
+
+    assert f"RestartPreventExitStatus={ended.returncode}\n" in text
+
+
+def test_the_example_with_credentials_uses_flags_that_exist() -> None:
+    text = (UNITS / "smtpstatus-exporter.service").read_text()
+    [line] = re.findall(r"^#ExecStart=(/.*)$", text, flags=re.M)
+    _, *arguments = shlex.split(line.replace("%d", "/run/credentials/unit"))
+
+    options = flags.parse(arguments, {})
+
+    for path in (*options.config_files, options.web_config_file):
+        assert path is not None
+        assert f"#LoadCredential={path.name}:" in text
+
+
 def test_a_socket_of_systemd_starts_the_command_and_answers() -> None:
     port = free_port()
     process = Process(
