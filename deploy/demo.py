@@ -1,10 +1,11 @@
-"""`make run`: the reference server, the exporter and lifelike mail on this machine, until Ctrl-C.
+"""`make run`: the reference server, the exporter and mail traffic on this machine, until Ctrl-C.
 
-The three commands run as a user would start them, each in a process group of its own, so that Ctrl-C
-reaches this program alone and they end in order: first the mail, then the exporter, then the server.
+Each command runs in a process group of its own, so that Ctrl-C reaches only this program, which stops
+them in reverse order. Mail is stored in a temporary directory, deleted after 30 minutes and at the end.
 """
 
 import asyncio
+import ctypes
 import os
 import signal
 import sys
@@ -19,6 +20,8 @@ COMMANDS = Path(sys.executable).parent
 SMTP = "127.0.0.1:2525"
 STATUS = "127.0.0.1:7030"
 EXPORTER = "127.0.0.1:17030"
+KEPT_MIN = 30
+"""Minutes that mail is kept: some 50 MB at two messages a second."""
 
 WELCOME = """
   status page   http://{exporter}/
@@ -35,15 +38,16 @@ Try, in another terminal:
   curl smtp://{smtp} --mail-from me@localhost --mail-rcpt you@localhost -T README.md
   SMTPSTATUS_TOKEN={token} {commands}/smtpstatus watch {status}
 
-Ctrl-C ends it.
+Ctrl-C stops everything.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One of the commands: its arguments, and the word in its output that says it works."""
+    """A command with its arguments; `ready` is the word in its output that shows that it works."""
 
     name: str
+    command: Path
     arguments: tuple[str, ...]
     ready: str | None = None
 
@@ -54,15 +58,17 @@ def parts(mail: str) -> tuple[Part, ...]:
         *("--maildir", mail, "--domain", "localhost"),
         *("--transform", str(ROOT / "examples/footer.sh"), "--log.level", "warn"),
     )
+    exporter = ("--web.listen-address", EXPORTER)
     return (
-        Part("smtpstatus-server", server, ready="ready"),
-        Part("smtpstatus-exporter", ("--web.listen-address", EXPORTER), ready="Listening"),
-        Part("smtpstatus-traffic", ("--rate", "2", SMTP)),
+        Part("server", COMMANDS / "smtpstatus-server", server, ready="ready"),
+        Part("exporter", COMMANDS / "smtpstatus-exporter", exporter, ready="Listening"),
+        Part("traffic", COMMANDS / "smtpstatus-traffic", ("--rate", "2", SMTP)),
+        Part("expire", ROOT / "examples/expire.sh", (mail, str(KEPT_MIN))),
     )
 
 
 class Running:
-    """A started command whose output is shown, a line at a time, under its name."""
+    """A started command; shows its output line by line, prefixed with its name."""
 
     def __init__(self, part: Part, process: Process) -> None:
         self.works = asyncio.Event()
@@ -73,12 +79,12 @@ class Running:
             self.works.set()
 
     async def ended(self) -> int:
-        """Wait for its end; returns its exit status."""
+        """Wait until the command has exited; returns its exit status."""
         await self._shown
         return await self._process.wait()
 
     async def end(self) -> None:
-        """Ask it to end, and make sure that it does."""
+        """Terminate the command; kill it after 3 seconds."""
         if self._process.returncode is None:
             self._process.terminate()
         try:
@@ -92,17 +98,18 @@ class Running:
         assert self._process.stdout is not None
         async for line in self._process.stdout:
             text = line.decode(errors="replace").rstrip()
-            print(f"{self._part.name.removeprefix('smtpstatus-'):>8} | {text}", flush=True)
+            print(f"{self._part.name:>8} | {text}", flush=True)
             if self._part.ready and self._part.ready in text:
                 self.works.set()
 
 
 async def start(part: Part, environment: Mapping[str, str]) -> Running:
     process = await asyncio.create_subprocess_exec(
-        COMMANDS / part.name,
+        part.command,
         *part.arguments,
         env=environment,
         start_new_session=True,
+        preexec_fn=_end_with_parent,
         stdin=DEVNULL,
         stdout=PIPE,
         stderr=STDOUT,
@@ -110,8 +117,13 @@ async def start(part: Part, environment: Mapping[str, str]) -> Running:
     return Running(part, process)
 
 
+def _end_with_parent() -> None:
+    """Have the kernel end this process when the demonstration itself is killed: prctl(PR_SET_PDEATHSIG)."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+
+
 async def run(mail: str, environment: Mapping[str, str], stop: asyncio.Event) -> int:
-    """Start everything, wait for Ctrl-C or the end of any part, end everything; returns the exit status."""
+    """Run all parts until Ctrl-C or until one exits; returns the exit status."""
     running: list[Running] = []
     stopped = asyncio.create_task(stop.wait())
     ends: set[asyncio.Task[int]] = set()
@@ -148,7 +160,7 @@ def welcome(mail: str, environment: Mapping[str, str]) -> str:
 
 async def main() -> int:
     stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     environment = {
         "SMTPSTATUS_TOKEN": "secretpa",
@@ -157,7 +169,7 @@ async def main() -> int:
         "SMTPSTATUS_TARGET": STATUS,
         "PYTHONUNBUFFERED": "1",
     }
-    with tempfile.TemporaryDirectory(prefix="smtpstatus-") as mail:
+    with tempfile.TemporaryDirectory(prefix="smtpstatus-demo-") as mail:
         return await run(mail, environment, stop)
 
 

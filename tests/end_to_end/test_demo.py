@@ -21,7 +21,7 @@ PORTS = (2525, 17030)
 def demo() -> Iterator[Process]:
     process = Process(sys.executable, str(ROOT / "deploy/demo.py"))
     try:
-        process.says("Ctrl-C ends it")
+        process.says("Ctrl-C stops everything")
         yield process
     finally:
         process.end(signal.SIGKILL if process.ended else signal.SIGTERM)

@@ -1,0 +1,14 @@
+#!/bin/sh
+# Deletes delivered messages older than MINUTES from every Maildir under DIR, once a minute, so that a
+# demonstration never fills the disk:
+#     examples/expire.sh DIR MINUTES
+# Do not use it on mail that is worth keeping.
+set -eu
+directory=$1 minutes=$2 pause=
+trap '[ -z "$pause" ] || kill "$pause"; exit 0' INT TERM
+while :; do
+  find "$directory" -type f \( -path '*/new/*' -o -path '*/cur/*' \) -mmin "+$minutes" -delete ||
+    : # a reader may have moved or deleted a message meanwhile
+  sleep 60 & pause=$!
+  wait "$pause"
+done
