@@ -34,15 +34,15 @@ class HostPort:
             host = host[1:-1]
         elif ":" in host:
             raise ValueError(
-                f"{text!r} is no address: write an IPv6 address in brackets, [::1]:7030"
+                f"invalid address {text!r}: write an IPv6 address in brackets, [::1]:7030"
             )
         if not (port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 65535):
             raise ValueError(
-                f"{text!r} is no address: it takes host:port, with a port up to 65535"
+                f"invalid address {text!r}: expected host:port, with a port up to 65535"
             )
         if any(character.isspace() or not character.isprintable() for character in host):
             raise ValueError(
-                f"{text!r} is no address: the host has a space or a control character"
+                f"invalid address {text!r}: the host contains a space or a control character"
             )
         return cls(host, int(port))
 
@@ -74,11 +74,11 @@ async def resolve(where: HostPort, deadline: float) -> tuple[Address, ...]:
             look_up = partial(socket.getaddrinfo, where.host, where.port, type=socket.SOCK_DGRAM)
             found = await asyncio.get_running_loop().run_in_executor(_threads(), look_up)
     except TimeoutError:
-        raise UnknownName(f"the name {where.host} was not resolved in time") from None
+        raise UnknownName(f"name resolution of {where.host} timed out") from None
     except socket.gaierror as error:
-        raise UnknownName(f"the name {where.host} has no address: {error.strerror}") from None
+        raise UnknownName(f"cannot resolve {where.host}: {error.strerror}") from None
     except UnicodeError:
-        raise UnknownName(f"{where.host!r} is not a name that could have an address") from None
+        raise UnknownName(f"cannot resolve {where.host!r}: not a valid host name") from None
     return _addresses(found)
 
 

@@ -1,20 +1,20 @@
-"""Everything that this package raises.
+"""The exceptions of this package.
 
 SMTPStatusError
-├── TokenError                a token that the dialect cannot carry
-├── DialectError              a dialect whose table makes no sense
-├── DatagramError             bytes that are not what the protocol says
-│   ├── ForeignDatagram       not this protocol: answered with silence
-│   ├── BadRequest            carries the status and the identifier of the answer that it calls for
-│   └── BadResponse           carries the reason for which it is not believed
-└── NoReading                 a question that found no answer to believe; carries its reason
-    ├── Refused               the server answered, and said no
-    ├── NoAnswer              silence until the deadline
-    ├── InvalidResponses           until the deadline only datagrams came that do not answer the question
-    │   └── OtherDialect      … and they are those of another dialect
-    ├── Unreachable           the system reported that nobody is there
-    ├── UnknownName           the host's name has no address
-    └── ReadbackMismatch          the state read back is not the one that was set
+├── TokenError                a token that does not fit the dialect
+├── DialectError              an inconsistent dialect table
+├── DatagramError             a datagram that violates the protocol
+│   ├── ForeignDatagram       another protocol's: no reply is sent
+│   ├── BadRequest            carries the status and the identifier of its reply
+│   └── BadResponse           carries the reason for which it is discarded
+└── NoReading                 a query without a valid response; carries its reason
+    ├── Refused               the server returned an error status
+    ├── NoAnswer              no datagram arrived before the deadline
+    ├── InvalidResponses      only invalid datagrams arrived before the deadline
+    │   └── OtherDialect      ... and they fit another dialect
+    ├── Unreachable           the system reported the destination as unreachable
+    ├── UnknownName           the host name has no address
+    └── ReadbackMismatch      the state read back differs from the state set
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class FailureReason(StrEnum):
-    """Why there is no reading: the whole list, as a metric's label has it."""
+    """Why a query failed; the values are those of the metric label `reason`."""
 
     AUTHENTICATION = "authentication"
     COMMAND = "command"
@@ -45,7 +45,7 @@ class FailureReason(StrEnum):
 
 
 class DiscardReason(StrEnum):
-    """Why a datagram that came in was not believed."""
+    """Why a received datagram was discarded; the values are those of the metric label `reason`."""
 
     SOURCE = "source"
     SIZE = "size"
@@ -57,32 +57,32 @@ class DiscardReason(StrEnum):
 
 
 class SMTPStatusError(Exception):
-    """The root of the tree."""
+    """The base class of this package's exceptions."""
 
 
 class TokenError(SMTPStatusError, ValueError):
-    """A token that the dialect cannot carry. The text tells what would fit, never the token."""
+    """A token that does not fit the dialect. The message states the expected form and never contains the token."""
 
 
 class DialectError(SMTPStatusError, ValueError):
-    """A dialect whose table makes no sense: which `field`, and what its `problem` is."""
+    """An inconsistent dialect table: `field` is the entry at fault, `problem` the explanation."""
 
     def __init__(self, dialect: str, field: str, value: object, remedy: str) -> None:
         self.field = field
-        self.problem = f"is {value!r}, but what fits is {remedy}"
+        self.problem = f"is {value!r}: expected {remedy}"
         super().__init__(f"dialect {dialect}: {field} {self.problem}")
 
 
 class DatagramError(SMTPStatusError, ValueError):
-    """Bytes that are not what the protocol says."""
+    """A datagram that violates the protocol."""
 
 
 class ForeignDatagram(DatagramError):
-    """A datagram without our signature (protocol.md 5.1): there is no status for it."""
+    """A datagram without the dialect's signature (protocol.md 5.1): no reply is sent."""
 
 
 class BadRequest(DatagramError):
-    """A request that is answered with an error: the status to send and the identifier to echo."""
+    """An invalid request; carries the status to return and the identifier to echo."""
 
     def __init__(self, status: Status, identifier: int) -> None:
         super().__init__(status.value)
@@ -91,7 +91,7 @@ class BadRequest(DatagramError):
 
 
 class BadResponse(DatagramError):
-    """A response that cannot be believed."""
+    """An invalid response; carries the reason for which it is discarded."""
 
     def __init__(self, reason: DiscardReason, text: str) -> None:
         super().__init__(text)
@@ -99,22 +99,22 @@ class BadResponse(DatagramError):
 
 
 class NoReading(SMTPStatusError):
-    """A question that found no answer to believe."""
+    """A query without a valid response."""
 
     reason: FailureReason
 
 
 class Refused(NoReading):
-    """The server answered, and said no."""
+    """The server returned an error status."""
 
     def __init__(self, status: Status, reason: FailureReason) -> None:
-        super().__init__(f"the server says: {status.value}")
+        super().__init__(f"server returned: {status.value}")
         self.status = status
         self.reason = reason
 
 
 class NoAnswer(NoReading):
-    """Silence until the deadline."""
+    """No datagram arrived before the deadline. `waited` is in seconds."""
 
     reason = FailureReason.TIMEOUT
 
@@ -122,50 +122,50 @@ class NoAnswer(NoReading):
         if datagrams:
             text = f"no answer within {waited:.3g} s to {datagrams} datagrams"
         else:
-            text = "the deadline came before anything could be asked"
+            text = "deadline expired before a request was sent"
         super().__init__(text)
 
 
 class InvalidResponses(NoReading):
-    """Until the deadline only datagrams came that do not answer the question."""
+    """Only invalid datagrams arrived before the deadline."""
 
     reason = FailureReason.RESPONSE
 
     def __init__(self, discarded: Mapping[DiscardReason, int]) -> None:
-        counts = ", ".join(f"{count} for their {reason}" for reason, count in discarded.items())
-        super().__init__(f"no answer that can be believed; ignored {counts}")
+        counts = ", ".join(f"{count} ({reason})" for reason, count in discarded.items())
+        super().__init__(f"no valid response: datagrams discarded: {counts}")
 
 
 class OtherDialect(InvalidResponses):
-    """What came fits another dialect than the one that the target is configured with."""
+    """The server speaks another dialect than the one configured for the target."""
 
     reason = FailureReason.DIALECT
 
     def __init__(self, configured: str, fitting: tuple[str, ...]) -> None:
         NoReading.__init__(
             self,
-            f"the server does not speak dialect {configured}; its replies fit {' or '.join(fitting)}",
+            f"server does not speak dialect {configured}: its responses fit {' or '.join(fitting)}",
         )
         self.fitting = fitting
 
 
 class Unreachable(NoReading):
-    """The system reported that nobody is there: a closed port, no route, a firewall."""
+    """The system reported the destination as unreachable: a closed port, no route, a firewall."""
 
     reason = FailureReason.UNREACHABLE
 
 
 class UnknownName(NoReading):
-    """The host's name has no address."""
+    """The host name has no address."""
 
     reason = FailureReason.NAME
 
 
 class ReadbackMismatch(NoReading):
-    """The state read back is not the one that was set: somebody else writes, or the server does not keep it."""
+    """The state read back differs from the state set: another client wrote, or the server does not keep it."""
 
     reason = FailureReason.CONTRADICTION
 
     def __init__(self, wanted: bool) -> None:
         words = ("off", "on") if wanted else ("on", "off")
-        super().__init__(f"the transforms read back as {words[0]} after they were set {words[1]}")
+        super().__init__(f"transforms read back as {words[0]} after being set {words[1]}")

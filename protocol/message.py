@@ -5,9 +5,8 @@ In version 0 both are 14 bytes (docs/protocol.md 3 and 4):
     request    CF FE  00  RID RID  AUTH × 8  CMD
     response   CF FE  00  RID RID  STAT  RES × 8
 
-Bytes from the network become values in `Request.decode` and `Response.decode`, but for good ones that come by the
-thousand (protocol/fastpath.py, protocol/query.py). Whatever the bytes, these raise nothing
-but this package's `DatagramError`s.
+`Request.decode` and `Response.decode` parse untrusted bytes. Whatever the bytes, they raise only this package's
+`DatagramError`s.
 """
 
 from dataclasses import dataclass, field
@@ -19,12 +18,12 @@ from protocol.errors import BadRequest, BadResponse, DiscardReason, ForeignDatag
 from protocol.vocabulary import Command, Status
 
 Value = int | bool
-"""What a command reads: a number, or True for on and False for off."""
+"""The value of a command: a number, or True for on and False for off."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a client sends: its identifier, the token's bytes and the command's code."""
+    """A client's request: identifier, token bytes and command code."""
 
     identifier: int
     authentication: bytes = field(repr=False)
@@ -42,12 +41,12 @@ class Request:
 
     @classmethod
     def decode(cls, datagram: bytes, dialect: Dialect = V0) -> Self:
-        """Read a request. Faults are found in the order of protocol.md 5.2: signature, size, version.
+        """Parses a request, checking in the order of protocol.md 5.2: signature, size, version.
 
-        Raises `ForeignDatagram`, which calls for silence, or `BadRequest`, which carries its answer.
+        Raises `ForeignDatagram`, which gets no reply, or `BadRequest`, which carries its reply.
         """
         if not datagram.startswith(dialect.signature):
-            raise ForeignDatagram("not this protocol's signature")
+            raise ForeignDatagram("foreign signature")
         place = dialect.request_identifier
         identifier = 0
         if len(datagram) >= place.end:
@@ -62,10 +61,10 @@ class Request:
 
 
 class Response(NamedTuple):
-    """What a server sends: the identifier of the request, a status, and the bytes of RES.
+    """A server's response: the identifier of the request, a status, and the bytes of RES.
 
-    `identifier` is None where the dialect gives no identifier that could be told apart.
-    A named tuple, as one is made for every datagram of a fleet: a third of a frozen dataclass's cost.
+    `identifier` is None where the dialect's response does not identify the request.
+    A named tuple costs a third of a frozen dataclass; one is created per datagram.
     """
 
     identifier: int | None
@@ -73,7 +72,7 @@ class Response(NamedTuple):
     result: bytes = bytes(8)
 
     def encode(self, dialect: Dialect = V0) -> bytes:
-        """Build the datagram whole: no byte of it comes from anywhere else (protocol.md 6.2)."""
+        """Encodes the whole datagram: no byte is left uninitialised (protocol.md 6.2)."""
         datagram = bytearray(dialect.response_length)
         failed = self.status is not Status.DONE
         if not (failed and dialect.zeroed_errors):
@@ -93,10 +92,10 @@ class Response(NamedTuple):
 
     @classmethod
     def decode(cls, datagram: bytes, dialect: Dialect = V0) -> Self:
-        """Read a response. Raises `BadResponse`, which says what is wrong: size, signature, version, RID or STAT."""
+        """Parses a response. Raises `BadResponse` for a wrong size, signature, version, RID or STAT."""
         if len(datagram) != dialect.response_length:
             raise BadResponse(
-                DiscardReason.SIZE, f"{len(datagram)} bytes, not {dialect.response_length}"
+                DiscardReason.SIZE, f"{len(datagram)} bytes instead of {dialect.response_length}"
             )
         status = dialect.statuses.get(datagram[dialect.status.offset])
         octets = datagram[dialect.response_identifier.span]
@@ -105,24 +104,24 @@ class Response(NamedTuple):
             if not dialect.zeroed_errors or any(datagram[: len(dialect.header)] + octets):
                 raise _foreign(datagram, dialect)
             if status is None or status is Status.DONE:
-                raise BadResponse(DiscardReason.STATUS, "a header of zeros without an error")
+                raise BadResponse(DiscardReason.STATUS, "zeroed header without an error status")
             return cls(None, status, result)
         if status is None:
             code = datagram[dialect.status.offset]
-            raise BadResponse(DiscardReason.STATUS, f"status {code}, which means nothing")
+            raise BadResponse(DiscardReason.STATUS, f"unknown status {code}")
         identifier = int.from_bytes(octets)
         if dialect.identifier_echo == "always":
             return cls(identifier, status, result)
         if dialect.identifier_echo == "never" and identifier != dialect.fixed_identifier:
-            raise BadResponse(DiscardReason.IDENTIFIER, f"identifier {identifier}")
+            raise BadResponse(DiscardReason.IDENTIFIER, f"unexpected identifier {identifier}")
         if dialect.identifier_echo == "good" and status is Status.DONE:
             return cls(identifier, status, result)
         return cls(None, status, result)
 
     def value(self, command: Command, dialect: Dialect = V0) -> Value | None:
-        """What RES says in answer to `command`: a number, a flag, or None where it only says "done".
+        """Returns the value of RES for `command`: a number, a flag, or None where the response only confirms.
 
-        Raises `BadResponse` where a flag is neither on nor off, or a number is negative.
+        Raises `BadResponse` for a flag that is neither on nor off, or a negative number.
         """
         operation = dialect.operations[command]
         if operation.value is None:
@@ -134,20 +133,20 @@ class Response(NamedTuple):
 
 
 def meaning(number: int, command: Command, dialect: Dialect = V0) -> Value:
-    """The value that `number` in RES stands for. Raises `BadResponse` where it makes no sense."""
+    """Returns the value that `number` in RES encodes. Raises `BadResponse` if it is not valid."""
     operation = dialect.operations[command]
     if not operation.flag:
         if number >= 0:
             return number
         if command is Command.ACTIVE_CONNECTIONS or operation.value is None:
             raise BadResponse(DiscardReason.RESULT, f"{number} connections")
-        # A C int that counted past its largest value: the same bits, read as unsigned, go on counting.
+        # A C int that overflowed: the same bits, read as unsigned, continue the count.
         return number + (1 << 8 * operation.value.size)
     if number == dialect.on:
         return True
     if number in dialect.off:
         return False
-    raise BadResponse(DiscardReason.RESULT, f"a flag that is neither on nor off: {number:#x}")
+    raise BadResponse(DiscardReason.RESULT, f"flag is neither on nor off: {number:#x}")
 
 
 def good_beginning(dialect: Dialect = V0) -> tuple[bytes, bytes] | None:
@@ -163,14 +162,14 @@ def good_beginning(dialect: Dialect = V0) -> tuple[bytes, bytes] | None:
 
 
 def _foreign(datagram: bytes, dialect: Dialect) -> BadResponse:
-    """What is wrong with a header that is not the dialect's."""
+    """Returns the error for a header that is not the dialect's."""
     if datagram.startswith(dialect.signature):
         return BadResponse(DiscardReason.VERSION, f"version {datagram[len(dialect.signature)]}")
-    return BadResponse(DiscardReason.SIGNATURE, "not this protocol's signature")
+    return BadResponse(DiscardReason.SIGNATURE, "foreign signature")
 
 
 def result(command: Command, value: Value | None, dialect: Dialect = V0) -> bytes:
-    """The bytes of RES that say `value` in answer to `command`; a number too wide for the dialect wraps."""
+    """Encodes `value` as RES of a response to `command`; a number too wide for the dialect wraps."""
     octets = bytearray(dialect.result.size)
     operation = dialect.operations[command]
     if operation.value is None or value is None:
@@ -186,7 +185,7 @@ def result(command: Command, value: Value | None, dialect: Dialect = V0) -> byte
 
 
 def fitting_dialects(datagram: bytes) -> list[str]:
-    """The names of the known dialects whose response this datagram could be."""
+    """Returns the names of the built-in dialects in which `datagram` is a valid response."""
     names = []
     for dialect in DIALECTS.values():
         try:

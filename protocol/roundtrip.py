@@ -1,13 +1,13 @@
-"""How long an answer takes to come, learned from those that came (RFC 6298)."""
+"""Round-trip time estimation (RFC 6298)."""
 
-_GRANULARITY = 0.005
-"""Seconds: no more exact than an event loop with other work to do."""
+_GRANULARITY_S = 0.005
+"""The clock granularity G of RFC 6298: that of a busy event loop."""
 
-_SHORTEST = 0.1
-"""Seconds: a busy server on a fast network is late now and then, and a datagram too many is not free."""
+_MIN_TIMEOUT_S = 0.1
+"""Tolerates a busy server on a fast network: a retransmission is not free."""
 
-_UNKNOWN = 0.25
-"""Seconds for a target never heard of. RFC 6298 says 1, for bulk transfers; here a deadline of a few seconds waits."""
+_INITIAL_TIMEOUT_S = 0.25
+"""Before the first sample. RFC 6298 says 1 s, for bulk transfers; here the deadline is a few seconds away."""
 
 
 class RoundTrip:
@@ -20,7 +20,7 @@ class RoundTrip:
         self.variation = 0.0
 
     def observe(self, sample: float) -> None:
-        """Learn from an exchange in which it is clear which datagram was answered (Karn's rule)."""
+        """Updates the estimate with the sample of a request that was transmitted once (Karn's rule)."""
         if self.smoothed is None:
             self.smoothed = sample
             self.variation = sample / 2
@@ -30,7 +30,7 @@ class RoundTrip:
 
     @property
     def timeout(self) -> float:
-        """Seconds after which a datagram is taken for lost."""
+        """Seconds after which a datagram counts as lost."""
         if self.smoothed is None:
-            return _UNKNOWN
-        return max(_SHORTEST, self.smoothed + max(_GRANULARITY, 4 * self.variation))
+            return _INITIAL_TIMEOUT_S
+        return max(_MIN_TIMEOUT_S, self.smoothed + max(_GRANULARITY_S, 4 * self.variation))

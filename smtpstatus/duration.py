@@ -15,9 +15,11 @@ def parse_duration(text: str) -> float:
     elif _WHOLE.fullmatch(text):
         seconds = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
     else:
-        raise ValueError(f"{text!r} is no duration: it takes 700ms, 2s, 1m30s, or seconds")
+        raise ValueError(
+            f"invalid duration {text!r}: write 700ms, 2s, 1m30s, or a number of seconds"
+        )
     if not 0 < seconds < 1e9:
-        raise ValueError(f"the duration {text!r} is out of range: it takes more than 0")
+        raise ValueError(f"duration {text!r} is out of range: expected more than 0")
     return seconds
 
 

@@ -59,7 +59,7 @@ _PROBLEMS = {
     422: ("Unprocessable Entity", 'the body must be {"enabled": true} or {"enabled": false}'),
     500: ("Internal Server Error", "config.yml:3: targets[0]: unknown key; did you mean labels?"),
     501: ("Not Implemented", "dialect group-11 has no transforms to switch"),
-    502: ("Bad Gateway", "the server says: authentication failed"),
+    502: ("Bad Gateway", "server returned: authentication failed"),
     503: ("Service Unavailable", "40 scrapes are under way, as many as --web.max-requests allows"),
     504: ("Gateway Timeout", "no answer within 2 s to 12 datagrams"),
 }

@@ -328,5 +328,5 @@ async def test_the_last_probes_and_the_last_failures_are_kept(
 
     assert [probe["up"] for probe in kept["last"]] == [True] * 10
     assert [probe["reason"] for probe in kept["failed"]] == ["server"]
-    assert kept["failed"][0]["error"] == "the server says: unexpected failure of the server"
+    assert kept["failed"][0]["error"] == "server returned: unexpected failure of the server"
     assert {probe["datagrams_sent"] for probe in kept["last"]} == {4}

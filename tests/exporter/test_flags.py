@@ -57,7 +57,7 @@ def test_a_flag_wins_over_its_variable_and_may_be_repeated() -> None:
     ("arguments", "told"),
     [
         (["--web.max-requests=-1"], "--web.max-requests: '-1' is no number"),
-        (["--timeout-offset=soon"], "--timeout-offset: 'soon' is no duration"),
+        (["--timeout-offset=soon"], "--timeout-offset: invalid duration 'soon'"),
         (["--log.level=loud"], "--log.level: 'loud' is not one of debug, info, warn, error"),
         (["--log.format=xml"], "--log.format: 'xml' is not one of logfmt, json"),
         (["--unknown"], "unrecognized arguments: --unknown; --help tells the flags"),

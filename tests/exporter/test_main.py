@@ -185,7 +185,7 @@ def test_config_check_tells_whether_the_configuration_is_good(tmp_path: Path) ->
     ("arguments", "environment", "told"),
     [
         ((), {}, "nothing to watch: give --config.file, or SMTPSTATUS_TARGET"),
-        ((), {"SMTPSTATUS_TARGET": "h:1", "SMTPSTATUS_TOKEN": "no"}, "the token is 2 bytes long"),
+        ((), {"SMTPSTATUS_TARGET": "h:1", "SMTPSTATUS_TOKEN": "no"}, "token has 2 bytes"),
         (("--log.level=loud",), ONE_TARGET, "--log.level: 'loud' is not one of"),
         (("--web.listen-address=nonsense",), ONE_TARGET, "--web.listen-address nonsense: "),
         (("--web.config.file=/none.yml",), ONE_TARGET, "/none.yml: the file cannot be read"),

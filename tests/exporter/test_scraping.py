@@ -300,7 +300,7 @@ async def test_debugging_tells_why_a_datagram_was_ignored(start: Start) -> None:
         refused = await exporter.http.get("/probe?target=locked&debug=true")
 
         assert "authentication failed" in refused.text
-        assert "down, authentication: the server says" in refused.text
+        assert "down, authentication: server returned" in refused.text
 
 
 @pytest.mark.parametrize("name", DIALECTS)
@@ -343,7 +343,7 @@ async def test_a_server_of_another_dialect_is_told_as_such_with_the_one_that_wou
     assert found['smtpstatus_scrape_error{reason="dialect"}'] == 1
     assert "ignored, from" in told
     assert "because of its signature" in told
-    assert "does not speak dialect v0; its replies fit group-11" in told
+    assert "does not speak dialect v0: its responses fit group-11" in told
 
 
 async def test_promtool_takes_the_service_discovery_as_it_is(

@@ -79,7 +79,7 @@ rate_limit: {{interval: 100ms, burst: 20}}
             "printable ASCII",
         ),
         ("rate_limit: {interval: 1s}", "rate_limit: the key burst is missing"),
-        ("rate_limit: {interval: soon, burst: 1}", "'soon' is no duration"),
+        ("rate_limit: {interval: soon, burst: 1}", "invalid duration 'soon'"),
         ("rate_limit: {interval: 1s, burst: 0}", "a whole number from 1"),
         ("[]", "keys with values are wanted here"),
         ("a: [", "this is not YAML"),

@@ -40,14 +40,14 @@ def test_hosts_and_ports_are_read_as_people_write_them(text: str, expected: Host
     ],
 )
 def test_anything_else_is_refused_in_one_line(text: str) -> None:
-    with pytest.raises(ValueError, match="is no address") as caught:
+    with pytest.raises(ValueError, match="invalid address") as caught:
         HostPort.parse(text, default_port=7030)
 
     assert "\n" not in str(caught.value)
 
 
 def test_without_a_default_the_port_must_be_there() -> None:
-    with pytest.raises(ValueError, match="takes host:port"):
+    with pytest.raises(ValueError, match="expected host:port"):
         HostPort.parse("mail.example")
 
 
@@ -82,5 +82,5 @@ async def test_a_name_without_an_address_is_named(name: str) -> None:
 
 
 async def test_a_name_is_not_waited_for_beyond_the_deadline() -> None:
-    with pytest.raises(UnknownName, match="not resolved in time"):
+    with pytest.raises(UnknownName, match="timed out"):
         await resolve(HostPort("localhost", 7030), asyncio.get_running_loop().time())

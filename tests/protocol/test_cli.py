@@ -126,9 +126,9 @@ async def test_a_server_that_says_no_is_status_1_and_named(server: Endpoint, cli
         "transferred_bytes_total": None,
         "transforms_enabled": None,
         "round_trip_seconds": cli.json["round_trip_seconds"],
-        "error": "the server says: authentication failed",
+        "error": "server returned: authentication failed",
     }
-    assert cli.err == f"smtpstatus: {target}: the server says: authentication failed\n"
+    assert cli.err == f"smtpstatus: {target}: server returned: authentication failed\n"
 
 
 async def test_silence_is_status_3_after_the_timeout(cli: Cli) -> None:
@@ -167,13 +167,13 @@ async def test_the_token_comes_from_a_file_or_the_environment(
     [
         (["get"], "HOST[:PORT]"),
         (["git", "host"], "invalid choice"),
-        (["get", "host", "--timeout", "soon"], "'soon' is no duration"),
+        (["get", "host", "--timeout", "soon"], "invalid duration 'soon'"),
         (["get", "host", "--timeout", "0s"], "more than 0"),
         (["get", "host"], "no token: give --token-file or --token, or set SMTPSTATUS_TOKEN"),
-        (["get", "host", "--token", "short"], "the token is 5 bytes long"),
-        (["get", "host:99999", "--token", "secretpa"], "'host:99999' is no address"),
+        (["get", "host", "--token", "short"], "token has 5 bytes"),
+        (["get", "host:99999", "--token", "secretpa"], "invalid address 'host:99999'"),
         (["get", "host", "--token", "secretpa", "--token-file", "f"], "exclude each other"),
-        (["get", "host", "--token-file", "/no/such"], "/no/such cannot be read"),
+        (["get", "host", "--token-file", "/no/such"], "cannot read token file /no/such"),
         (["get", "host", "--token", "secretpa", "--dialect", "v9"], "v0, group-4, group-6"),
         (["transforms", "host", "up", "--token", "secretpa"], "invalid choice: 'up'"),
         (
@@ -181,7 +181,7 @@ async def test_the_token_comes_from_a_file_or_the_environment(
             "group-11 have no transforms",
         ),
         (["watch", "host", "--count", "0"], "'0' is no count"),
-        (["identify", "host:x"], "'host:x' is no address"),
+        (["identify", "host:x"], "invalid address 'host:x'"),
         (["decode", "xyz"], "not hexadecimal"),
         (["decode", "cff"], "not hexadecimal"),
     ],

@@ -147,13 +147,13 @@ def replace_in(dialect: Dialect, **changes: Any) -> Dialect:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"signature": b""}, "signature is '', but what fits is 1 to 8 bytes"),
-        ({"version": 256}, "version is 256, but what fits is a byte"),
-        ({"byte_order": "middle"}, "byte_order is 'middle', but what fits is big or little"),
+        ({"signature": b""}, "signature is '': expected 1 to 8 bytes"),
+        ({"version": 256}, "version is 256: expected a byte"),
+        ({"byte_order": "middle"}, "byte_order is 'middle': expected big or little"),
         ({"default_port": 0}, "default_port is 0"),
         ({"authentication": Field(5, 9)}, "authentication.size is 9"),
         ({"authentication": Field(4, 8)}, "authentication is 'offset 4'.*5 or more"),
-        ({"command": Field(14, 1)}, "command is 'bytes 14 to 14', but what fits is 0 to 13"),
+        ({"command": Field(14, 1)}, "command is 'bytes 14 to 14': expected 0 to 13"),
         ({"command": Field(-1, 1)}, "command is 'bytes -1 to -1'"),
         ({"status": Field(5, 2)}, "result is 'offset 6'"),
         ({"request_length": 65}, "request_length is 65"),
@@ -172,7 +172,7 @@ def replace_in(dialect: Dialect, **changes: Any) -> Dialect:
         ),
         (
             {"operations": {Command.CONNECTIONS: Operation(0, Field(7, 8))}},
-            "value is 'bytes 7 to 14', but what fits is up to 8 of bytes 6 to 13",
+            "value is 'bytes 7 to 14': expected up to 8 of bytes 6 to 13",
         ),
         (
             {

@@ -231,7 +231,7 @@ def test_nonsense_is_told_from_silence() -> None:
     query.expire(2)
 
     assert isinstance(query.error, InvalidResponses)
-    assert "ignored 1 for their status" in str(query.error)
+    assert "discarded: 1 (status)" in str(query.error)
 
 
 def test_another_dialect_is_named() -> None:
@@ -243,7 +243,7 @@ def test_another_dialect_is_named() -> None:
 
     assert isinstance(query.error, OtherDialect)
     assert query.error.reason is FailureReason.DIALECT
-    assert "its replies fit group-11" in str(query.error)
+    assert "its responses fit group-11" in str(query.error)
 
 
 def test_a_closed_port_ends_it_at_once() -> None:

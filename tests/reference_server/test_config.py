@@ -99,7 +99,7 @@ def test_a_dialect_brings_its_tokens_length() -> None:
 def test_an_error_names_the_variable_where_the_variable_is_wrong_and_never_the_token() -> None:
     with pytest.raises(ConfigError) as caught:
         parse([], {"SMTPSTATUS_TOKEN": "sesame"})
-    assert str(caught.value).startswith("SMTPSTATUS_TOKEN: the token is 6 bytes long")
+    assert str(caught.value).startswith("SMTPSTATUS_TOKEN: token has 6 bytes")
     assert "sesame" not in str(caught.value)
 
     with pytest.raises(ConfigError, match=r"^SMTPSTATUS_SERVER_SMTP_MAX_ERRORS: 'x' is no"):

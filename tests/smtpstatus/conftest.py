@@ -1,3 +1,3 @@
-from tests.exporter.conftest import mail_server, start
+from tests.exporter.conftest import exporter, mail_server, start
 
-__all__ = ["mail_server", "start"]
+__all__ = ["exporter", "mail_server", "start"]

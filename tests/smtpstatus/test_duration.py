@@ -28,7 +28,7 @@ def test_durations_are_written_as_in_prometheus(text: str, seconds: float) -> No
     ["", "s", "-1s", "1 s", "1x", "0", "0s", "1e3", "nan", "inf", "s1", "²s", "1s1", "9" * 99],
 )
 def test_anything_else_is_refused_with_what_would_fit(text: str) -> None:
-    with pytest.raises(ValueError, match="it takes"):
+    with pytest.raises(ValueError, match="duration"):
         parse_duration(text)
 
 
