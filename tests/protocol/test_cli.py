@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from smtpstatus.version import __version__
 from protocol.__main__ import main
 from protocol.dialect import Dialect
 from protocol.dialects import DIALECTS
@@ -22,6 +21,7 @@ from protocol.message import Value
 from protocol.server import Endpoint, ErrorRateLimiter, respond, serve
 from protocol.token import Token
 from protocol.vocabulary import WRITES, Command
+from smtpstatus.version import __version__
 from tests.support.processes import COMMANDS
 from tests.support.udp import lying
 
