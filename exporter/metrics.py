@@ -126,25 +126,34 @@ def _changed(rows: Sequence[Row]) -> list[str | None]:
 
 
 FAMILIES = (
-    Family("smtpstatus_up", "gauge", "Whether the target answered everything: 1, else 0.", _up),
+    Family(
+        "smtpstatus_up",
+        "gauge",
+        "Whether the last scrape of the target succeeded (1) or not (0).",
+        _up,
+    ),
     _quantity(Command.CONNECTIONS, "SMTP connections since the server started (command 00)."),
-    _quantity(Command.ACTIVE_CONNECTIONS, "SMTP connections that are open (command 01)."),
+    _quantity(Command.ACTIVE_CONNECTIONS, "SMTP connections currently open (command 01)."),
     _quantity(
         Command.TRANSFERRED_BYTES, "Bytes transferred since the server started (command 02)."
     ),
-    _quantity(Command.TRANSFORMS, "Whether mails are transformed: 1 on, 0 off (command 03)."),
-    _quantity(Command.MAILS, "Mails since the server started (command 03 of group-4)."),
+    _quantity(
+        Command.TRANSFORMS, "Whether message transforms are enabled: 1 on, 0 off (command 03)."
+    ),
+    _quantity(
+        Command.MAILS, "Messages accepted since the server started (command 03 of group-4)."
+    ),
     _quantity(Command.SENT_BYTES, "Bytes sent since the server started (command 02 of group-11)."),
     _quantity(
         Command.RECEIVED_BYTES, "Bytes received since the server started (command 03 of group-11)."
     ),
     _quantity(
-        Command.VERBOSE, "Whether the server is verbose: 1 on, 0 off (command 05 of group-6)."
+        Command.VERBOSE, "Whether verbose logging is enabled: 1 on, 0 off (command 05 of group-6)."
     ),
     Family(
         "smtpstatus_scrape_duration_seconds",
         "gauge",
-        "How long asking the target took.",
+        "Duration of the scrape of the target, including name resolution, in seconds.",
         _seconds,
     ),
     Family(
@@ -156,20 +165,20 @@ FAMILIES = (
     Family(
         "smtpstatus_scrape_retransmissions",
         "gauge",
-        "Datagrams sent again in this scrape, for want of an answer.",
+        "Datagrams retransmitted in this scrape because no response arrived.",
         _retransmissions,
     ),
     Family(
         "smtpstatus_transforms_changed_timestamp_seconds",
         "gauge",
-        "When the transforms were last changed through this exporter.",
+        "Unix time of the last change of the transforms through this exporter.",
         _changed,
     ),
 )
 """What a target has one sample of."""
 
 SCRAPE_ERROR = "smtpstatus_scrape_error"
-SCRAPE_ERROR_DOCUMENTATION = "Why the target did not answer everything: 1 for the reason."
+SCRAPE_ERROR_DOCUMENTATION = "Why the scrape of the target failed: 1 for the reason."
 
 
 class ExporterMetrics:
@@ -183,43 +192,46 @@ class ExporterMetrics:
         GCCollector(registry=registry)
         build = Gauge(
             "smtpstatus_exporter_build_info",
-            "The exporter's version and Python's; always 1.",
+            "Version of the exporter and of Python; constant 1.",
             ("version", "python_version"),
             registry=registry,
         )
         build.labels(__version__, platform.python_version()).set(1)
-        self._requests = self._counter("requests", "Readings of targets: one target once.")
+        self._requests = self._counter("requests", "Target reads performed.")
         self._failures = self._counter(
-            "failures", "Readings that failed.", "reason", FailureReason
+            "failures", "Target reads that failed, by reason.", "reason", FailureReason
         )
         self._sent = self._counter("datagrams_sent", "Datagrams sent, retransmissions included.")
-        self._retransmitted = self._counter("datagrams_retransmitted", "Datagrams sent again.")
+        self._retransmitted = self._counter("datagrams_retransmitted", "Datagrams retransmitted.")
         self._discarded = self._counter(
-            "datagrams_discarded", "Datagrams received and not believed.", "reason", DiscardReason
+            "datagrams_discarded",
+            "Datagrams received and discarded, by reason.",
+            "reason",
+            DiscardReason,
         )
         self.round_trips = RoundTrips()
         registry.register(self.round_trips)
-        self.targets = self._gauge("targets", "Targets configured.")
+        self.targets = self._gauge("targets", "Configured targets.")
         self.in_flight = self._gauge(
-            "scrapes_in_flight", "Requests to /metrics and /probe under way."
+            "scrapes_in_flight", "Requests to /metrics and /probe in progress."
         )
         self.rejected = self._counter(
-            "scrapes_rejected", "Requests to /metrics and /probe turned away with 503."
+            "scrapes_rejected", "Requests to /metrics and /probe rejected with 503."
         )
-        self.reloads = self._counter("config_reloads", "Times the configuration was read again.")
+        self.reloads = self._counter("config_reloads", "Configuration reloads attempted.")
         self.reload_failures = self._counter(
-            "config_reload_failures", "Times the configuration read was refused."
+            "config_reload_failures", "Configuration reloads that failed."
         )
         self.reload_successful = self._gauge(
             "config_last_reload_successful",
-            "Whether the configuration read last is in use: 1, else 0.",
+            "Whether the last configuration reload succeeded (1) or not (0).",
         )
         self.reload_timestamp = self._gauge(
             "config_last_reload_success_timestamp_seconds",
-            "When a configuration was last taken into use.",
+            "Unix time of the last successful configuration load.",
         )
         self.writes = self._counter(
-            "writes", "Requests to switch the transforms.", "outcome", OUTCOMES
+            "writes", "Requests to switch the transforms, by outcome.", "outcome", OUTCOMES
         )
 
     def observe(
@@ -278,7 +290,7 @@ class RoundTrips:
         bounds = (*_ROUND_TRIP_BUCKETS, float("inf"))
         yield HistogramMetricFamily(
             "smtpstatus_exporter_round_trip_seconds",
-            "From a datagram sent once to its answer.",
+            "Round-trip time of requests answered on the first transmission, in seconds.",
             buckets=[
                 (sample_text(bound).replace("inf", "+Inf"), float(count))
                 for bound, count in zip(bounds, accumulate(self._counts), strict=True)

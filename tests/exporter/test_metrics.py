@@ -37,7 +37,7 @@ def test_the_document_lists_the_targets_metrics_as_the_code_has_them() -> None:
     families = [(f"`{one.name}`", one.kind, one.documentation) for one in FAMILIES]
     error = (f"`{SCRAPE_ERROR}{{reason}}`", "gauge", SCRAPE_ERROR_DOCUMENTATION)
 
-    assert rows("Of each target") == [*families, error]
+    assert rows("Per target") == [*families, error]
 
 
 def test_the_document_lists_the_exporters_own_metrics_as_the_code_has_them() -> None:
@@ -45,7 +45,7 @@ def test_the_document_lists_the_exporters_own_metrics_as_the_code_has_them() -> 
         one for one in ExporterMetrics().registry.collect() if one.name.startswith("smtpstatus")
     ]
 
-    assert rows("The exporter's own") == [row(metric) for metric in own]
+    assert rows("The exporter's own metrics") == [row(metric) for metric in own]
 
 
 @pytest.mark.parametrize("word", [*FailureReason, *DiscardReason, *OUTCOMES])
