@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import COMMANDS, Listener, eventually, exporter, mail_server
+from tests.support.processes import COMMANDS, MailServer, eventually, exporter, mail_server
 from tests.support.real import require
 from tests.support.relay import Count, counting
 
@@ -18,18 +18,18 @@ FIVE_MEGABYTES = 5 * 1024 * 1024
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Listener]:
+def server(tmp_path: Path) -> Iterator[MailServer]:
     with mail_server(tmp_path / "mail") as started:
         yield started
 
 
 @pytest.fixture
-def relay(server: Listener) -> Iterator[Count]:
+def relay(server: MailServer) -> Iterator[Count]:
     with counting(server.smtp) as count:
         yield count
 
 
-def counters(server: Listener) -> dict[str, int]:
+def counters(server: MailServer) -> dict[str, int]:
     """What `smtpstatus get --json` says."""
     answer = subprocess.run(
         [COMMANDS / "smtpstatus", "get", f"127.0.0.1:{server.status}", "--json"],
@@ -57,7 +57,7 @@ def mail(body: str = "hello\n", subject: str = "A test") -> EmailMessage:
     return message
 
 
-def assert_all_is_counted(server: Listener, relay: Count) -> None:
+def assert_all_is_counted(server: MailServer, relay: Count) -> None:
     eventually(lambda: counters(server)["active_connections"] == 0)
     found = counters(server)
 
@@ -65,7 +65,7 @@ def assert_all_is_counted(server: Listener, relay: Count) -> None:
     assert eventually(lambda: found["transferred_bytes_total"] == relay.carried, seconds=5)
 
 
-def test_a_fresh_server_counts_from_zero(server: Listener) -> None:
+def test_a_fresh_server_counts_from_zero(server: MailServer) -> None:
     found = counters(server)
 
     assert found["connections_total"] == 0
@@ -74,7 +74,7 @@ def test_a_fresh_server_counts_from_zero(server: Listener) -> None:
 
 
 def test_a_mail_is_stored_as_it_was_sent_and_its_bytes_are_counted(
-    server: Listener, relay: Count
+    server: MailServer, relay: Count
 ) -> None:
     with smtplib.SMTP("127.0.0.1", relay.port) as client:
         client.send_message(mail("dots:\n.\n..\n.leading\nend\n"))
@@ -86,7 +86,7 @@ def test_a_mail_is_stored_as_it_was_sent_and_its_bytes_are_counted(
     assert_all_is_counted(server, relay)
 
 
-def test_several_recipients_have_a_copy_each(server: Listener, relay: Count) -> None:
+def test_several_recipients_have_a_copy_each(server: MailServer, relay: Count) -> None:
     users = [f"user{number}" for number in range(20)]
 
     with smtplib.SMTP("127.0.0.1", relay.port) as client:
@@ -96,7 +96,7 @@ def test_several_recipients_have_a_copy_each(server: Listener, relay: Count) -> 
     assert_all_is_counted(server, relay)
 
 
-def test_five_megabytes_arrive_whole(server: Listener, relay: Count) -> None:
+def test_five_megabytes_arrive_whole(server: MailServer, relay: Count) -> None:
     body = ("x" * 76 + "\r\n") * (FIVE_MEGABYTES // 78)
 
     with smtplib.SMTP("127.0.0.1", relay.port) as client:
@@ -109,7 +109,9 @@ def test_five_megabytes_arrive_whole(server: Listener, relay: Count) -> None:
     assert_all_is_counted(server, relay)
 
 
-def test_refused_aborted_and_pipelined_talk_is_counted_too(server: Listener, relay: Count) -> None:
+def test_refused_aborted_and_pipelined_talk_is_counted_too(
+    server: MailServer, relay: Count
+) -> None:
     with smtplib.SMTP("127.0.0.1", relay.port) as client:
         client.ehlo()
         assert client.mail("sender@example.org")[0] == 250
@@ -127,7 +129,7 @@ def test_refused_aborted_and_pipelined_talk_is_counted_too(server: Listener, rel
 
 
 def test_swaks_sends_an_attachment_eight_bit_text_and_to_several(
-    server: Listener, relay: Count, tmp_path: Path
+    server: MailServer, relay: Count, tmp_path: Path
 ) -> None:
     attachment = tmp_path / "attached.bin"
     attachment.write_bytes(bytes(range(256)) * 400)
@@ -151,7 +153,7 @@ def test_swaks_sends_an_attachment_eight_bit_text_and_to_several(
     assert_all_is_counted(server, relay)
 
 
-def test_a_hundred_connections_are_a_hundred(server: Listener, relay: Count) -> None:
+def test_a_hundred_connections_are_a_hundred(server: MailServer, relay: Count) -> None:
     clients = [smtplib.SMTP("127.0.0.1", relay.port) for _ in range(30)]
     busy = counters(server)
     for client in clients:
@@ -164,7 +166,7 @@ def test_a_hundred_connections_are_a_hundred(server: Listener, relay: Count) -> 
     assert_all_is_counted(server, relay)
 
 
-def test_a_mail_can_be_followed_from_the_client_to_the_metrics(server: Listener) -> None:
+def test_a_mail_can_be_followed_from_the_client_to_the_metrics(server: MailServer) -> None:
     with exporter(
         SMTPSTATUS_TARGET=f"127.0.0.1:{server.status}", SMTPSTATUS_TOKEN="secretpa"
     ) as url:

@@ -11,7 +11,7 @@ from prometheus_client.openmetrics.parser import (
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from tests.support.processes import (
-    Listener,
+    MailServer,
     eventually,
     exporter,
     free_port,
@@ -28,7 +28,7 @@ scrape_configs:
 """
 
 
-def send(server: Listener, mails: int) -> None:
+def send(server: MailServer, mails: int) -> None:
     for _ in range(mails):
         with smtplib.SMTP("127.0.0.1", server.smtp) as client:
             client.sendmail("a@example.org", ["b@example.org"], b"Subject: x\r\n\r\nx\r\n")

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from tests.support.processes import Listener, exporter, mail_server
+from tests.support.processes import MailServer, exporter, mail_server
 from tests.support.real import require
 
 SHOUT = """#!/bin/sh
@@ -25,7 +25,7 @@ def curl(*arguments: str) -> tuple[int, Any]:
     return int(status), json.loads(body)
 
 
-def stored(server: Listener, body: str) -> str:
+def stored(server: MailServer, body: str) -> str:
     """Send a mail; returns what became of its body."""
     with smtplib.SMTP("127.0.0.1", server.smtp) as client:
         client.sendmail(

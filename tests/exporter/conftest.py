@@ -6,7 +6,7 @@ import pytest
 
 from tests.exporter.running import (
     Exporter,
-    Listener,
+    MailServer,
     Start,
     one_target,
     running_exporter,
@@ -15,7 +15,7 @@ from tests.exporter.running import (
 
 
 @pytest.fixture
-async def mail_server() -> AsyncIterator[Listener]:
+async def mail_server() -> AsyncIterator[MailServer]:
     async with running_mail_server() as server:
         yield server
 
@@ -37,5 +37,5 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
 
 
 @pytest.fixture
-async def exporter(start: Start, mail_server: Listener) -> Exporter:
+async def exporter(start: Start, mail_server: MailServer) -> Exporter:
     return await start(one_target(mail_server))

@@ -27,7 +27,7 @@ AUTHORIZED = {"Authorization": f"Bearer {API_TOKEN}"}
 
 
 @dataclass
-class Listener:
+class MailServer:
     """What a mail server would say, and what it was asked."""
 
     port: int = 0
@@ -60,8 +60,8 @@ class Listener:
 @asynccontextmanager
 async def running_mail_server(
     dialect: Dialect = V0, token: str = TOKEN
-) -> AsyncIterator[Listener]:
-    server = Listener()
+) -> AsyncIterator[MailServer]:
+    server = MailServer()
     secret = Token.parse(token, dialect.token_length)
     async with serve("127.0.0.1", 0, secret, server.answer, dialect) as endpoint:
         server.port = endpoint.port
@@ -120,7 +120,7 @@ async def running_exporter(
     await asyncio.wait([serving])
 
 
-def one_target(server: Listener, more: str = "") -> str:
+def one_target(server: MailServer, more: str = "") -> str:
     return f"""
 targets:
   - name: mail-1

@@ -14,7 +14,7 @@ from tests.exporter.running import (
     AUTHORIZED,
     TOKEN,
     Exporter,
-    Listener,
+    MailServer,
     Start,
     one_target,
     running_mail_server,
@@ -39,7 +39,7 @@ def writes(exporter: Exporter) -> dict[str, float]:
 
 
 async def test_a_target_is_told_as_the_contract_has_it(
-    exporter: Exporter, mail_server: Listener
+    exporter: Exporter, mail_server: MailServer
 ) -> None:
     state = (await exporter.http.get("/api/v1/targets/mail-1")).json()
 
@@ -55,7 +55,7 @@ async def test_a_target_is_told_as_the_contract_has_it(
 
 
 async def test_the_list_tells_what_is_known_of_a_target_besides(
-    exporter: Exporter, mail_server: Listener
+    exporter: Exporter, mail_server: MailServer
 ) -> None:
     (listed,) = (await exporter.http.get("/api/v1/targets")).json()["targets"]
     state = (await exporter.http.get("/api/v1/targets/mail-1")).json()
@@ -72,7 +72,7 @@ async def test_the_list_tells_what_is_known_of_a_target_besides(
 
 
 async def test_all_targets_come_in_the_configurations_order(
-    start: Start, mail_server: Listener
+    start: Start, mail_server: MailServer
 ) -> None:
     config = one_target(mail_server).replace(
         "targets:", "targets:\n  - {name: gone, address: '127.0.0.1:1', token: secretpa}"
@@ -115,7 +115,7 @@ async def test_a_target_that_is_down_has_null_counters_and_the_error_in_words(
 
 
 async def test_counts_beyond_2_to_the_53_are_whole_in_json(
-    exporter: Exporter, mail_server: Listener
+    exporter: Exporter, mail_server: MailServer
 ) -> None:
     mail_server.values[Command.TRANSFERRED_BYTES] = 2**64 - 1
 
@@ -125,7 +125,7 @@ async def test_counts_beyond_2_to_the_53_are_whole_in_json(
 
 
 async def test_the_switch_is_set_and_what_the_server_then_says_is_told(
-    exporter: Exporter, mail_server: Listener
+    exporter: Exporter, mail_server: MailServer
 ) -> None:
     off = await put(exporter, False)
     read = await exporter.http.get(SWITCH)
@@ -158,7 +158,7 @@ async def test_the_time_of_a_change_is_told_and_writing_the_same_again_is_none(
     "authorization", [None, "", "Bearer", "Bearer wrong", "Basic open-sesame", "open-sesame"]
 )
 async def test_without_the_api_token_nothing_is_written(
-    exporter: Exporter, mail_server: Listener, authorization: str | None
+    exporter: Exporter, mail_server: MailServer, authorization: str | None
 ) -> None:
     headers = {} if authorization is None else {"Authorization": authorization}
     answer = await exporter.http.put(SWITCH, json={"enabled": False}, headers=headers)
@@ -171,7 +171,7 @@ async def test_without_the_api_token_nothing_is_written(
 
 @pytest.mark.parametrize("token", ["apitoken-à", "à", "токен", "\x85\xa0"])
 async def test_an_api_token_beyond_ascii_is_taken_as_the_utf8_that_clients_send(
-    start: Start, mail_server: Listener, token: str
+    start: Start, mail_server: MailServer, token: str
 ) -> None:
     exporter = await start(one_target(mail_server).replace(API_TOKEN, json.dumps(token)))
     answers = [
@@ -185,7 +185,7 @@ async def test_an_api_token_beyond_ascii_is_taken_as_the_utf8_that_clients_send(
 
 
 async def test_without_an_api_token_configured_writing_is_forbidden_and_told_how_to_enable(
-    start: Start, mail_server: Listener
+    start: Start, mail_server: MailServer
 ) -> None:
     exporter = await start(one_target(mail_server).replace(f"{{token: {API_TOKEN}}}", "{}"))
 
@@ -214,7 +214,7 @@ async def test_without_an_api_token_configured_writing_is_forbidden_and_told_how
     ],
 )
 async def test_a_body_that_is_wrong_changes_nothing(
-    exporter: Exporter, mail_server: Listener, body: bytes, content_type: str | None, status: int
+    exporter: Exporter, mail_server: MailServer, body: bytes, content_type: str | None, status: int
 ) -> None:
     headers = AUTHORIZED | ({"Content-Type": content_type} if content_type else {})
     answer = await exporter.http.put(SWITCH, content=body, headers=headers)
@@ -287,7 +287,7 @@ async def test_a_server_that_refuses_is_502_and_one_that_is_silent_504(start: St
 
 
 async def test_a_server_that_does_not_keep_the_state_is_told_as_a_contradiction(
-    exporter: Exporter, mail_server: Listener
+    exporter: Exporter, mail_server: MailServer
 ) -> None:
     class Stubborn(dict[Command, Any]):
         def __setitem__(self, command: Command, value: Any) -> None:
@@ -316,7 +316,7 @@ async def test_every_write_is_one_line_in_the_log(
 
 
 async def test_the_last_probes_and_the_last_failures_are_kept(
-    exporter: Exporter, mail_server: Listener
+    exporter: Exporter, mail_server: MailServer
 ) -> None:
     mail_server.values.pop(Command.CONNECTIONS)
     await exporter.http.get("/probe?target=mail-1")

@@ -12,7 +12,7 @@ from exporter.app import create_app
 from exporter.configuration import config
 from exporter.http.web_config import WebFile
 from exporter.service import Service
-from tests.exporter.running import AUTHORIZED, Exporter, Listener, Start, one_target
+from tests.exporter.running import AUTHORIZED, Exporter, MailServer, Start, one_target
 
 ORIGIN = "http://grafana.example:3000"
 GET_ROUTES = [
@@ -93,7 +93,7 @@ async def test_ready_follows_the_service_and_healthy_does_not(exporter: Exporter
 
 
 async def test_reload_takes_the_whole_configuration_or_keeps_the_old_one(
-    exporter: Exporter, mail_server: Listener
+    exporter: Exporter, mail_server: MailServer
 ) -> None:
     sample = exporter.service.own.registry.get_sample_value
     good = one_target(mail_server).replace("mail-1", "mail-2")
@@ -128,7 +128,7 @@ async def test_without_origins_no_other_page_may_use_the_api(exporter: Exporter)
 
 
 async def test_a_listed_origin_may_send_what_grafana_sends(
-    start: Start, mail_server: Listener
+    start: Start, mail_server: MailServer
 ) -> None:
     exporter = await start(
         one_target(mail_server).replace("api: {", f"api: {{cors_origins: ['{ORIGIN}'], ")
@@ -162,7 +162,7 @@ async def test_a_listed_origin_may_send_what_grafana_sends(
 
 
 async def test_a_preflight_needs_no_password_and_what_follows_it_does(
-    tmp_path: Path, mail_server: Listener
+    tmp_path: Path, mail_server: MailServer
 ) -> None:
     web = tmp_path / "web.yml"
     web.write_text(

@@ -16,7 +16,7 @@ from protocol.errors import DiscardReason, FailureReason
 from protocol.server import serve
 from protocol.token import Token
 from protocol.vocabulary import Command
-from tests.exporter.running import TOKEN, Listener
+from tests.exporter.running import TOKEN, MailServer
 
 
 def in_seconds(seconds: float) -> float:
@@ -35,7 +35,7 @@ def probing(*rules: ProbeNetwork) -> Targets:
     return Targets(Config(timeout=1, probe=rules), nothing)
 
 
-async def test_an_address_in_a_listed_network_is_probed(mail_server: Listener) -> None:
+async def test_an_address_in_a_listed_network_is_probed(mail_server: MailServer) -> None:
     scrape = await probing(rule("127.0.0.0/8")).probe(mail_server.address, in_seconds(1))
 
     assert scrape.target is None
@@ -44,7 +44,7 @@ async def test_an_address_in_a_listed_network_is_probed(mail_server: Listener) -
 
 @pytest.mark.parametrize("networks", [("127.0.0.2/32",), ("10.0.0.0/8", "::/0")])
 async def test_an_address_in_no_listed_network_is_sent_nothing(
-    mail_server: Listener, networks: tuple[str, ...]
+    mail_server: MailServer, networks: tuple[str, ...]
 ) -> None:
     targets = probing(*map(rule, networks))
     for text in (mail_server.address, f"[::ffff:127.0.0.1]:{mail_server.port}"):
@@ -54,7 +54,7 @@ async def test_an_address_in_no_listed_network_is_sent_nothing(
     assert mail_server.asked == []
 
 
-async def test_each_network_gets_its_own_token_and_no_other(mail_server: Listener) -> None:
+async def test_each_network_gets_its_own_token_and_no_other(mail_server: MailServer) -> None:
     seen: list[bytes] = []
 
     class Watched(Token):
@@ -92,7 +92,7 @@ class Names:
 
 
 async def test_a_name_that_changes_its_address_after_the_check_lures_no_token(
-    mail_server: Listener, monkeypatch: pytest.MonkeyPatch
+    mail_server: MailServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = Names(["127.0.0.1"], ["127.9.9.9"])
     async with serve("127.9.9.9", mail_server.port, Token.parse(TOKEN), mail_server.answer):
@@ -110,7 +110,7 @@ async def test_a_name_that_changes_its_address_after_the_check_lures_no_token(
 
 
 async def test_of_a_names_addresses_only_those_that_are_listed_hear_anything(
-    mail_server: Listener, monkeypatch: pytest.MonkeyPatch
+    mail_server: MailServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = Names(["127.9.9.9", "127.0.0.1"])
     heard: list[Command] = []
@@ -136,7 +136,7 @@ async def test_a_name_without_an_address_is_a_reading_with_that_reason() -> None
 
 
 async def test_a_networks_token_file_that_changes_is_used_from_the_next_probe_on(
-    mail_server: Listener, tmp_path: Path
+    mail_server: MailServer, tmp_path: Path
 ) -> None:
     path = tmp_path / "token"
     path.write_text("wrongone")
@@ -150,7 +150,7 @@ async def test_a_networks_token_file_that_changes_is_used_from_the_next_probe_on
     assert answered.reading.error is None
 
 
-async def test_what_is_kept_of_probed_addresses_is_bounded(mail_server: Listener) -> None:
+async def test_what_is_kept_of_probed_addresses_is_bounded(mail_server: MailServer) -> None:
     targets = probing(rule("127.0.0.0/8"))
     for number in range(1100):
         await targets._networks.peer(HostPort("127.0.0.1", 1000 + number), in_seconds(1))

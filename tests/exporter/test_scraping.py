@@ -20,7 +20,7 @@ from protocol.vocabulary import Command
 from tests.exporter.running import (
     TOKEN,
     Exporter,
-    Listener,
+    MailServer,
     Start,
     one_target,
     running_mail_server,
@@ -89,7 +89,7 @@ async def test_a_target_that_is_down_has_no_counters_and_its_own_reason(start: S
 
 
 async def test_a_dead_target_delays_the_others_no_longer_than_the_scraper_waits(
-    start: Start, mail_server: Listener
+    start: Start, mail_server: MailServer
 ) -> None:
     async with running_mail_server(token="otherpas") as silent:
         silent.values.clear()
@@ -134,7 +134,7 @@ async def test_a_timeout_header_that_is_no_time_is_a_bad_request(
     ],
 )
 async def test_a_probe_of_nothing_that_may_be_probed_is_told_why(
-    exporter: Exporter, mail_server: Listener, query: str, status: int
+    exporter: Exporter, mail_server: MailServer, query: str, status: int
 ) -> None:
     answer = await exporter.http.get(f"/probe{query}")
 
@@ -145,7 +145,7 @@ async def test_a_probe_of_nothing_that_may_be_probed_is_told_why(
 
 
 async def test_a_target_may_be_probed_by_its_address_too(
-    exporter: Exporter, mail_server: Listener
+    exporter: Exporter, mail_server: MailServer
 ) -> None:
     answer = await exporter.http.get("/probe", params={"target": mail_server.address})
 
@@ -271,7 +271,7 @@ async def test_service_discovery_lists_the_targets_complete(exporter: Exporter) 
 
 
 async def test_debugging_tells_every_datagram_and_no_token(
-    exporter: Exporter, mail_server: Listener
+    exporter: Exporter, mail_server: MailServer
 ) -> None:
     answer = await exporter.http.get("/probe?target=mail-1&debug=true")
 
@@ -373,7 +373,7 @@ async def test_promtool_takes_the_service_discovery_as_it_is(
 
 
 async def test_the_exporters_own_metrics_count_what_was_sent_and_what_failed(
-    start: Start, mail_server: Listener
+    start: Start, mail_server: MailServer
 ) -> None:
     config = one_target(mail_server).replace(
         "targets:", "targets:\n  - {name: gone, address: '127.0.0.1:1', token: secretpa}"

@@ -27,7 +27,7 @@ from tests.exporter.running import (
     API_TOKEN,
     TOKEN,
     Exporter,
-    Listener,
+    MailServer,
     Start,
     one_target,
     running_mail_server,
@@ -115,7 +115,7 @@ async def next_reading(page: Page, milliseconds: int = 2000) -> None:
     await expect(page.locator("#clock")).not_to_have_text(before or "")
 
 
-async def grow(page: Page, times: int, server: Listener, connections: int, size: int) -> None:
+async def grow(page: Page, times: int, server: MailServer, connections: int, size: int) -> None:
     """Let the counters grow evenly from each reading to the next."""
     for _ in range(times):
         server.values[Command.CONNECTIONS] += connections
@@ -162,7 +162,7 @@ async def test_every_target_is_shown_with_its_state_worst_first(start: Start, pa
 
 
 async def test_a_target_that_fails_and_recovers_says_so(
-    exporter: Exporter, page: Page, mail_server: Listener
+    exporter: Exporter, page: Page, mail_server: MailServer
 ) -> None:
     await open_with_a_clock(page, home(exporter))
     values = dict(mail_server.values)
@@ -181,7 +181,7 @@ async def test_a_target_that_fails_and_recovers_says_so(
 
 
 async def test_rates_are_those_between_the_readings(
-    exporter: Exporter, page: Page, mail_server: Listener
+    exporter: Exporter, page: Page, mail_server: MailServer
 ) -> None:
     await open_with_a_clock(page, home(exporter))
 
@@ -195,7 +195,7 @@ async def test_rates_are_those_between_the_readings(
 
 
 async def test_after_an_hour_unseen_the_rate_is_soon_that_of_now(
-    exporter: Exporter, page: Page, mail_server: Listener
+    exporter: Exporter, page: Page, mail_server: MailServer
 ) -> None:
     await open_with_a_clock(page, home(exporter))
     await page.get_by_role("button", name="Pause").click()
@@ -210,7 +210,7 @@ async def test_after_an_hour_unseen_the_rate_is_soon_that_of_now(
 
 
 async def test_a_restarted_server_has_no_negative_rate(
-    exporter: Exporter, page: Page, mail_server: Listener
+    exporter: Exporter, page: Page, mail_server: MailServer
 ) -> None:
     await open_with_a_clock(page, home(exporter))
     await grow(page, 6, mail_server, connections=20, size=10)
@@ -222,7 +222,7 @@ async def test_a_restarted_server_has_no_negative_rate(
 
 
 async def test_switching_asks_first_and_for_the_token_once(
-    exporter: Exporter, page: Page, mail_server: Listener
+    exporter: Exporter, page: Page, mail_server: MailServer
 ) -> None:
     await page.goto(home(exporter))
     await switch(page).click()
@@ -290,7 +290,7 @@ async def test_what_cannot_be_a_token_is_not_sent(
 
 
 async def test_where_writing_is_not_enabled_the_page_says_how_to(
-    start: Start, page: Page, mail_server: Listener
+    start: Start, page: Page, mail_server: MailServer
 ) -> None:
     exporter = await start(one_target(mail_server).replace(f"api: {{token: {API_TOKEN}}}", ""))
     await page.goto(home(exporter))
@@ -303,7 +303,7 @@ async def test_where_writing_is_not_enabled_the_page_says_how_to(
 
 
 async def test_a_server_that_does_not_obey_is_shown_as_it_is(
-    exporter: Exporter, page: Page, mail_server: Listener
+    exporter: Exporter, page: Page, mail_server: MailServer
 ) -> None:
     async def disobey(route: Route) -> None:
         await route.fulfill(json={"target": "mail-1", "enabled": True})
@@ -319,7 +319,7 @@ async def test_a_server_that_does_not_obey_is_shown_as_it_is(
 
 @pytest.mark.parametrize("way", ["Escape", "Cancel"])
 async def test_going_back_changes_nothing(
-    exporter: Exporter, page: Page, mail_server: Listener, way: str
+    exporter: Exporter, page: Page, mail_server: MailServer, way: str
 ) -> None:
     await page.goto(home(exporter))
     await switch(page).click()
@@ -335,7 +335,7 @@ async def test_going_back_changes_nothing(
 
 
 async def test_the_keyboard_alone_is_enough(
-    exporter: Exporter, page: Page, mail_server: Listener
+    exporter: Exporter, page: Page, mail_server: MailServer
 ) -> None:
     await page.goto(home(exporter))
     await expect(row(page, "mail-1")).to_be_visible()
@@ -412,7 +412,7 @@ async def test_without_targets_the_page_says_what_is_missing(start: Start, page:
 
 
 async def test_hostile_words_are_shown_and_not_run(
-    start: Start, page: Page, mail_server: Listener
+    start: Start, page: Page, mail_server: MailServer
 ) -> None:
     hostile = "<img src=x onerror=alert(1)>"
     text = one_target(mail_server).replace("site: eu", json.dumps("site") + f": '{hostile}'")
@@ -612,7 +612,7 @@ async def test_the_page_asks_nobody_but_its_exporter(exporter: Exporter, seen: S
 
 
 async def test_behind_a_password_the_page_reads_and_switches(
-    browser: Browser, mail_server: Listener, tmp_path: Path
+    browser: Browser, mail_server: MailServer, tmp_path: Path
 ) -> None:
     digest = bcrypt.hashpw(b"open sesame", bcrypt.gensalt(4)).decode()
     (tmp_path / "web.yml").write_text(f"basic_auth_users: {{anna: {digest}}}\n")
@@ -642,7 +642,7 @@ async def test_behind_a_password_the_page_reads_and_switches(
 class Traffic:
     """Mail that comes and goes by the hour, the same at every run."""
 
-    def __init__(self, server: Listener, place: int) -> None:
+    def __init__(self, server: MailServer, place: int) -> None:
         self._values = server.values
         self._random = random.Random(place)
         self._busy = float(3 + 4 * place)

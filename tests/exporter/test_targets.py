@@ -13,7 +13,7 @@ from exporter.targets import BadAddress, TargetReading, Targets, UnknownTarget
 from protocol.address import HostPort
 from protocol.dialects import V0
 from protocol.errors import DiscardReason
-from tests.exporter.running import TOKEN, Listener, silence
+from tests.exporter.running import TOKEN, MailServer, silence
 
 
 def in_seconds(seconds: float) -> float:
@@ -37,7 +37,7 @@ def probing(*rules: ProbeNetwork) -> Targets:
 
 
 async def test_a_probe_by_name_and_by_a_targets_address_is_the_same(
-    mail_server: Listener,
+    mail_server: MailServer,
 ) -> None:
     targets = Targets(Config(targets=(target("mail", mail_server.address),)), nothing)
 
@@ -64,7 +64,7 @@ async def test_without_networks_only_targets_are_probed(text: str, error: type) 
 
 
 async def test_readings_of_the_same_target_at_the_same_time_are_one_exchange(
-    mail_server: Listener,
+    mail_server: MailServer,
 ) -> None:
     found = target("mail", mail_server.address)
     targets = Targets(Config(targets=(found,)), nothing)
@@ -107,7 +107,7 @@ async def test_who_has_next_to_no_time_left_takes_what_the_others_heard() -> Non
     assert patient is hurried
 
 
-async def test_the_observer_is_told_once_of_a_shared_exchange(mail_server: Listener) -> None:
+async def test_the_observer_is_told_once_of_a_shared_exchange(mail_server: MailServer) -> None:
     told: list[TargetReading] = []
     found = target("mail", mail_server.address)
     targets = Targets(Config(targets=(found,)), lambda scrapes, strays: told.extend(scrapes))
@@ -118,7 +118,7 @@ async def test_the_observer_is_told_once_of_a_shared_exchange(mail_server: Liste
 
 
 async def test_a_token_file_that_changes_is_used_from_the_next_reading_on(
-    mail_server: Listener, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    mail_server: MailServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "token"
     path.write_text("wrongone\n")
@@ -146,7 +146,7 @@ async def test_a_token_file_that_changes_is_used_from_the_next_reading_on(
 
 
 async def test_what_is_learned_of_a_target_outlives_a_new_configuration(
-    mail_server: Listener,
+    mail_server: MailServer,
 ) -> None:
     found = target("mail", mail_server.address)
     old = Targets(Config(targets=(found,)), nothing)
@@ -162,7 +162,7 @@ async def test_what_is_learned_of_a_target_outlives_a_new_configuration(
     assert other.changed == {}
 
 
-async def test_a_scrape_never_sends_a_command_that_writes(mail_server: Listener) -> None:
+async def test_a_scrape_never_sends_a_command_that_writes(mail_server: MailServer) -> None:
     found = target("mail", mail_server.address)
     targets = Targets(Config(targets=(found,)), nothing)
     await targets.read_all(in_seconds(1))

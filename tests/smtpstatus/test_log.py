@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from exporter.metrics import ExporterMetrics
 from protocol.vocabulary import Command
 from smtpstatus.log import Formatter, LogFormat, configure
-from tests.exporter.running import Exporter, Listener
+from tests.exporter.running import Exporter, MailServer
 
 
 def record(message: str = "Target is down", **fields: object) -> logging.LogRecord:
@@ -102,7 +102,7 @@ def test_that_no_connection_can_be_accepted_is_said_once_a_minute(stream: io.Str
 
 
 async def test_a_target_that_goes_down_and_comes_back_is_two_lines_whatever_the_scrapes(
-    exporter: Exporter, mail_server: Listener, caplog: pytest.LogCaptureFixture
+    exporter: Exporter, mail_server: MailServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     for _ in range(3):

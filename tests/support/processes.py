@@ -103,7 +103,7 @@ def running(*arguments: str, **environment: str) -> Iterator[Process]:
         process.end(signal.SIGKILL)
 
 
-class Listener:
+class MailServer:
     """A running `smtpstatus-server`, with its two ports and its Maildirs."""
 
     def __init__(self, process: Process, maildir: Path) -> None:
@@ -122,7 +122,7 @@ class Listener:
 @contextmanager
 def mail_server(
     maildir: Path, *arguments: str, smtp: int = 0, status: int = 0, token: str = "secretpa"
-) -> Iterator[Listener]:
+) -> Iterator[MailServer]:
     with running(
         "smtpstatus-server",
         f"--smtp.listen-address=127.0.0.1:{smtp}",
@@ -132,7 +132,7 @@ def mail_server(
         *arguments,
         SMTPSTATUS_TOKEN=token,
     ) as process:
-        yield Listener(process, maildir)
+        yield MailServer(process, maildir)
 
 
 @contextmanager
