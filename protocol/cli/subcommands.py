@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from protocol.address import Address
-    from protocol.client import Connection, Peer
+    from protocol.client import Connection, Peer, Reading
     from protocol.dialect import Dialect
     from protocol.errors import NoReading
     from protocol.multiplexer import Event, Trace
@@ -41,15 +41,15 @@ def transforms(options: Namespace) -> int:
     peer = _peer(options)
     if not peer.dialect.can_switch:
         raise ValueError(f"servers of dialect {peer.dialect.name} have no transforms")
-    if options.state is None:
-        reading = _ask(
-            options, peer, lambda connection, by: connection.ask(Command.TRANSFORMS, deadline=by)
-        )
-    else:
-        enabled = options.state == "on"
-        reading = _ask(
-            options, peer, lambda connection, by: connection.set_transforms(enabled, deadline=by)
-        )
+
+    async def read_and_switch(connection: "Connection", by: float) -> "Reading":
+        """Nothing is written to a server that does not answer the read: it may speak another dialect."""
+        reading = await connection.ask(Command.TRANSFORMS, deadline=by)
+        if options.state is None or reading.error:
+            return reading
+        return await connection.set_transforms(options.state == "on", deadline=by)
+
+    reading = _ask(options, peer, read_and_switch)
     state = None if reading.error else bool(reading[Command.TRANSFORMS])
     if options.json:
         failure = {"error": str(reading.error)} if reading.error else {}
@@ -86,6 +86,7 @@ def check(options: Namespace) -> int:
     from pathlib import Path
     from time import monotonic
 
+    from protocol.conformance.masking import Mask
     from protocol.conformance.report import Report, as_text
     from protocol.conformance.runner import Runner
     from protocol.conformance.table import cases
@@ -113,12 +114,13 @@ def check(options: Namespace) -> int:
     examination = Runner(
         heard[-1], peer.token, peer.dialect, options.timeout, lambda case: _progress(case.name)
     )
+    mask = Mask(peer.token, peer.dialect)
     findings = []
     for finding in examination.run(cases(peer.dialect, peer.token, write=options.write)):
         _progress(None)
         findings.append(finding)
         if not options.json:
-            print(as_text(finding, peer.dialect, peer.token), flush=True)
+            print(as_text(finding, mask), flush=True)
     seconds = monotonic() - start
     report = Report(options.target, peer.dialect, peer.token, tuple(findings), seconds)
     if options.json:

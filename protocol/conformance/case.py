@@ -113,7 +113,7 @@ def broken(
             if value < last.get(command, 0):
                 return f"{command.value} fell from {last[command]} to {value}"
             last[command] = value
-    if rule is Requirement.ORDERED:
+    if rule is Requirement.ORDERED and len(read) == 2:
         (_, open_now), (_, ever) = read
         if open_now > ever:
             return f"{open_now} connections are open, of {ever} that there have been"

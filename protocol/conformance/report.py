@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 from xml.sax.saxutils import escape, quoteattr
 
+from protocol.conformance.masking import Mask
 from protocol.conformance.runner import Failure, Result, Verdict
 from protocol.dialect import Dialect
 from protocol.token import Token
@@ -11,18 +12,15 @@ from protocol.token import Token
 _SHOWN = 5
 """Shortfalls of one case that people are shown."""
 
-_SPELLED = 64
-"""Bytes of a datagram that are spelled out."""
 
-
-def as_text(finding: Result, dialect: Dialect, token: Token) -> str:
+def as_text(finding: Result, mask: Mask) -> str:
     """A line, and below it what was wrong: sent, wanted and got."""
     mark = "ok  " if finding.verdict is Verdict.PASSED else "FAIL"
     lines = [f"{mark}  {finding.case.clause:<4} {finding.case.name}"]
     if finding.verdict is Verdict.NOT_ANSWERED:
         lines[0] += ": not answered"
     for shortfall in finding.shortfalls[:_SHOWN]:
-        lines += [f"            {line}" for line in _explain(shortfall, dialect, token)]
+        lines += [f"            {line}" for line in _explain(shortfall, mask)]
     if len(finding.shortfalls) > _SHOWN:
         lines.append(f"            and {len(finding.shortfalls) - _SHOWN} more like this")
     return "\n".join(lines)
@@ -39,6 +37,10 @@ class Report:
     seconds: float
 
     @property
+    def _mask(self) -> Mask:
+        return Mask(self.token, self.dialect)
+
+    @property
     def passed(self) -> bool:
         return all(finding.verdict is Verdict.PASSED for finding in self.findings)
 
@@ -53,7 +55,7 @@ class Report:
             "dialect": self.dialect.name,
             "passed": self.passed,
             "seconds": round(self.seconds, 3),
-            "cases": [_finding(finding, self.dialect, self.token) for finding in self.findings],
+            "cases": [_finding(finding, self._mask) for finding in self.findings],
         }
 
     def as_junit(self) -> str:
@@ -64,63 +66,56 @@ class Report:
             '<?xml version="1.0" encoding="UTF-8"?>',
             f'<testsuite name={suite} tests="{len(self.findings)}" failures="{bad}" errors="0"'
             f' skipped="0" time="{self.seconds:.3f}">',
-            *(_testcase(finding, self.dialect, self.token) for finding in self.findings),
+            *(_testcase(finding, self._mask) for finding in self.findings),
             "</testsuite>",
             "",
         ]
         return "\n".join(lines)
 
 
-def _testcase(finding: Result, dialect: Dialect, token: Token) -> str:
+def _testcase(finding: Result, mask: Mask) -> str:
     clause = quoteattr(f"protocol.md {finding.case.clause}")
     opening = f"  <testcase classname={clause} name={quoteattr(finding.case.name)}"
     if finding.verdict is Verdict.PASSED:
         return f"{opening}/>"
-    lines = [line for fall in finding.shortfalls for line in _explain(fall, dialect, token)]
+    lines = [line for fall in finding.shortfalls for line in _explain(fall, mask)]
     message = quoteattr(finding.verdict)
     failure = f"<failure message={message}>{escape(chr(10).join(lines))}</failure>"
     return f"{opening}>\n    {failure}\n  </testcase>"
 
 
-def _finding(finding: Result, dialect: Dialect, token: Token) -> dict[str, object]:
+def _finding(finding: Result, mask: Mask) -> dict[str, object]:
     case = finding.case
     return {
         "name": case.name,
         "clause": case.clause,
         "verdict": finding.verdict,
         "steps": [
-            {"sent": spell(step.sent, dialect, token), "wanted": str(step.wanted)}
-            for step in case.steps
+            {"sent": mask.sent(step.sent), "wanted": str(step.wanted)} for step in case.steps
         ],
         "shortfalls": [
             {
                 "text": fall.text,
-                "sent": spell(fall.step.sent, dialect, token) if fall.step else None,
+                "sent": mask.sent(fall.step.sent) if fall.step else None,
                 "wanted": str(fall.step.wanted) if fall.step else None,
-                "got": fall.got.hex() if fall.got is not None else None,
+                "got": _received(fall, mask),
             }
             for fall in finding.shortfalls
         ],
     }
 
 
-def _explain(shortfall: Failure, dialect: Dialect, token: Token) -> list[str]:
+def _explain(shortfall: Failure, mask: Mask) -> list[str]:
     lines = [shortfall.text]
     if shortfall.step:
-        lines.append(f"  sent    {spell(shortfall.step.sent, dialect, token)}")
+        lines.append(f"  sent    {mask.sent(shortfall.step.sent)}")
         lines.append(f"  wanted  {shortfall.step.wanted}")
-    if shortfall.got is not None:
-        lines.append(f"  got     {shortfall.got.hex() or 'an empty datagram'}")
+    if (got := _received(shortfall, mask)) is not None:
+        lines.append(f"  got     {got}")
     return lines
 
 
-def spell(datagram: bytes, dialect: Dialect, token: Token) -> str:
-    """A datagram that was sent, in hexadecimal; whatever part of the token stands in it is masked."""
-    place = dialect.authentication
-    digits = datagram.hex()
-    carried = datagram[place.span]
-    if carried and carried == token.octets[: len(carried)]:
-        digits = digits[: 2 * place.offset] + "**" * len(carried) + digits[2 * place.end :]
-    if len(datagram) > _SPELLED:
-        return f"{digits[: 2 * _SPELLED]}… ({len(datagram)} bytes)"
-    return digits or "an empty datagram"
+def _received(shortfall: Failure, mask: Mask) -> str | None:
+    if shortfall.got is None:
+        return None
+    return mask.received(shortfall.got, shortfall.step.sent if shortfall.step else b"")

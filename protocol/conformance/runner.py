@@ -15,11 +15,13 @@ from time import monotonic
 
 from protocol.address import Address
 from protocol.conformance.case import Case, Mode, Step, broken
+from protocol.conformance.masking import Mask
+from protocol.conformance.table import unsafe_codes
 from protocol.dialect import Dialect
-from protocol.errors import BadResponse, DatagramError
+from protocol.errors import BadResponse
 from protocol.message import Request, Response, Value
 from protocol.token import Token
-from protocol.vocabulary import WRITES, Command, Status
+from protocol.vocabulary import Command, Status
 
 _MOMENT = 0.02
 """Seconds, and two round trips more, by which an answer may come later than that to a request sent behind it."""
@@ -81,6 +83,7 @@ class Runner:
         self._address = address
         self._token = token
         self._dialect = dialect
+        self._mask = Mask(token, dialect)
         self._timeout = timeout
         self._waiting = waiting
         self._pause = pause
@@ -148,7 +151,7 @@ class Runner:
                 if not step.wanted.silence:
                     yield Failure("no answer", step)
                 continue
-            if fault := step.wanted.fault(answers[0], self._dialect):
+            if fault := self._fault(step, answers[0]):
                 yield Failure(fault, step, answers[0])
                 continue
             if case.once and len(answers) > 1:
@@ -156,6 +159,12 @@ class Runner:
             read += self._read(step, answers[0])
         if fault := broken(case.rule, read, self._dialect):
             yield Failure(fault)
+
+    def _fault(self, step: Step, received: bytes) -> str | None:
+        """What is wrong with a response, or None. A response with the token in it is described no further."""
+        if self._mask.repeats_token(received, step.sent):
+            return "the response repeats the token"
+        return step.wanted.fault(received, self._dialect)
 
     def _at_once(self, case: Case, examined: socket.socket) -> Iterator[Failure]:
         place = self._dialect.response_identifier.span
@@ -170,7 +179,7 @@ class Runner:
                 answered = waiting.pop(identifier, None)
                 if answered is None:
                     stray = got
-                elif fault := answered.wanted.fault(got, self._dialect):
+                elif fault := self._fault(answered, got):
                     yield Failure(fault, answered, got)
             if not waiting:
                 return
@@ -194,20 +203,13 @@ class Runner:
             answers = self._collect(examined, self._moment)
             if not answers:
                 return
-        yield Failure(
-            f"it answered {_LONGEST_LOOP} of its own answers, and goes on", got=answers[0]
-        )
+        text = f"it answered {_LONGEST_LOOP} of its own answers, and goes on"
+        yield Failure(text, case.steps[0], answers[0])
 
     def _writes(self, datagram: bytes) -> bool:
-        """Whether an answer would be obeyed as a command that writes; then it is not sent back."""
-        try:
-            request = Request.decode(datagram, self._dialect)
-        except DatagramError:
-            return False
-        return (
-            request.authentication == self._token.octets
-            and self._dialect.codes.get(request.code) in WRITES
-        )
+        """Whether a response has a code that writes where a request has CMD; then it is not sent back."""
+        code = datagram[self._dialect.command.span]
+        return bool(code) and code[0] in unsafe_codes(self._dialect)
 
     def _answers(self, case: Case, step: Step, examined: socket.socket) -> list[bytes]:
         """All answers to one datagram; where one is wanted, it is sent again until one comes."""

@@ -7,9 +7,11 @@ first what is always answered, then errors, which a server rations, and last the
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from random import Random, SystemRandom
 
 from protocol.conformance.case import Case, Expectation, Mode, Requirement, Step
 from protocol.dialect import Dialect
+from protocol.dialects import DIALECTS
 from protocol.message import Request
 from protocol.token import Token
 from protocol.vocabulary import COUNTERS, FLAGS, Command, Status
@@ -20,20 +22,34 @@ _PARALLEL = 32
 _IDENTIFIER = b"\x12\x34\x56\x78\x9a\xbc\xde\xf0"
 
 
-def cases(dialect: Dialect, token: Token, *, write: bool = False) -> tuple[Case, ...]:
-    """The table for one dialect; `write` adds what switches the transforms."""
-    table = _Table(dialect, token)
+def cases(
+    dialect: Dialect, token: Token, *, write: bool = False, random: Random | None = None
+) -> tuple[Case, ...]:
+    """The table for one dialect; `write` adds the commands that switch the transforms.
+
+    `random` draws the wrong tokens: by default the system's generator.
+    """
+    table = _Table(dialect, token, random or SystemRandom())
     found = [*table.reads(), *table.silences(), *table.switches(write), *table.errors()]
     return tuple(case for case in found if case.steps)
 
 
+def unsafe_codes(dialect: Dialect) -> frozenset[int]:
+    """The codes that any known dialect has, except those that `dialect` reads with: one may write somewhere."""
+    known = {code for one in (dialect, *DIALECTS.values()) for code in one.codes}
+    return frozenset(known - {dialect.operations[command].code for command in dialect.reads})
+
+
 class _Table:
-    def __init__(self, dialect: Dialect, token: Token) -> None:
+    def __init__(self, dialect: Dialect, token: Token, random: Random) -> None:
         self.dialect = dialect
         self.token = token.octets
         size = dialect.request_identifier.size
         self.identifier = int.from_bytes(_IDENTIFIER[:size])
         self.largest = 256**size - 1
+        self.random = random
+        self.wrong = self.wrong_token()
+        self.unknown_codes = self.free_codes()
         self.good = self.request()
 
     def request(
@@ -130,15 +146,16 @@ class _Table:
         silence = Expectation(frozenset(faults), silence=True)
         others = [wrong + self.good[width:] for wrong in sorted(foreign)]
         worse = [(others[0] + b"\0")[:size] for size in (width + 1, 9, len(others[0]) + 1)]
-        worse += [others[0][:width] + self.request(version=7, token=self.wrong())[width:]]
+        worse += [others[0][:width] + self.request(version=7, token=self.wrong)[width:]]
         steps = [Step(sent, silence) for sent in others + worse]
         yield Case("a foreign signature is not answered, whatever follows", "5.1", tuple(steps))
         steps = [Step(self.good[:size], silence) for size in range(width)]
         yield Case("a datagram without a whole signature is not answered", "5.1", tuple(steps))
 
-    def wrong(self) -> bytes:
-        """A token that differs in every bit."""
-        return bytes(octet ^ 0xFF for octet in self.token)
+    def wrong_token(self) -> bytes:
+        """Random bytes, none of them the token's at that place, nor the code of a command in any dialect."""
+        allowed = set(range(128, 256)) - set(self.dialect.codes) - unsafe_codes(self.dialect)
+        return bytes(self.random.choice(sorted(allowed - {octet})) for octet in self.token)
 
     def switches(self, write: bool) -> Iterator[Case]:
         dialect = self.dialect
@@ -167,10 +184,11 @@ class _Table:
             tuple(Step(self.request(version=version), told) for version in versions),
         )
         told = self.error(Status.INVALID_COMMAND)
+        codes = " ".join(f"{code:02x}" for code in self.unknown_codes)
         yield Case(
-            "an unknown command is told",
+            f"the unknown commands {codes} are rejected",
             "4.1",
-            tuple(Step(self.request(code=code), told) for code in self.unknown_codes()),
+            tuple(Step(self.request(code=code), told) for code in self.unknown_codes),
         )
         yield Case("the first fault in the order is told", "5.2", tuple(self.orders()))
         yield Case("an error gets one answer", "5.3", (self.auth_failure(),), once=True)
@@ -183,43 +201,45 @@ class _Table:
             yield self.parallel("requests are answered also to who has had his errors", "6.1")
 
     def auth_failure(self) -> Step:
-        wrong = self.request(token=self.wrong())
+        wrong = self.request(token=self.wrong)
         return Step(wrong, self.error(Status.AUTHENTICATION_FAILED))
 
     def wrong_tokens(self) -> Iterator[Step]:
-        token = self.token
-        tokens = {
-            bytes([token[0] ^ 1]) + token[1:],
-            token[:-1] + bytes([token[-1] ^ 1]),
-            token[: len(token) // 2].ljust(len(token), b"\0"),
-            bytes(len(token)),
-        } - {token}
-        for wrong in sorted(tokens):
-            told = self.error(Status.AUTHENTICATION_FAILED)
-            yield Step(self.request(token=wrong), told)
+        """Unrelated tokens, zeros, and tokens of which one half is right."""
+        half = len(self.token) // 2
+        tokens = [self.wrong, self.wrong_token(), self.wrong_token(), bytes(len(self.token))]
+        if half:
+            tokens += [
+                self.token[:half] + self.wrong[half:],
+                self.wrong[:half] + self.token[half:],
+            ]
+        for wrong in dict.fromkeys(tokens):
+            if wrong != self.token:
+                told = self.error(Status.AUTHENTICATION_FAILED)
+                yield Step(self.request(token=wrong), told)
 
-    def unknown_codes(self) -> list[int]:
-        """The first that is free, and some that a table or a sign could trip over."""
-        free = [code for code in range(256) if code not in self.dialect.codes]
-        wanted = {free[0], 128, 255}
-        return [code for code in free if code in wanted]
+    def free_codes(self) -> list[int]:
+        """Codes of the upper half that no dialect knows: the first, one in the middle, and the last."""
+        known = unsafe_codes(self.dialect) | self.dialect.codes.keys()
+        free = [code for code in range(128, 256) if code not in known]
+        return [free[0], free[len(free) // 2], free[-1]]
 
     def orders(self) -> Iterator[Step]:
-        unknown = self.unknown_codes()[0]
+        unknown = self.unknown_codes[0]
         size = self.error(Status.INVALID_REQUEST)
         version = self.error(Status.INVALID_VERSION)
         authentication = self.error(Status.AUTHENTICATION_FAILED)
         yield Step(self.request(version=7)[:-1], size)
-        yield Step(self.request(version=7, token=self.wrong(), code=unknown) + b"\0", size)
-        yield Step(self.request(version=7, token=self.wrong()), version)
+        yield Step(self.request(version=7, token=self.wrong, code=unknown) + b"\0", size)
+        yield Step(self.request(version=7, token=self.wrong), version)
         yield Step(self.request(version=7, code=unknown), version)
-        yield Step(self.request(token=self.wrong(), code=unknown), authentication)
+        yield Step(self.request(token=self.wrong, code=unknown), authentication)
 
     def error_identifiers(self) -> Iterator[Step]:
         largest = self.largest
-        unknown = self.unknown_codes()[0]
+        unknown = self.unknown_codes[0]
         whole = self.good
-        yield self.echo(self.request(token=self.wrong(), identifier=largest), largest)
+        yield self.echo(self.request(token=self.wrong, identifier=largest), largest)
         yield self.echo(self.request(version=7, identifier=largest - 1), largest - 1)
         yield self.echo(self.request(code=unknown, identifier=1), 1)
         for size in (self.dialect.request_identifier.end, len(whole) - 1, len(whole) + 1):
@@ -241,9 +261,9 @@ class _Table:
         dialect = self.dialect
         size = len(dialect.header) + dialect.response_identifier.size + 1 + dialect.result.size
         if size == dialect.response_length:
-            unknown = self.unknown_codes()[0]
+            unknown = self.unknown_codes[0]
             faulty = [
-                self.request(token=self.wrong()),
+                self.request(token=self.wrong),
                 self.request(version=7),
                 self.request(code=unknown),
                 self.good[:-1],

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import pytest
 
 from protocol.__main__ import main
 from protocol.dialect import Dialect
-from protocol.dialects import DIALECTS
+from protocol.dialects import DIALECTS, V0
 from protocol.message import Value
 from protocol.server import Endpoint, ErrorRateLimiter, respond, serve
 from protocol.token import Token
@@ -207,6 +207,33 @@ async def test_transforms_are_read_and_switched(
     assert (cli.out, application.enabled) == ("transforms off\n", False)
     assert await cli("transforms", target, "on", "--json", "--token", "secretpa") == 0
     assert (cli.json, application.enabled) == ({"target": target, "enabled": True}, True)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda datagram: [datagram[:5] + b"\x00" + (1234).to_bytes(8)],  # a number, not a flag
+        lambda datagram: [datagram[:5] + b"\x03" + bytes(8)],
+        lambda datagram: [],
+    ],
+)
+async def test_nothing_is_written_to_a_server_that_does_not_answer_the_read(
+    answer: Callable[[bytes], list[bytes]], cli: Cli
+) -> None:
+    heard: list[bytes] = []
+
+    def listen(datagram: bytes) -> list[bytes]:
+        heard.append(datagram)
+        return answer(datagram)
+
+    async with lying(listen) as port:
+        target = f"127.0.0.1:{port}"
+        status = await cli(
+            "transforms", target, "off", "--token", "secretpa", "--timeout", "200ms"
+        )
+
+    assert status in (1, 3)
+    assert {datagram[13] for datagram in heard} == {V0.operations[Command.TRANSFORMS].code}
 
 
 async def test_a_switch_that_does_not_hold_is_status_1(cli: Cli) -> None:

@@ -111,16 +111,6 @@ async def test_nothing_is_written_unless_it_is_asked_for(dialect: Dialect) -> No
     assert not WRITES & set(application.asked)
 
 
-@dialects
-def test_no_datagram_of_the_table_could_write_even_if_its_faults_were_ignored(
-    dialect: Dialect,
-) -> None:
-    writes = {bytes([dialect.operations[c].code]) for c in WRITES & dialect.operations.keys()}
-    sent = [step.sent for case in cases(dialect, token(dialect)) for step in case.steps]
-
-    assert not writes & {datagram[dialect.command.span] for datagram in sent}
-
-
 def test_the_table_has_every_command_every_status_and_every_size() -> None:
     table = cases(V0, TOKEN, write=True)
     steps = [step for case in table for step in case.steps]
