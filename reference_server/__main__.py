@@ -14,13 +14,14 @@ from protocol.address import HostPort
 from protocol.server import serve
 from reference_server.config import Config, ConfigError, parse
 from reference_server.connection import Sessions
-from reference_server.delivery import Maildirs, make_root
+from reference_server.delivery import Maildirs
 from reference_server.descriptors import TooFewDescriptors, free_descriptors, within
 from reference_server.listener import Listener
 from reference_server.log import Lines
+from reference_server.maildir import clear_stale, has_hard_links, make_root
 from reference_server.pipeline import Pipeline
-from reference_server.spool import unnamed_file
 from reference_server.status import ServerStatus
+from reference_server.threads import TooFewThreads, started_pool
 from reference_server.transform import TransformChain
 
 logger = logging.getLogger("reference_server")
@@ -28,18 +29,23 @@ logger = logging.getLogger("reference_server")
 _GRACE = 1.0
 """Seconds for messages under way when the server ends; with the rest it stays below two."""
 
+_THREADS = 4
+"""For what may block: content on its way to the disk, look-ups of names."""
+
 
 def main() -> None:
     try:
         config = parse(sys.argv[1:], os.environ)
         _configure_logging(config)
         asyncio.run(_run(_within_descriptors(config)))
-    except (ConfigError, TooFewDescriptors) as error:
+    except (ConfigError, TooFewDescriptors, TooFewThreads) as error:
         print(f"smtpstatus-server: {error}", file=sys.stderr)
         sys.exit(2)
 
 
 async def _run(config: Config) -> None:
+    # Threads that exist from the start, for spools, look-ups and whatever else may block.
+    asyncio.get_running_loop().set_default_executor(started_pool(_THREADS, "disk"))
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
@@ -71,7 +77,7 @@ async def _run(config: Config) -> None:
         _announce(f"smtpstatus-server ready: smtp {smtp}, status {status_port}")
         await stopped.wait()
         await server.stop(_GRACE)
-        intake.close()
+        await intake.aclose()
 
 
 def _configure_logging(config: Config) -> None:
@@ -95,11 +101,12 @@ def _within_descriptors(config: Config) -> Config:
 async def _maildirs(config: Config) -> Maildirs:
     with _naming("--maildir", f"cannot write to {config.maildir}"):
         make_root(config.maildir)
-        unnamed_file(config.maildir).close()
-    maildirs = Maildirs(config.maildir, config.hostname)
-    if removed := await asyncio.to_thread(maildirs.clear_stale):
-        logger.info("stale files removed", extra={"files": removed})
-    return maildirs
+        hard_links = has_hard_links(config.maildir)
+    if not hard_links:
+        logger.warning("No hard links in --maildir: each recipient's copy is written separately")
+    if removed := await asyncio.to_thread(clear_stale, config.maildir):
+        logger.info("Stale files removed", extra={"files": removed})
+    return Maildirs(config.maildir, config.hostname, hard_links=hard_links)
 
 
 def _bind(where: HostPort) -> socket.socket:

@@ -9,13 +9,13 @@ import logging
 import os
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 from reference_server.delivery import Maildirs
 from reference_server.event import Envelope
 from reference_server.reply import FAILED, FULL, Reply
 from reference_server.spool import Spool
 from reference_server.status import ServerStatus
+from reference_server.threads import started_pool
 from reference_server.trace import trace_headers
 from reference_server.transform import Program, TransformChain, TransformFailed
 
@@ -42,7 +42,7 @@ class Pipeline:
         self._status = status
         self._programs = tuple(programs)
         self._chain = chain
-        self._slots = ThreadPoolExecutor(slots, thread_name_prefix="transform")
+        self._slots = started_pool(slots, "transform") if programs else None
 
     def has_room(self, octets: int) -> bool:
         """Whether the disk has room for a message of this size: a hint, since room is taken only when it is stored."""
@@ -109,8 +109,9 @@ class Pipeline:
         """Kill the programs that run; their messages are answered 451."""
         self._chain.stop()
 
-    def close(self) -> None:
+    async def aclose(self) -> None:
         """When no message is under way any more."""
-        self._slots.shutdown()
+        if self._slots:
+            self._slots.shutdown()
         self._chain.close()
-        self.maildirs.close()
+        await self.maildirs.aclose()

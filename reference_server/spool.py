@@ -95,9 +95,12 @@ class Spool:
         return self._file
 
     def copy_to(self, descriptor: int, head: bytes) -> None:
-        """Write `head` and the content behind it. Raises `OSError`."""
+        """Write `head`, then the content. Raises `OSError`, also where the spool has been closed."""
+        pieces = self._pieces
         if self._file is None and self._error is None:
-            _write_all(descriptor, [head, *self._pieces])
+            if sum(map(len, pieces)) != self.size:
+                raise OSError(errno.EIO, "the spool is closed")
+            _write_all(descriptor, [head, *pieces])
             return
         _write_all(descriptor, [head])
         source = self.open().fileno()

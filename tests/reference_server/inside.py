@@ -63,7 +63,7 @@ async def mail_server(
         yield Inside(server, sessions, status, root, listening.getsockname()[1])
     finally:
         await server.stop(0.5)
-        intake.close()
+        await intake.aclose()
 
 
 @dataclass

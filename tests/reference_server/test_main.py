@@ -12,6 +12,7 @@ import pytest
 from protocol.vocabulary import Command
 from tests.reference_server.inside import MAIL, client
 from tests.reference_server.server import TOKEN, running
+from tests.support.real import require
 
 LETTER = "Subject: hi\r\n\r\nhello\r\n.dot\r\n"
 
@@ -67,17 +68,65 @@ async def test_the_status_port_answers_until_the_last_message_is_answered(tmp_pa
         assert server.process.wait(5) == 0
 
 
-def test_what_a_crash_left_in_tmp_is_cleared_at_the_start_when_it_is_old(tmp_path: Path) -> None:
+def test_what_a_crash_left_in_tmp_is_removed_at_the_start_when_it_is_old(tmp_path: Path) -> None:
+    for name in ("tmp", "new", "cur"):
+        (tmp_path / "mail/bob" / name).mkdir(parents=True)
     tmp = tmp_path / "mail/bob/tmp"
-    tmp.mkdir(parents=True)
-    for name, hours in (("old", 37), ("young", 35)):
+    names = {"1700000000.M000001P1Q1.host": 37, "1700000000.M000002P1Q2.host": 35, "notes.txt": 99}
+    for name, hours in names.items():
         (tmp / name).touch()
-        then = time.time() - hours * 3600
-        os.utime(tmp / name, (then, then))
+        os.utime(tmp / name, (time.time() - hours * 3600,) * 2)
+    (tmp / "1700000000.M000003P1Q3.host").mkdir()
 
     with running(tmp_path) as server:
-        assert [file.name for file in server.leftovers()] == ["young"]
-        assert 'msg="stale files removed" files=1' in server.log.read_text()
+        assert {file.name for file in server.leftovers()} == {*names} - {
+            "1700000000.M000001P1Q1.host"
+        }
+        assert 'msg="Stale files removed" files=1' in server.log.read_text()
+
+
+def test_a_server_whose_threads_cannot_start_exits_with_status_2(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [require("strace"), "-f", "-o", "/dev/null", "-e", "inject=clone3,clone:error=EAGAIN",
+         sys.executable, "-m", "reference_server", "--token", TOKEN, "--maildir", str(tmp_path)],
+        capture_output=True, text=True, timeout=20, check=False,
+    )  # fmt: skip
+
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith("smtpstatus-server: cannot start 4 threads: raise the limit")
+
+
+def test_a_file_system_that_cannot_sync_directories_is_refused_at_the_start(
+    tmp_path: Path,
+) -> None:
+    ended = subprocess.run(
+        [require("strace"), "-f", "-o", "/dev/null", "-e", "inject=fsync:error=EINVAL",
+         sys.executable, "-m", "reference_server", "--token", TOKEN, "--maildir", str(tmp_path)],
+        capture_output=True, text=True, timeout=20, check=False,
+    )  # fmt: skip
+
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith("smtpstatus-server: --maildir: cannot write to")
+
+
+def test_mail_is_stored_on_a_file_system_without_hard_links(tmp_path: Path) -> None:
+    front = (
+        require("strace"),
+        "-D",
+        "-f",
+        "-o",
+        "/dev/null",
+        "-e",
+        "inject=link,linkat:error=EPERM",
+    )
+    with (
+        running(tmp_path, front=front) as server,
+        smtplib.SMTP("127.0.0.1", server.smtp) as sender,
+    ):
+        sender.sendmail("a@x.org", ["bob@example.com", "eve@example.com"], LETTER)
+
+        assert len(server.stored("bob")) == len(server.stored("eve")) == 1
+        assert "level=warn" in server.log.read_text()
 
 
 BAD = {
