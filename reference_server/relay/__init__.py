@@ -1,0 +1,1 @@
+"""The client side of SMTP and LMTP: messages to a next hop (docs/filter.md)."""

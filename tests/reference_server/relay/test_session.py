@@ -1,0 +1,397 @@
+"""The client state machine alone: what it sends, what it makes of every reply, cut everywhere."""
+
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reference_server.address import Address
+from reference_server.relay.content import InvalidContent, Measure
+from reference_server.relay.events import (
+    NEXT_HOP_UNAVAILABLE,
+    ClientEvent,
+    ContentWanted,
+    Finished,
+    Lost,
+    Ready,
+)
+from reference_server.relay.next_hop import Protocol
+from reference_server.relay.session import ClientSession
+from reference_server.relay.transaction import Transaction
+from reference_server.relay.xforward import OriginalClient
+from reference_server.reply import Reply
+from tests.reference_server.relay.pieces import cuts
+
+HELLO = b"220 hop.example ESMTP\r\n250-hop.example\r\n250-PIPELINING\r\n250 SIZE 1000\r\n"
+PLAIN_HELLO = b"220 hop.example\r\n250 hop.example\r\n"
+OK = b"250 2.0.0 Ok\r\n"
+GO = b"354 End data\r\n"
+BOB, EVE, KIM = (Address(name, "example.com") for name in ("bob", "eve", "kim"))
+MESSAGE = Transaction(Address("a", "x.org"), (BOB,), Measure(10))
+TWO = Transaction(Address("a", "x.org"), (BOB, EVE), Measure(10))
+CONTENT = b"Subject: x\n\n.hello\n"
+SENT = b"Subject: x\r\n\r\n..hello\r\n.\r\n"
+
+
+@dataclass
+class Talk:
+    """What came of a session: the commands as they went out, and the events."""
+
+    sent: list[bytes] = field(default_factory=list)
+    events: list[ClientEvent] = field(default_factory=list)
+
+    @property
+    def octets(self) -> bytes:
+        return b"".join(self.sent)
+
+    @property
+    def outcome(self) -> ClientEvent:
+        return self.events[-1]
+
+
+def talk(
+    pieces: Iterable[bytes],
+    *transactions: Transaction,
+    protocol: Protocol = Protocol.SMTP,
+    quits: bool = False,
+) -> Talk:
+    """Sends the messages one after the other, while the server says this."""
+    session = ClientSession("me.example", protocol)
+    result, waiting = Talk(), list(transactions)
+
+    def take(events: Sequence[ClientEvent]) -> None:
+        result.events += events
+        if octets := session.take_commands():
+            result.sent.append(octets)
+        for event in events:
+            if isinstance(event, ContentWanted):
+                session.send_content(CONTENT)
+                session.finish_content()
+                result.sent.append(session.take_commands())
+        if session.idle and waiting:
+            take(session.send(waiting.pop(0)))
+        elif session.idle and quits:
+            session.quit()
+            result.sent.append(session.take_commands())
+
+    for piece in pieces:
+        take(session.receive(piece))
+    return result
+
+
+def finished(*replies: bytes, hello: bytes = HELLO, message: Transaction = MESSAGE) -> Finished:
+    """How a message ends after these replies to its commands."""
+    outcome = talk([hello, *replies], message).outcome
+    assert isinstance(outcome, Finished)
+    return outcome
+
+
+def codes(outcome: ClientEvent) -> list[int]:
+    assert isinstance(outcome, Finished | Lost)
+    return [reply.code for reply in outcome.replies]
+
+
+def test_a_message_is_sent_in_one_group_where_pipelining_is_offered() -> None:
+    done = talk([HELLO, OK * 2 + GO, OK], MESSAGE)
+
+    assert done.sent == [
+        b"EHLO me.example\r\n",
+        b"MAIL FROM:<a@x.org> SIZE=10\r\nRCPT TO:<bob@example.com>\r\nDATA\r\n",
+        SENT,
+    ]
+    assert done.outcome == Finished((Reply(250, "2.0.0", "Ok"),))
+
+
+def test_each_command_waits_for_its_reply_where_pipelining_is_not_offered() -> None:
+    done = talk([b"220 x\r\n", b"250 x\r\n", OK, OK, GO, OK], MESSAGE)
+
+    assert done.sent == [
+        b"EHLO me.example\r\n",
+        b"MAIL FROM:<a@x.org>\r\n",
+        b"RCPT TO:<bob@example.com>\r\n",
+        b"DATA\r\n",
+        SENT,
+    ]
+
+
+def test_lmtp_says_lhlo_and_has_a_reply_per_accepted_recipient() -> None:
+    message = Transaction(None, (BOB, EVE, KIM), Measure(10))
+    replies = [HELLO, OK, OK, b"550 5.1.1 no eve\r\n", OK, GO, OK, b"452 4.2.2 full\r\n"]
+
+    done = talk(replies, message, protocol=Protocol.LMTP)
+
+    assert done.octets.startswith(b"LHLO me.example\r\nMAIL FROM:<> ")
+    assert done.outcome == Finished(
+        (
+            Reply(250, "2.0.0", "Ok"),
+            Reply(550, "5.1.1", "no eve"),
+            Reply(452, "4.2.2", "full"),
+        )
+    )
+
+
+def test_mail_has_the_parameters_that_the_server_offers() -> None:
+    hello = b"220 x\r\n250-x\r\n250-SIZE\r\n250-8BITMIME\r\n250 SMTPUTF8\r\n"
+    utf8 = Transaction(Address("grüße", "x.org"), (BOB,), Measure(7, True, True), smtputf8=True)
+
+    assert b"MAIL FROM:<a@x.org> SIZE=10 BODY=7BIT\r\n" in talk([hello], MESSAGE).octets
+    assert "MAIL FROM:<grüße@x.org> SIZE=7 BODY=8BITMIME SMTPUTF8\r\n".encode() in (
+        talk([hello], utf8).octets
+    )
+
+
+def test_xforward_has_the_offered_attributes_and_its_refusal_changes_nothing() -> None:
+    hello = b"220 x\r\n250-x\r\n250-PIPELINING\r\n250 XFORWARD ADDR HELO\r\n"
+    message = Transaction(None, (BOB,), Measure(), client=OriginalClient(addr="192.0.2.7"))
+
+    done = talk([hello, b"503 no\r\n", OK, OK, OK, GO, OK], message)
+
+    assert b"XFORWARD ADDR=192.0.2.7\r\nXFORWARD HELO=[UNAVAILABLE]\r\nMAIL" in done.octets
+    assert codes(done.outcome) == [250]
+
+
+def test_a_refused_sender_is_the_outcome_for_every_recipient() -> None:
+    refused = b"451 4.7.1 greylisted\r\n"
+
+    assert finished(refused, b"503 x\r\n" * 3, message=TWO).replies == (
+        Reply(451, "4.7.1", "greylisted"),
+        Reply(451, "4.7.1", "greylisted"),
+    )
+    assert codes(finished(refused, hello=PLAIN_HELLO, message=TWO)) == [451, 451]
+
+
+@pytest.mark.parametrize("hello", [HELLO, PLAIN_HELLO], ids=["pipelined", "plain"])
+def test_a_refused_recipient_does_not_stop_the_others(hello: bytes) -> None:
+    assert codes(finished(OK, b"550 no\r\n", OK, GO, OK, hello=hello, message=TWO)) == [550, 250]
+
+
+@pytest.mark.parametrize(
+    ("hello", "replies", "data"),
+    [(HELLO, [b"554 none\r\n"], True), (PLAIN_HELLO, [], False)],
+    ids=["pipelined", "plain"],
+)
+def test_without_accepted_recipients_no_content_is_sent(
+    hello: bytes, replies: list[bytes], data: bool
+) -> None:
+    done = talk([hello, OK, b"550 no\r\n", b"450 later\r\n", *replies], TWO)
+
+    assert b"Subject" not in done.octets
+    assert done.outcome == Finished((Reply(550, "", "no"), Reply(450, "", "later")))
+    assert (b"DATA" in done.octets) == data
+
+
+def test_data_accepted_without_recipients_is_ended_with_a_dot_and_the_reply_is_ignored() -> None:
+    done = talk([HELLO, OK, b"550 no\r\n", GO, OK], MESSAGE)
+
+    assert done.octets.endswith(b"DATA\r\n.\r\n")
+    assert codes(done.outcome) == [550]
+
+
+def test_an_lmtp_server_that_accepts_data_without_recipients_is_left() -> None:
+    done = talk([HELLO, OK, b"550 no\r\n", GO], MESSAGE, protocol=Protocol.LMTP)
+
+    assert done.outcome == Lost("server accepted DATA without recipients", (Reply(550, "", "no"),))
+
+
+def test_a_refusal_of_data_is_the_outcome_of_the_accepted_recipients() -> None:
+    assert codes(finished(OK, b"550 no\r\n", OK, b"451 4.3.0 no\r\n", message=TWO)) == [550, 451]
+
+
+def test_the_next_message_resets_what_the_last_one_left() -> None:
+    kept = talk([HELLO, OK, OK, GO, OK, OK], MESSAGE, MESSAGE)
+    left = talk([HELLO, OK, b"550 no\r\n", b"554 no\r\n", OK, OK, OK, GO, OK], MESSAGE, MESSAGE)
+
+    assert b"RSET" not in kept.octets
+    assert left.octets.count(b"RSET\r\nMAIL") == 1
+    assert codes(left.outcome) == [250]
+
+
+def test_a_message_that_the_server_cannot_take_is_refused_without_a_command() -> None:
+    eight_bits = Transaction(None, (BOB,), Measure(10, eight_bit=True))
+    utf8 = Transaction(None, (Address("grüße", "x.org"),), Measure(10), smtputf8=True)
+    large = Transaction(None, (BOB,), Measure(1001))
+
+    for message, expected in (
+        (eight_bits, (554, "5.6.3")),
+        (utf8, (554, "5.6.7")),
+        (large, (552, "5.3.4")),
+    ):
+        done = talk([HELLO, OK, OK, GO, OK], message, MESSAGE)
+        refused = done.events[1]
+        assert isinstance(refused, Finished)
+        assert [(reply.code, reply.status) for reply in refused.replies] == [expected]
+        assert codes(done.outcome) == [250]
+
+
+def test_smtputf8_is_not_required_where_nothing_needs_it() -> None:
+    message = Transaction(Address("a", "x.org"), (BOB,), Measure(10), smtputf8=True)
+
+    done = talk([HELLO, OK, OK, GO, OK], message)
+
+    assert codes(done.outcome) == [250]
+    assert b"SMTPUTF8" not in done.octets
+
+
+def test_quit_is_sent_and_its_reply_ends_the_session() -> None:
+    done = talk([HELLO, b"221 2.0.0 Bye\r\n"], quits=True)
+
+    assert done.octets.endswith(b"QUIT\r\n")
+    assert done.outcome == Lost("server replied 221 2.0.0 Bye to QUIT")
+
+
+UNUSABLE = {
+    "greeting": [b"554 no\r\n"],
+    "greeting 421": [b"421 busy\r\n"],
+    "hello": [b"220 x\r\n502 what\r\n"],
+    "idle": [HELLO, b"421 4.4.2 timeout\r\n"],
+    "unasked": [HELLO, b"250 surprise\r\n"],
+    "no reply": [b"HTTP/1.1 400 Bad Request\r\n"],
+}
+
+
+@pytest.mark.parametrize("pieces", UNUSABLE.values(), ids=UNUSABLE)
+def test_a_server_that_cannot_be_used_is_left(pieces: list[bytes]) -> None:
+    outcome = talk(pieces).outcome
+
+    assert isinstance(outcome, Lost)
+    assert outcome.reason
+    assert outcome.replies == ()
+
+
+LEFT = {
+    "421 to MAIL": ([b"421 4.3.2 closing\r\n"], [451, 451], False),
+    "354 to MAIL": ([GO], [451, 451], False),
+    "250 to DATA": ([OK, OK, OK, OK], [451, 451], False),
+    "354 to RCPT": ([OK, GO], [451, 451], False),
+    "421 to RCPT": ([OK, b"550 no\r\n", b"421 closing\r\n"], [550, 451], False),
+    "no reply": ([OK, OK, OK, b"go on\r\n"], [451, 451], False),
+    "421 to content": ([OK, OK, OK, GO, b"421 closing\r\n"], [451, 451], True),
+    "354 to content": ([OK, OK, OK, GO, GO], [451, 451], True),
+}
+
+
+@pytest.mark.parametrize(("replies", "expected", "sent"), LEFT.values(), ids=LEFT)
+def test_a_session_that_ends_during_a_message_has_an_outcome_for_each_recipient(
+    replies: list[bytes], expected: list[int], sent: bool
+) -> None:
+    outcome = talk([HELLO, *replies], TWO).outcome
+
+    assert isinstance(outcome, Lost)
+    assert codes(outcome) == expected
+    assert outcome.content_sent == sent
+
+
+def test_a_connection_closed_during_a_message_says_whether_content_was_sent() -> None:
+    for replies, sent in ((b"", False), (OK, False), (OK * 2 + GO, True)):
+        session = ClientSession("me.example", Protocol.SMTP)
+        session.receive(b"220 x\r\n")
+        session.receive(b"250-x\r\n250 PIPELINING\r\n")
+        session.send(MESSAGE)
+        if any(isinstance(event, ContentWanted) for event in session.receive(replies)):
+            session.send_content(CONTENT)
+            session.finish_content()
+
+        assert session.lose("closed") == [Lost("closed", (NEXT_HOP_UNAVAILABLE,), sent)]
+        assert session.lose("again") == []
+        assert session.receive(OK) == []
+
+
+def test_lmtp_recipients_settled_before_the_end_keep_their_replies() -> None:
+    outcome = talk([HELLO, OK * 3 + GO, OK, b"421 x\r\n"], TWO, protocol=Protocol.LMTP).outcome
+
+    assert isinstance(outcome, Lost)
+    assert codes(outcome) == [250, 451]
+    assert outcome.content_sent
+
+
+def test_an_early_refusal_of_content_is_the_outcome_and_ends_the_session() -> None:
+    session = ClientSession("me.example", Protocol.SMTP)
+    session.receive(HELLO)
+    session.send(MESSAGE)
+    session.receive(OK * 2 + GO)
+    session.send_content(b"Subject: x\n")
+
+    assert session.receive(b"552 5.3.4 too big\r\n") == [
+        Lost("server replied 552 5.3.4 too big", (Reply(552, "5.3.4", "too big"),))
+    ]
+
+
+def test_a_bare_cr_in_content_raises_invalid_content() -> None:
+    session = ClientSession("me.example", Protocol.SMTP)
+    session.receive(HELLO)
+    session.send(MESSAGE)
+    session.receive(OK * 2 + GO)
+
+    with pytest.raises(InvalidContent):
+        session.send_content(b"a\rb\n")
+
+
+def test_a_second_message_on_a_busy_session_is_a_programming_error() -> None:
+    session = ClientSession("me.example", Protocol.SMTP)
+
+    with pytest.raises(RuntimeError):
+        session.send(MESSAGE)
+
+
+REFUSALS = (OK, b"550-5.1.1 no\r\n550 5.1.1 such user\r\n", b"450 later\r\n")
+
+
+@pytest.mark.parametrize("protocol", Protocol)
+@pytest.mark.parametrize("hello", [HELLO, PLAIN_HELLO], ids=["pipelined", "plain"])
+def test_every_cut_of_every_reply_has_the_same_outcome(hello: bytes, protocol: Protocol) -> None:
+    lmtp = protocol is Protocol.LMTP
+    for mail, first, second in itertools.product(REFUSALS, repeat=3):
+        replies = hello + mail
+        pipelined, accepted = hello == HELLO, [first, second].count(OK)
+        if mail == OK:
+            replies += first + second
+        elif pipelined:
+            replies, accepted = replies + b"503 no\r\n" * 2, 0
+        if accepted and mail == OK:
+            replies += GO + OK * (accepted if lmtp else 1)
+        elif pipelined:
+            replies += b"503 5.5.1 no\r\n"
+        expected = talk(_lines(replies), TWO, protocol=protocol)
+        assert isinstance(expected.outcome, Finished)
+        assert codes(expected.outcome) == (
+            [int(first[:3]), int(second[:3])] if mail == OK else [int(mail[:3])] * 2
+        )
+        for pieces in cuts(replies):
+            # A server does not speak before it was asked, so a piece ends at the latest with a group of replies.
+            done = talk(_asked(pieces), TWO, protocol=protocol)
+            assert (done.octets, done.outcome) == (expected.octets, expected.outcome)
+
+
+def _lines(octets: bytes) -> list[bytes]:
+    return octets.splitlines(keepends=True)
+
+
+def _asked(pieces: list[bytes]) -> Iterable[bytes]:
+    """The pieces, with a cut after each line in addition."""
+    return itertools.chain.from_iterable(map(_lines, pieces))
+
+
+@given(st.lists(st.sampled_from([OK, GO, *REFUSALS, HELLO, b"421 x\r\n", b"250-", b"\r\n"])))
+def test_any_order_of_replies_ends_every_recipient_once(replies: list[bytes]) -> None:
+    for protocol in Protocol:
+        outcomes = [
+            event
+            for event in talk(replies, TWO, MESSAGE, protocol=protocol).events
+            if isinstance(event, Finished) or (isinstance(event, Lost) and event.replies)
+        ]
+        assert [len(outcome.replies) for outcome in outcomes] in ([], [2], [2, 1])
+
+
+@given(st.lists(st.binary()))
+def test_no_bytes_make_it_raise(pieces: list[bytes]) -> None:
+    talk([HELLO, *pieces], TWO)
+
+
+def test_ready_states_what_the_server_offers() -> None:
+    [ready] = talk([HELLO]).events
+
+    assert isinstance(ready, Ready)
+    assert ready.extensions.size_limit == 1000
