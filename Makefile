@@ -1,23 +1,27 @@
-# make run · test · soak · fuzz · bench · check · fmt · lock        Each sets up what it needs in .venv.
+# make run · test · soak · fuzz · bench · check · fmt · lock · dist · image · clean
+#
+# Each target sets up what it needs: .venv-run holds only what running needs, .venv the tests as well.
 PYTHON ?= python3
+JOBS ?= auto
 BIN := .venv/bin
 SETUP := .venv/ready
+RUN := .venv-run/ready
 
-.PHONY: run test soak fuzz bench check fmt lock clean
+.PHONY: run test soak fuzz bench check fmt lock dist image clean
 
 test: check
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest $(PYTEST)
+	$(BIN)/coverage run -m pytest --numprocesses=$(JOBS) --dist=loadfile $(PYTEST)
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 
-# Everything on one machine, without Docker; Ctrl-C ends it.
-run: $(SETUP)
-	@$(BIN)/python deploy/demo.py
+# Everything on one machine, without Docker; Ctrl-C stops it.
+run: $(RUN)
+	@.venv-run/bin/python deploy/demo.py
 
-# The tests that take long.
+# Long tests; SOAK=short runs a few minutes of them.
 soak: $(SETUP)
-	$(BIN)/pytest -m soak
+	SOAK=$(SOAK) $(BIN)/pytest -m soak $(PYTEST)
 
 # With atheris where it can be installed, else with mutations of its own.
 fuzz: $(SETUP)
@@ -37,18 +41,41 @@ fmt: $(SETUP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Needs uv. No index address gets into the lock files: any mirror will do.
+# Needs uv. The lock files hold no index address: any mirror works.
 LOCK := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url
 lock:
 	$(LOCK) pyproject.toml -o requirements.lock
 	$(LOCK) --group build -o requirements-build.lock
+	$(LOCK) --group release -o requirements-release.lock
 	$(LOCK) pyproject.toml --group dev -o requirements-dev.lock
 
-$(SETUP): requirements-dev.lock pyproject.toml
-	$(PYTHON) -m venv .venv
-	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.lock
-	$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+# Everything that a release consists of, in dist/: docs/release.md.
+dist: .venv-release/ready
+	.venv-release/bin/python deploy/dist.py dist
+
+REVISION := $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' smtpstatus/version.py)
+image:
+	docker build -t smtpstatus:$(VERSION) --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) .
+
+PIP_INSTALL = bin/pip install -q --disable-pip-version-check
+
+.venv/ready: requirements-dev.lock pyproject.toml
+	@$(PYTHON) deploy/make_venv.py .venv
+	.venv/$(PIP_INSTALL) --require-hashes -r requirements-dev.lock
+	.venv/$(PIP_INSTALL) --no-deps --no-build-isolation -e .
+	touch $@
+
+.venv-run/ready: requirements.lock requirements-build.lock pyproject.toml
+	@$(PYTHON) deploy/make_venv.py .venv-run
+	.venv-run/$(PIP_INSTALL) --require-hashes -r requirements.lock -r requirements-build.lock
+	.venv-run/$(PIP_INSTALL) --no-deps --no-build-isolation -e .
+	touch $@
+
+.venv-release/ready: requirements-release.lock pyproject.toml
+	@$(PYTHON) deploy/make_venv.py .venv-release
+	.venv-release/$(PIP_INSTALL) --require-hashes -r requirements-release.lock
 	touch $@
 
 clean:
-	rm -rf .venv .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis run
+	rm -rf .venv .venv-run .venv-release .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis dist run

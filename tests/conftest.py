@@ -1,10 +1,17 @@
 import os
+import signal
 
 import pytest
 from hypothesis import settings
 
 settings.register_profile("steady", deadline=None)  # a busy machine is no fault of the code's
 settings.load_profile("steady")
+
+
+# A shell starts background jobs with SIGINT ignored, and children inherit that: tests that end a command by
+# SIGINT would wait for ever.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

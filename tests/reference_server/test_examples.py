@@ -1,9 +1,12 @@
 """The transforms of examples/, as the server runs them."""
 
+import os
 import re
+import time
 from pathlib import Path
 
 from tests.reference_server.inside import ENVELOPE, client, mail_server
+from tests.support.processes import Process, eventually
 
 OURS = re.compile(rb"\AReturn-Path: .*\nReceived: .*\n(?:\t.*\n)+")
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -47,3 +50,26 @@ async def test_the_redactor_refuses_what_is_confidential_and_says_why(tmp_path: 
 
     assert reply == b"554 5.7.1 confidential mail does not leave this way"
     assert mails == []
+
+
+def test_expire_deletes_old_messages_and_ends_on_sigterm(tmp_path: Path) -> None:
+    now = time.time()
+    for name, age_s in (
+        ("new/old", 3600),
+        ("cur/old", 3600),
+        ("new/recent", 0),
+        ("tmp/old", 3600),
+    ):
+        file = tmp_path / "user" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+        os.utime(file, (now - age_s, now - age_s))
+
+    process = Process(str(EXAMPLES / "expire.sh"), str(tmp_path), "30")
+    eventually(lambda: not (tmp_path / "user/new/old").exists())
+    assert process.end() == 0
+
+    left = {
+        str(path.relative_to(tmp_path / "user")) for path in tmp_path.rglob("*") if path.is_file()
+    }
+    assert left == {"new/recent", "tmp/old"}
