@@ -19,7 +19,7 @@ _BROKEN_PIPE = 141
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status. Where stdout is closed or cannot be written to, it is 2."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     if sys.stdout is None:
         print("smtpstatus: stdout is closed: send it somewhere, or to /dev/null", file=sys.stderr)
         return commands.USAGE
@@ -47,7 +47,7 @@ def _discard_unwritable() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="smtpstatus",
         description="Ask, watch, switch and check SMTPStatus servers.",

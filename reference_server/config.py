@@ -167,7 +167,7 @@ class _Given:
     """What stands on the command line, then in the environment, then in `_FLAGS`."""
 
     def __init__(self, argv: Sequence[str], environment: Mapping[str, str]) -> None:
-        self._flags = vars(_parser().parse_args(argv))
+        self._flags = vars(parser().parse_args(argv))
         self._environment = environment
 
     def text(self, flag: str) -> tuple[str, str]:
@@ -194,7 +194,7 @@ class _Given:
         return tuple(at(place, read, text) for text in texts)
 
 
-def _parser() -> Parser:
+def parser() -> Parser:
     parser = Parser(
         "smtpstatus-server",
         description="An SMTP server that stores mail in Maildirs and answers SMTPStatus.",

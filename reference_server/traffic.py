@@ -66,19 +66,28 @@ def main() -> None:
     print(tally, flush=True)
 
 
-def parse(argv: Sequence[str]) -> Options:
-    """Raises `ConfigError`; --help and --version end the process as argparse does."""
-    parser = Parser("smtpstatus-traffic", description=__doc__, allow_abbrev=False)
-    parser.add_argument("where", metavar="HOST:PORT")
-    parser.add_argument("--rate", default="2", help="letters per second, on average (default: 2)")
-    parser.add_argument("--count", help="letters, then it ends (default: no limit)")
-    parser.add_argument("--duration", help="such as 30s or 5m (default: no limit)")
-    parser.add_argument("--size", help="of every letter's text in octets (default: lifelike)")
-    parser.add_argument(
+def parser() -> Parser:
+    """The parser of the command's arguments, for its man page and shell completion too."""
+    made = Parser(
+        "smtpstatus-traffic",
+        description="Sends realistic mail traffic, for demonstrations and tests.",
+        allow_abbrev=False,
+    )
+    made.add_argument("where", metavar="HOST:PORT")
+    made.add_argument("--rate", default="2", help="letters per second, on average (default: 2)")
+    made.add_argument("--count", help="letters, then it ends (default: no limit)")
+    made.add_argument("--duration", help="such as 30s or 5m (default: no limit)")
+    made.add_argument("--size", help="of every letter's text in octets (default: lifelike)")
+    made.add_argument(
         "--domain", default="localhost", help="of the recipients (default: localhost)"
     )
-    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    given = parser.parse_args(argv)
+    made.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    return made
+
+
+def parse(argv: Sequence[str]) -> Options:
+    """Raises `ConfigError`; --help and --version end the process as argparse does."""
+    given = parser().parse_args(argv)
 
     def read(name: str, how: Callable[[str], T]) -> T | None:
         text = getattr(given, name)

@@ -63,7 +63,7 @@ class _Parser(argparse.ArgumentParser):
 
 def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> Options:
     """Flags win over variables. Raises `ConfigError`; `--help` and `--version` print and exit."""
-    given = vars(_parser().parse_args(arguments))
+    given = vars(parser().parse_args(arguments))
     told = {flag.name: _told(flag, given[flag.name], environ) for flag in FLAGS}
 
     def one(name: str, read: Callable[[str], T]) -> T:
@@ -86,7 +86,7 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> Options:
     )
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="smtpstatus-exporter",
         description="Prometheus exporter for mail servers that answer SMTPStatus.",
