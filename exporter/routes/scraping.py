@@ -95,7 +95,6 @@ async def sd(request: Request) -> list[dict[str, Any]]:
                 **common,
                 "__param_target": target.name,
                 "target": target.name,
-                "instance": target.name,
                 **target.labels,
             },
         }

@@ -1,5 +1,8 @@
 """What values are called, and their colours."""
 
+RUNBOOK = "https://smtpstatus.example/runbook"
+"""The address of docs/runbook.md; prometheus/runbook-url.sh sets it."""
+
 UP_DOWN = {"1": ("up", "green"), "0": ("down", "red"), "null": ("not asked", "gray")}
 ON_OFF = {"1": ("on", "green"), "0": ("off", "orange"), "null": ("not known", "gray")}
 REASONS = {

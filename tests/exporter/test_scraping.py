@@ -263,7 +263,6 @@ async def test_service_discovery_lists_the_targets_complete(exporter: Exporter) 
                 "__scheme__": "http",
                 "__param_target": "mail-1",
                 "target": "mail-1",
-                "instance": "mail-1",
                 "site": "eu",
             },
         }
@@ -361,7 +360,7 @@ async def test_promtool_takes_the_service_discovery_as_it_is(
 
     (found,) = json.loads(printed)
     labels = {
-        "instance": "mail-1",
+        "instance": url.removeprefix("http://").removesuffix("/sd"),
         "job": "mail",
         "site": "eu",
         "target": "mail-1",

@@ -134,8 +134,7 @@ def _shard(discovered: dict[str, Any], number: int) -> dict[str, Any]:
     page = (ROOT / "docs/scaling.md").read_text()
     relabelling = yaml.safe_load(page.split("```yaml\n")[1].split("```")[0])
     relabelling[-1]["regex"] = str(number)
-    rules = [*discovered["relabel_configs"], *relabelling]
-    return discovered | {"job_name": f"shard-{number}", "relabel_configs": rules}
+    return discovered | {"job_name": f"shard-{number}", "relabel_configs": relabelling}
 
 
 def _write_rules(folder: Path) -> None:

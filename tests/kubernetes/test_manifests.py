@@ -143,10 +143,12 @@ def test_the_operator_scrapes_like_prometheus_fleet_yml() -> None:
         words = {"sourceLabels": "source_labels", "targetLabel": "target_label"}
         return [{words.get(key, key): value for key, value in rule.items()} for rule in rules]
 
-    # /sd sets this label itself.
-    named = {"source_labels": ["__param_target"], "target_label": "target"}
-    assert snake(relabelled)[0] == named
-    assert all(rule in snake(relabelled) for rule in servers["relabel_configs"])
+    # /sd sets `target`, and Prometheus sets `instance` to the address of the exporter.
+    assert snake(relabelled) == [
+        {"source_labels": ["__param_target"], "target_label": "target"},
+        {"source_labels": ["__address__"], "target_label": "instance"},
+    ]
+    assert "relabel_configs" not in servers
     assert endpoint["params"] == {"collect[]": ["exporter"]}
     assert exporter.get("params", endpoint["params"]) == endpoint["params"]
     assert MANIFESTS["probe"]["spec"]["jobName"] == servers["job_name"]
@@ -169,14 +171,12 @@ def test_the_tls_component_changes_only_what_tls_needs() -> None:
         assert patched[probe]["httpGet"] == {"scheme": "HTTPS"}
 
 
-def test_the_generated_objects_hold_every_dashboard_and_every_rule() -> None:
-    def generated(folder: str) -> set[str]:
-        (one,) = yaml.safe_load((ROOT / folder / "kustomization.yml").read_text())[
-            "configMapGenerator"
-        ]
-        return set(one["files"])
+def test_every_dashboard_and_every_rule_is_applied() -> None:
+    def kustomization(folder: str) -> dict[str, Any]:
+        found: dict[str, Any] = yaml.safe_load((ROOT / folder / "kustomization.yml").read_text())
+        return found
 
-    rules = (ROOT / "prometheus/rules").glob("*.yml")
-    assert generated("grafana") == {f"dashboards/{name}.json" for name in DASHBOARDS}
-    assert generated("prometheus") == {f"rules/{path.name}" for path in rules}
+    (dashboards,) = kustomization("grafana")["configMapGenerator"]
+    assert set(dashboards["files"]) == {f"dashboards/{name}.json" for name in DASHBOARDS}
+    assert kustomization("prometheus")["resources"] == ["prometheusrule.yml"]
     assert {"../../grafana", "../../prometheus"} < set(KUSTOMIZATION["resources"])

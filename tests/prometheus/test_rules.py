@@ -1,19 +1,26 @@
-"""Alerts and recording rules: promtool's unit tests, and the runbook in step."""
+"""Alerts and recording rules: promtool's unit tests, the runbook, and what is derived from the rule files."""
 
 import re
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
 
+from grafana.source.words import RUNBOOK
+from prometheus.source import OUTPUT, manifest
 from protocol.errors import FailureReason
+from tests.grafana.dashboards import DASHBOARDS
 from tests.support.real import require
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "prometheus"
 TESTS = sorted((FOLDER / "tests").glob("*.yml"))
+EACH_PROMTOOL = pytest.mark.parametrize("promtool", ["promtool", "promtool3"])
+"""Debian's, of Prometheus 2, and that of the current Prometheus 3 (CONTRIBUTING.md)."""
 
 
 def rules(file: str) -> list[dict[str, Any]]:
@@ -24,23 +31,26 @@ def rules(file: str) -> list[dict[str, Any]]:
 ALERTS = {rule["alert"]: rule for rule in rules("alerts.yml")}
 
 
-def promtool(*arguments: str | Path) -> str:
+def run(promtool: str, *arguments: str | Path) -> str:
     done = subprocess.run(
-        [require("promtool"), *arguments], capture_output=True, text=True, check=False
+        [require(promtool), *arguments], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
+@EACH_PROMTOOL
 @pytest.mark.parametrize("path", TESTS, ids=lambda path: path.stem)
-def test_the_rules_do_what_their_unit_tests_say(path: Path) -> None:
-    assert "SUCCESS" in promtool("test", "rules", path)
+def test_rules_pass_their_unit_tests(path: Path, promtool: str) -> None:
+    assert "SUCCESS" in run(promtool, "test", "rules", path)
 
 
-def test_the_rules_and_both_configurations_are_valid() -> None:
-    promtool("check", "rules", *sorted((FOLDER / "rules").glob("*.yml")))
-    for path in FOLDER.glob("prometheus*.yml"):
-        promtool("check", "config", path)
+@EACH_PROMTOOL
+def test_rules_and_both_configurations_are_valid(promtool: str) -> None:
+    run(promtool, "check", "rules", *sorted((FOLDER / "rules").glob("*.yml")))
+    for path in FOLDER.glob("prometheus-*.yml"):
+        run(promtool, "check", "config", path)
+    run(promtool, "check", "config", FOLDER / "prometheus.yml")
 
 
 @pytest.mark.parametrize("alert", ALERTS)
@@ -58,17 +68,48 @@ def test_each_alert_is_tested_firing_and_not_firing(alert: str) -> None:
 
 
 @pytest.mark.parametrize("alert", ALERTS)
-def test_each_alert_says_what_how_bad_and_where_to_read_on(alert: str) -> None:
+def test_an_alert_has_a_severity_and_absolute_links_to_runbook_and_dashboard(alert: str) -> None:
     rule = ALERTS[alert]
+    annotations = rule["annotations"]
 
     assert rule["labels"]["severity"] in ("critical", "warning", "info")
-    assert set(rule["annotations"]) == {"summary", "description", "runbook_url"}
-    assert rule["annotations"]["runbook_url"] == f"docs/runbook.md#{alert.lower()}"
-    # What looks back over a window itself needs no waiting.
+    assert set(annotations) == {"summary", "description", "runbook_url", "dashboard_url"}
+    assert annotations["runbook_url"] == f"{RUNBOOK}#{alert.lower()}"
+    assert urlsplit(annotations["runbook_url"]).scheme == "https"
+    dashboard = urlsplit(annotations["dashboard_url"])
+    assert dashboard.path.removeprefix("/d/") in {one["uid"] for one in DASHBOARDS.values()}
+    assert dashboard.scheme == "https"
+    # An expression over a window does not need `for`.
     assert "for" in rule or re.search(r"\[15m\]", rule["expr"])
 
 
-def test_the_runbook_has_a_paragraph_for_each_alert_and_for_no_other() -> None:
+def test_one_command_sets_the_addresses_of_the_runbook_and_of_grafana(tmp_path: Path) -> None:
+    for folder in ("prometheus", "grafana"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    script = tmp_path / "prometheus/runbook-url.sh"
+
+    for runbook in ("http://wiki.example/a", "https://docs.example/b?page=1"):
+        subprocess.run([script, runbook, "https://watch.example"], check=True)
+        texts = [
+            path.read_text()
+            for path in tmp_path.rglob("*")
+            if path.suffix in (".yml", ".json", ".py") and "tests" not in path.parts
+        ]
+        assert sum(text.count(f"runbook_url: {runbook}#") for text in texts) == 2 * len(ALERTS)
+        assert not any(RUNBOOK in text or "grafana.example" in text for text in texts)
+
+
+def test_the_prometheusrule_has_the_groups_of_the_rule_files() -> None:
+    """After a change of rules/: python -m prometheus.source."""
+    files = sorted((FOLDER / "rules").glob("*.yml"))
+
+    assert OUTPUT.read_text() == manifest()
+    assert yaml.safe_load(manifest())["spec"]["groups"] == [
+        group for path in files for group in yaml.safe_load(path.read_text())["groups"]
+    ]
+
+
+def test_the_runbook_has_a_section_for_each_alert_and_no_other() -> None:
     sections = re.split(r"^## ", (ROOT / "docs/runbook.md").read_text(), flags=re.M)[1:]
     headings = [section.splitlines()[0] for section in sections]
 
@@ -78,10 +119,10 @@ def test_the_runbook_has_a_paragraph_for_each_alert_and_for_no_other() -> None:
             assert part in section, section.splitlines()[0]
 
 
-def test_the_runbook_knows_every_reason() -> None:
+def test_the_runbook_has_every_failure_reason() -> None:
     page = (ROOT / "docs/runbook.md").read_text()
 
-    # A wrong token has an alert of its own.
+    # A rejected token has an alert of its own.
     assert [reason for reason in FailureReason if f"`{reason}`" not in page] == [
         FailureReason.AUTHENTICATION
     ]
