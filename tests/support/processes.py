@@ -60,6 +60,10 @@ class Process:
         return "\n".join(self.lines)
 
     @property
+    def pid(self) -> int:
+        return self._popen.pid
+
+    @property
     def ended(self) -> bool:
         return self._popen.poll() is not None
 

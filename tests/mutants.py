@@ -1,0 +1,208 @@
+"""Mutation testing: change one operator, number or condition at a time, and run the tests that should notice.
+
+    python -m tests.mutants [--count 400] [--seed 7030] [--workers 2] [--list]
+
+The sample is drawn from protocol/, the exporter's core and the server's state machines, the same for the same seed and
+source. Each mutant runs in a copy of the tracked files: first the tests of its own module, then those of its package.
+Exit status 1 if fewer than nine in ten are killed, not counting the equivalent ones listed in tests/equivalent.toml.
+"""
+
+import argparse
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Queue
+from tempfile import TemporaryDirectory
+
+from cosmic_ray.ast import ast_nodes, get_ast_from_path
+from cosmic_ray.mutating import mutate_code
+from cosmic_ray.plugins import get_operator
+
+ROOT = Path(__file__).parents[1]
+SUBJECTS = ("protocol/*.py", "exporter/*.py", "exporter/http/*.py", "reference_server/*.py")
+EXCLUDED = {"__init__.py", "__main__.py", "traffic.py", "letter.py"}
+OPERATORS = [
+    "core/AddNot",
+    "core/NumberReplacer",
+    "core/ReplaceAndWithOr",
+    "core/ReplaceOrWithAnd",
+    "core/ReplaceTrueWithFalse",
+    "core/ReplaceFalseWithTrue",
+    "core/ReplaceBreakWithContinue",
+    "core/ReplaceContinueWithBreak",
+    "core/ReplaceUnaryOperator_Delete_Not",
+    "core/ZeroIterationForLoop",
+    *(
+        f"core/ReplaceComparisonOperator_{pair}"
+        for pair in (
+            "Eq_NotEq",
+            "NotEq_Eq",
+            "Lt_LtE",
+            "LtE_Lt",
+            "Gt_GtE",
+            "GtE_Gt",
+            "Is_IsNot",
+            "IsNot_Is",
+        )
+    ),
+    *(
+        f"core/ReplaceBinaryOperator_{pair}"
+        for pair in ("Add_Sub", "Sub_Add", "Mul_FloorDiv", "LShift_RShift", "BitAnd_BitOr")
+    ),
+]
+PATIENCE_S = 240
+REQUIRED = 0.9
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Mutant:
+    """One change: the `occurrence`-th place in the module where the operator applies."""
+
+    module: str
+    line: int
+    operator: str
+    occurrence: int
+
+    @property
+    def name(self) -> str:
+        return (
+            f"{self.module}:{self.line} {self.operator.removeprefix('core/')} #{self.occurrence}"
+        )
+
+
+def mutants() -> Iterator[Mutant]:
+    """Every possible mutant, in a stable order."""
+    for pattern in SUBJECTS:
+        for path in sorted(ROOT.glob(pattern)):
+            if path.name not in EXCLUDED:
+                yield from of_module(path)
+
+
+def of_module(path: Path) -> Iterator[Mutant]:
+    nodes = list(ast_nodes(get_ast_from_path(path)))
+    for name in OPERATORS:
+        operator = get_operator(name)()
+        places = [place for node in nodes for place in operator.mutation_positions(node)]
+        for occurrence, ((line, _), _) in enumerate(places):
+            yield Mutant(str(path.relative_to(ROOT)), line, name, occurrence)
+
+
+def tests_of(module: str) -> list[list[str]]:
+    """The tests to run, in stages: those of the module, then those of its package."""
+    path = Path(module)
+    folder = Path("tests") / path.parts[0]
+    own = folder / f"test_{path.stem}.py"
+    return [*([[str(own)]] if (ROOT / own).exists() else []), [str(folder)]]
+
+
+def survives(mutant: Mutant, copy: Path) -> bool:
+    """Whether all tests pass on the mutated copy, which is restored afterwards."""
+    path = copy / mutant.module
+    original = path.read_text()
+    mutated = mutate_code(original, get_operator(mutant.operator)(), mutant.occurrence)
+    path.write_text(mutated)
+    try:
+        return all(passes(copy, tests) for tests in tests_of(mutant.module))
+    finally:
+        path.write_text(original)
+
+
+def passes(copy: Path, tests: list[str]) -> bool:
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
+    environment = {**os.environ, "PYTHONPATH": str(copy)}
+    environment.pop("SMTPSTATUS_REQUIRE_REAL", None)
+    process = subprocess.Popen(
+        command,
+        cwd=copy,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        return process.wait(PATIENCE_S) == 0
+    except subprocess.TimeoutExpired:
+        return False
+    finally:
+        kill_session(process.pid)
+        process.wait()
+
+
+def kill_session(leader: int) -> None:
+    try:
+        os.killpg(leader, 9)
+    except ProcessLookupError:
+        return
+
+
+def copy_of_the_tree(target: Path) -> Path:
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    for name in filter(None, listed.stdout.split("\0")):
+        if (ROOT / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target / name)
+    return target
+
+
+def equivalent() -> dict[str, str]:
+    """Mutants that behave as the original, with the reason, by module, operator and source line."""
+    with (ROOT / "tests/equivalent.toml").open("rb") as file:
+        return {one["mutant"]: one["reason"] for one in tomllib.load(file).get("equivalent", [])}
+
+
+def key(mutant: Mutant) -> str:
+    """Names a mutant by its source line, which survives changes elsewhere in the module."""
+    line = (ROOT / mutant.module).read_text().splitlines()[mutant.line - 1].strip()
+    return f"{mutant.module} {mutant.operator.removeprefix('core/')} {line}"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=400)
+    parser.add_argument("--seed", type=int, default=7030)
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--list", action="store_true", help="print the sample and run nothing")
+    options = parser.parse_args()
+    everything = list(mutants())
+    known = equivalent()
+    drawn = random.Random(options.seed).sample(everything, min(options.count, len(everything)))
+    sample = [mutant for mutant in drawn if key(mutant) not in known]
+    if options.list:
+        print("\n".join(mutant.name for mutant in sorted(sample)))
+        return 0
+    copies: Queue[Path] = Queue()
+    survivors: list[Mutant] = []
+
+    def judge(mutant: Mutant) -> None:
+        copy = copies.get()
+        try:
+            survived = survives(mutant, copy)
+        finally:
+            copies.put(copy)
+        print(f"{'survived' if survived else 'killed  '} {mutant.name}", flush=True)
+        if survived:
+            survivors.append(mutant)
+
+    with TemporaryDirectory(prefix="smtpstatus-mutants-") as folder:
+        for number in range(options.workers):
+            copies.put(copy_of_the_tree(Path(folder) / str(number)))
+        with ThreadPoolExecutor(options.workers) as pool:
+            list(pool.map(judge, sample))
+    killed = len(sample) - len(survivors)
+    print(f"\n{killed} of {len(sample)} mutants killed; {len(drawn) - len(sample)} equivalent")
+    for mutant in sorted(survivors):
+        print(f"survived: {key(mutant)}")
+    return 0 if killed >= REQUIRED * len(sample) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
