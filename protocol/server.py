@@ -58,7 +58,7 @@ def respond(
     try:
         value = answer(command)
     except Exception:
-        logger.exception("command failed", extra={"command": command.value})
+        logger.exception("Command failed", extra={"command": command.value})
         return Response(request.identifier, Status.SERVER_FAILURE)
     return Response(request.identifier, Status.DONE, result(command, value, dialect))
 
@@ -173,8 +173,8 @@ class Endpoint:
                 first += self._outbox.send(self._socket, first, end - first)
             except OSError as error:
                 # UDP may lose an answer; the client asks again.
-                extra = {"source": self._source(first), "error": str(error)}
-                logger.debug("answer not sent", extra=extra)
+                extra = {"source": self._source(first), "err": error}
+                logger.debug("Response not sent", extra=extra)
                 first += 1
 
 

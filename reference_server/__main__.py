@@ -17,12 +17,12 @@ from reference_server.connection import Sessions
 from reference_server.delivery import Maildirs
 from reference_server.descriptors import TooFewDescriptors, free_descriptors, within
 from reference_server.listener import Listener
-from reference_server.log import Lines
 from reference_server.maildir import clear_stale, has_hard_links, make_root
 from reference_server.pipeline import Pipeline
 from reference_server.status import ServerStatus
 from reference_server.threads import TooFewThreads, started_pool
 from reference_server.transform import TransformChain
+from smtpstatus import log
 
 logger = logging.getLogger("reference_server")
 
@@ -81,11 +81,12 @@ async def _run(config: Config) -> None:
 
 
 def _configure_logging(config: Config) -> None:
-    handler = logging.StreamHandler()
-    handler.setFormatter(Lines(config.log_format))
-    logging.basicConfig(level=config.log_level.upper(), handlers=[handler])
+    try:
+        log.configure(config.log_level, config.log_format, sys.stderr)
+    except RuntimeError:
+        raise TooFewThreads from None
     if config.programs and os.geteuid() == 0:
-        logger.warning("transforms run as root: start this server as a user of its own")
+        logger.warning("Transforms run as root: start the server as a user of its own")
 
 
 def _within_descriptors(config: Config) -> Config:
@@ -94,7 +95,7 @@ def _within_descriptors(config: Config) -> Config:
     limits = within(free_descriptors(), config.limits, slots)
     if limits.connections < config.limits.connections:
         told = {"connections": limits.connections, "instead_of": config.limits.connections}
-        logger.warning("the limit of open files (ulimit -n) allows fewer sessions", extra=told)
+        logger.warning("Open file limit (ulimit -n) allows fewer sessions", extra=told)
     return replace(config, limits=limits)
 
 

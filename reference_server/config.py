@@ -17,9 +17,9 @@ from protocol.errors import TokenError
 from protocol.token import Token
 from reference_server.address import is_domain
 from reference_server.limits import ServerLimits, SessionLimits
-from reference_server.log import Format
 from reference_server.transform import Bounds, Program
 from smtpstatus.duration import format_duration, parse_duration
+from smtpstatus.log import LogFormat
 from smtpstatus.version import __version__
 
 T = TypeVar("T")
@@ -47,7 +47,7 @@ class Config:
     session_limits: SessionLimits
     limits: ServerLimits
     log_level: str
-    log_format: Format
+    log_format: LogFormat
 
 
 _SESSION, _LIMITS, _BOUNDS = SessionLimits(), ServerLimits(), Bounds()
@@ -152,7 +152,7 @@ def parse(argv: Sequence[str], environment: Mapping[str, str]) -> Config:
             session=given.read("--smtp.session-timeout", parse_duration),
         ),
         log_level=given.read("--log.level", _one_of("debug", "info", "warn", "warning", "error")),
-        log_format=cast(Format, given.read("--log.format", _one_of("logfmt", "json"))),
+        log_format=cast(LogFormat, given.read("--log.format", _one_of("logfmt", "json"))),
     )
 
 

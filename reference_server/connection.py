@@ -120,13 +120,15 @@ class Connection(asyncio.BufferedProtocol):
         self._opened = self._heard = self._loop.time()
         self._status.connections += 1
         self._status.active_connections += 1
-        self._log("connection opened")
+        self._log("Connection opened")
         if self._sessions.enter(self, self._client):
             self._session.open()
             self._handle([])
             self._watch()
         else:
-            logger.warning("connection refused", extra={"client": self._client})
+            logger.warning(
+                "Connection rejected: too many connections", extra={"client": self._client}
+            )
             self._handle(self._session.close(_TOO_MANY))
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -162,7 +164,7 @@ class Connection(asyncio.BufferedProtocol):
             self._sessions.leave(self, self._client)
         else:  # its message goes on, and has files open
             self._task.add_done_callback(lambda _: self._sessions.leave(self, self._client))
-        self._log("connection closed")
+        self._log("Connection closed")
 
     # What the server calls.
 

@@ -55,7 +55,7 @@ class Listener:
             except (BlockingIOError, ConnectionAbortedError):
                 return
             except OSError as error:
-                logger.error("cannot accept connections", extra={"error": str(error)})
+                logger.error("Cannot accept connections", extra={"err": error})
                 self._loop.remove_reader(listening)
                 self._loop.call_later(_RETRY, self._resume)
                 return

@@ -54,7 +54,7 @@ class Pipeline:
         # Twice: a large message stays in its spool until it has been copied into the Maildir.
         if 2 * octets + _RESERVE <= free:
             return True
-        logger.error("no room for a message", extra={"size": octets, "free": free})
+        logger.error("No space for a message", extra={"size": octets, "free": free})
         return False
 
     async def accept(
@@ -72,18 +72,18 @@ class Pipeline:
             users = list(dict.fromkeys(to.directory for to in envelope.recipients))
             await self.maildirs.deliver(users, head, spool)
         except TransformFailed as failure:
-            logger.warning("message not transformed", extra=about | {"error": str(failure)})
+            logger.warning("Message not transformed", extra=about | {"err": failure})
             return failure.reply
         except OSError as error:
-            logger.error("message not stored", extra=about | {"error": str(error)})
+            logger.error("Message not stored", extra=about | {"err": error})
             return FULL if error.errno in (errno.ENOSPC, errno.EDQUOT) else FAILED
         except Exception:
-            logger.exception("message failed", extra=about)
+            logger.exception("Message failed", extra=about)
             return FAILED
         finally:
             spool.close()
         self._status.mails += 1
-        logger.info("message stored", extra=about)
+        logger.info("Message stored", extra=about)
         return Reply(250, "2.0.0", f"stored as {identifier}")
 
     async def _transform(

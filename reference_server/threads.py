@@ -8,7 +8,12 @@ _START_S = 10
 
 
 class TooFewThreads(Exception):
-    """The system refused a thread."""
+    """The system refuses to start another thread."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "cannot start a thread: raise the limit of processes (ulimit -u), or lower --transform.slots"
+        )
 
 
 def started_pool(threads: int, name: str) -> ThreadPoolExecutor:
@@ -28,7 +33,5 @@ def started_pool(threads: int, name: str) -> ThreadPoolExecutor:
     except RuntimeError:
         barrier.abort()
         pool.shutdown(cancel_futures=True)
-        raise TooFewThreads(
-            f"cannot start {threads} threads: raise the limit of processes (ulimit -u), or lower --transform.slots"
-        ) from None
+        raise TooFewThreads from None
     return pool

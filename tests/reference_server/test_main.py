@@ -2,6 +2,7 @@
 
 import os
 import smtplib
+import socket
 import subprocess
 import sys
 import time
@@ -93,7 +94,23 @@ def test_a_server_whose_threads_cannot_start_exits_with_status_2(tmp_path: Path)
     )  # fmt: skip
 
     assert (ended.returncode, ended.stdout) == (2, "")
-    assert ended.stderr.startswith("smtpstatus-server: cannot start 4 threads: raise the limit")
+    assert ended.stderr.startswith("smtpstatus-server: cannot start a thread: raise the limit")
+
+
+def test_mail_is_stored_while_the_reader_of_the_log_is_stuck(tmp_path: Path) -> None:
+    stuck = tmp_path / "stuck"
+    os.mkfifo(stuck)
+    # Opened for reading and writing, it has a reader; 64 KiB fit.
+    with (
+        stuck.open("r+b", buffering=0),
+        running(tmp_path, front=("sh", "-c", f'exec "$@" 2>{stuck}', "sh")) as server,
+    ):
+        with socket.create_connection(("127.0.0.1", server.smtp), 10) as connection:
+            connection.sendall(b"EHLO me\r\n" + MAIL.partition(b"\r\n")[2] * 1000 + b"QUIT\r\n")
+            with connection.makefile("rb") as replies:
+                assert replies.read().count(b"250 2.0.0 stored") == 1000
+
+        assert server.stop() == 0
 
 
 def test_a_file_system_that_cannot_sync_directories_is_refused_at_the_start(

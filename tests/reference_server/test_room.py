@@ -62,7 +62,7 @@ def test_a_message_that_would_not_fit_is_refused_before_it_is_sent(server: Serve
     )
 
     assert large == ("MAIL", NO_ROOM)
-    assert 'msg="no room for a message" size=3000000' in server.log.read_text()
+    assert 'msg="No space for a message" size=3000000' in server.log.read_text()
     assert small[1].startswith(b"250 2.0.0 stored")
     [stored] = server.stored("bob")
     assert len(stored) > 999_000

@@ -78,5 +78,5 @@ def test_a_verbose_server_logs_who_comes_and_goes(tmp_path: Path) -> None:
         server.stop()
 
         log = server.log.read_text()
-    assert 'msg="connection opened" client=127.0.0.1' in log
-    assert 'msg="connection closed" client=127.0.0.1' in log
+    assert 'msg="Connection opened" client=127.0.0.1' in log
+    assert 'msg="Connection closed" client=127.0.0.1' in log

@@ -3,6 +3,8 @@ import json
 import logging
 import re
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from datetime import datetime
 
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 
 from exporter.metrics import ExporterMetrics
 from protocol.vocabulary import Command
-from smtpstatus.log import Formatter, LogFormat, configure
+from smtpstatus.log import Formatter, LogFormat, QueueingHandler, configure
 from tests.exporter.running import Exporter, MailServer
 
 
@@ -27,7 +29,7 @@ def test_a_line_has_the_official_exporters_fields_and_the_records_own() -> None:
     line = Formatter("logfmt").format(record(target="mail-1", count=3, err="no answer", good=True))
 
     assert line == (
-        'ts=2026-11-23T05:00:00.123Z level=warn msg="Target is down"'
+        'time=2026-11-23T05:00:00.123Z level=warn msg="Target is down"'
         ' target=mail-1 count=3 err="no answer" good=true'
     )
 
@@ -36,7 +38,7 @@ def test_json_has_the_same_fields() -> None:
     line = Formatter("json").format(record(target="mail-1", count=3, nothing=None))
 
     assert json.loads(line) == {
-        "ts": "2026-11-23T05:00:00.123Z",
+        "time": "2026-11-23T05:00:00.123Z",
         "level": "warn",
         "msg": "Target is down",
         "target": "mail-1",
@@ -64,7 +66,8 @@ def test_no_value_can_forge_a_line_or_a_field(message: str, value: str, form: Lo
     assert len(line.splitlines()) == 1
     if form == "logfmt":
         assert re.fullmatch(
-            r'ts=\S+ level=warn msg="(?:[^"\\]|\\.)*" client=(?:"(?:[^"\\]|\\.)*"|[^\s"=]+)', line
+            r'time=\S+ level=warn msg="(?:[^"\\]|\\.)*" client=(?:"(?:[^"\\]|\\.)*"|[^\s"=]+)',
+            line,
         )
     else:
         assert json.loads(line)["client"] == value
@@ -82,9 +85,10 @@ def test_what_is_below_the_level_is_not_written(stream: io.StringIO) -> None:
     configure("warn", "logfmt", stream)
     logging.getLogger("exporter.x").info("not this")
     logging.getLogger("exporter.x").warning("this")
+    logging.getLogger().handlers[0].flush()
 
-    assert re.fullmatch(r'ts=(\S+) level=warn msg="this"\n', stream.getvalue())
-    at = stream.getvalue().split()[0].removeprefix("ts=")
+    assert re.fullmatch(r'time=(\S+) level=warn msg="this"\n', stream.getvalue())
+    at = stream.getvalue().split()[0].removeprefix("time=")
     assert datetime.fromisoformat(at).tzinfo is not None
 
 
@@ -96,9 +100,78 @@ def test_that_no_connection_can_be_accepted_is_said_once_a_minute(stream: io.Str
             line.created += second
             logging.getLogger("asyncio").handle(line)
 
+    logging.getLogger().handlers[0].flush()
     lines = stream.getvalue().splitlines()
     assert len([line for line in lines if "out of system resource" in line]) == 3
     assert len([line for line in lines if "other" in line]) == 6
+
+
+class StuckReader(io.StringIO):
+    """A stream whose writes wait until it is released."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting, self.released = threading.Event(), threading.Event()
+
+    def write(self, text: str) -> int:
+        self.waiting.set()
+        self.released.wait()
+        return super().write(text)
+
+
+def test_a_reader_that_does_not_read_holds_up_nobody_and_is_told_how_many_lines_were_dropped() -> (
+    None
+):
+    reader = StuckReader()
+    handler = QueueingHandler("logfmt", reader, queued_lines=5)
+    handler.handle(record("first"))
+    assert reader.waiting.wait(5)
+
+    for number in range(12):
+        handler.handle(record(f"line {number}"))
+    reader.released.set()
+    handler.flush()
+
+    lines = reader.getvalue().splitlines()
+    assert [line.partition("msg=")[2] for line in lines[:6]] == [
+        '"first"', *(f'"line {number}"' for number in range(5)),
+    ]  # fmt: skip
+    assert len(lines) == 7
+    assert re.fullmatch(r'time=\S+ level=warn msg="Log lines dropped: .*" lines=7', lines[6])
+
+
+def test_flush_does_not_wait_for_ever_for_a_reader_that_does_not_read() -> None:
+    reader = StuckReader()
+    handler = QueueingHandler("logfmt", reader)
+    handler.handle(record("first"))
+    started = time.monotonic()
+
+    handler.flush()
+
+    assert 0.5 < time.monotonic() - started < 5
+    reader.released.set()
+
+
+def test_lines_that_the_stream_refuses_are_counted_as_dropped() -> None:
+    class Broken(io.StringIO):
+        broken = True
+
+        def write(self, text: str) -> int:
+            if self.broken:
+                raise BrokenPipeError
+            return super().write(text)
+
+    reader = Broken()
+    handler = QueueingHandler("logfmt", reader)
+    for message in ("one", "two"):
+        handler.handle(record(message))
+        handler.flush()
+    reader.broken = False
+
+    handler.handle(record("three"))
+    handler.flush()
+
+    assert re.search(r'msg="three"\n.*msg="Log lines dropped: .*" lines=2\n', reader.getvalue())
 
 
 async def test_a_target_that_goes_down_and_comes_back_is_two_lines_whatever_the_scrapes(
