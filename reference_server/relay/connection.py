@@ -1,0 +1,127 @@
+"""The socket of one client session: commands to the server, replies to the state machine."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Self
+
+from reference_server.relay.events import ClientEvent, ContentWanted, Finished, Lost, Ready
+from reference_server.relay.next_hop import NextHop
+from reference_server.relay.session import ClientSession
+from reference_server.relay.transaction import Transaction
+
+_READ_BYTES = 65536
+
+_QUIT_S = 1.0
+"""Seconds for the reply to QUIT."""
+
+
+class Unavailable(Exception):
+    """The next hop cannot be reached, or does not accept a session."""
+
+
+class Connection:
+    """A connection that is greeted and can send one message after the other; one at a time."""
+
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, session: ClientSession
+    ) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._session = session
+        self.messages = 0
+        """Messages sent so far."""
+
+    @classmethod
+    async def open(cls, hop: NextHop, hostname: str) -> Self:
+        """Connects and completes EHLO or LHLO. Raises `Unavailable`, which says why."""
+        try:
+            if isinstance(hop.address, Path):
+                reader, writer = await asyncio.open_unix_connection(hop.address)
+            else:
+                reader, writer = await asyncio.open_connection(hop.address.host, hop.address.port)
+        except (OSError, UnicodeError) as error:
+            raise Unavailable(f"cannot connect: {_reason(error)}") from None
+        connection = cls(reader, writer, ClientSession(hostname, hop.protocol))
+        try:
+            await connection._greet()
+        except BaseException:
+            connection.abort()
+            raise
+        return connection
+
+    @property
+    def usable(self) -> bool:
+        """Whether the next message can be sent, as far as is known without asking the server."""
+        return self._session.idle and not self._reader.at_eof() and not self._writer.is_closing()
+
+    async def send(
+        self, transaction: Transaction, content: AsyncIterator[bytes]
+    ) -> Finished | Lost:
+        """Sends a message; `content` is read only once the server wants it.
+
+        Raises what `content` raises, and `InvalidContent`; then, as after cancellation, the connection has to be
+        aborted.
+        """
+        self.messages += 1
+        events = self._session.send(transaction)
+        while True:
+            for event in events:
+                if isinstance(event, Finished | Lost):
+                    return event
+                if isinstance(event, ContentWanted):
+                    await self._send_content(content)
+            events = await self._exchange()
+
+    async def quit(self) -> None:
+        """Ends the session with QUIT, and closes the connection."""
+        self._session.quit()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_QUIT_S):
+                await self._exchange()
+        self.abort()
+
+    def abort(self) -> None:
+        """Closes the connection immediately; a message without its final dot is discarded by the server."""
+        self._writer.transport.abort()
+
+    async def _greet(self) -> None:
+        while True:
+            for event in await self._exchange():
+                if isinstance(event, Ready):
+                    return
+                if isinstance(event, Lost):
+                    raise Unavailable(event.reason)
+
+    async def _send_content(self, content: AsyncIterator[bytes]) -> None:
+        async for block in content:
+            self._session.send_content(block)
+            if not await self._flush():
+                return
+        self._session.finish_content()
+
+    async def _exchange(self) -> list[ClientEvent]:
+        """Sends what the machine has to say, and returns what follows from the next bytes of the server."""
+        await self._flush()
+        try:
+            octets = await self._reader.read(_READ_BYTES)
+        except OSError as error:
+            return self._session.lose(_reason(error))
+        if not octets:
+            return self._session.lose("server closed the connection")
+        return self._session.receive(octets)
+
+    async def _flush(self) -> bool:
+        """Whether the connection still takes data. What a server said before it closed is still to be read."""
+        if octets := self._session.take_commands():
+            self._writer.write(octets)
+        try:
+            await self._writer.drain()
+        except OSError:
+            return False
+        return True
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)

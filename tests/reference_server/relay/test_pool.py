@@ -1,0 +1,248 @@
+"""Connections to a next hop that the test scripts, over real sockets."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from protocol.address import HostPort
+from reference_server.address import Address
+from reference_server.relay import pool as pool_module
+from reference_server.relay.content import InvalidContent, Measure
+from reference_server.relay.events import Finished, Lost
+from reference_server.relay.next_hop import NextHop, Protocol
+from reference_server.relay.pool import ConnectionPool
+from reference_server.relay.transaction import Transaction
+
+BOB, EVE = Address("bob", "example.com"), Address("eve", "example.com")
+MESSAGE = Transaction(Address("a", "x.org"), (BOB,), Measure(10))
+TWO = Transaction(Address("a", "x.org"), (BOB, EVE), Measure(10))
+
+
+class Hop:
+    """A mail server with a reply for each command; `messages` are what arrived, with their dots."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self.connections = 0
+        self.open = 0
+        self.most_open = 0
+        self.messages: list[bytes] = []
+        self.greeting = b"220 hop.example\r\n"
+        self.rcpt: Callable[[bytes], bytes] = lambda line: b"250 2.1.5 Ok\r\n"
+        self.end: list[bytes] = []
+        self.closes_after: int | None = None
+        """Messages after which it closes each connection, without a word."""
+        self.hold: asyncio.Event | None = None
+        """What it waits for before it replies to content."""
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        self.open += 1
+        self.most_open = max(self.most_open, self.open)
+        try:
+            await self._talk(reader, writer)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            self.open -= 1
+            writer.close()
+
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(self.greeting)
+        taken, recipients = 0, 0
+        while line := await reader.readline():
+            verb = line[:4].upper()
+            if verb in (b"EHLO", b"LHLO"):
+                writer.write(b"250-hop.example\r\n250 PIPELINING\r\n")
+            elif verb == b"RCPT":
+                reply = self.rcpt(line)
+                recipients += reply.startswith(b"2")
+                writer.write(reply)
+            elif verb == b"DATA":
+                writer.write(b"354 go\r\n" if recipients else b"554 5.5.1 none\r\n")
+                if recipients:
+                    self.messages.append(await reader.readuntil(b"\r\n.\r\n"))
+                    if self.hold:
+                        await self.hold.wait()
+                    writer.write(self.end.pop(0) if self.end else b"250 2.0.0 Ok\r\n")
+                    taken, recipients = taken + 1, 0
+                    if taken == self.closes_after:
+                        return
+            elif verb == b"QUIT":
+                writer.write(b"221 2.0.0 Bye\r\n")
+                return
+            else:
+                writer.write(b"250 2.0.0 Ok\r\n")
+
+
+@asynccontextmanager
+async def next_hop() -> AsyncIterator[Hop]:
+    hop = Hop()
+    server = await asyncio.start_server(hop.serve, "127.0.0.1", 0, limit=1 << 24)
+    hop.port = server.sockets[0].getsockname()[1]
+    async with server:
+        yield hop
+
+
+@asynccontextmanager
+async def pool_to(hop: Hop, size: int = 4) -> AsyncIterator[ConnectionPool]:
+    pool = ConnectionPool(
+        NextHop(Protocol.SMTP, HostPort("127.0.0.1", hop.port)), "me.example", size
+    )
+    yield pool
+    await pool.close()
+
+
+async def content(*blocks: bytes) -> AsyncIterator[bytes]:
+    for block in blocks or (b"Subject: x\n\nhello\n",):
+        yield block
+
+
+async def test_messages_share_a_connection_that_is_ended_with_quit() -> None:
+    async with next_hop() as hop:
+        async with pool_to(hop) as pool:
+            for _ in range(3):
+                result = await pool.send(MESSAGE, content(b"Subject: x\n\n", b".\n"))
+                assert isinstance(result, Finished)
+                assert [reply.code for reply in result.replies] == [250]
+            assert hop.connections == 1
+        assert hop.messages == [b"Subject: x\r\n\r\n..\r\n.\r\n"] * 3
+
+
+async def test_more_messages_than_connections_wait_for_one() -> None:
+    async with next_hop() as hop, pool_to(hop, size=2) as pool:
+        results = await asyncio.gather(*(pool.send(MESSAGE, content()) for _ in range(20)))
+
+        assert all(isinstance(result, Finished) for result in results)
+        assert (hop.connections, hop.most_open) == (2, 2)
+
+
+async def test_a_kept_connection_that_the_hop_has_closed_is_replaced_and_nothing_is_lost() -> None:
+    async with next_hop() as hop, pool_to(hop) as pool:
+        hop.closes_after = 1
+        for _ in range(5):
+            result = await pool.send(MESSAGE, content())
+            assert isinstance(result, Finished)
+
+        assert hop.connections == 5
+        assert len(hop.messages) == 5
+
+
+async def test_a_connection_is_left_after_its_share_of_messages(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pool_module, "_MESSAGES", 2)
+    async with next_hop() as hop, pool_to(hop) as pool:
+        for _ in range(4):
+            await pool.send(MESSAGE, content())
+
+        assert hop.connections == 2
+
+
+async def test_a_connection_without_messages_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool_module, "_IDLE_S", 0.01)
+    async with next_hop() as hop, pool_to(hop) as pool:
+        await pool.send(MESSAGE, content())
+        async with asyncio.timeout(5):
+            while hop.open:
+                await asyncio.sleep(0.005)
+        await pool.send(MESSAGE, content())
+
+        assert hop.connections == 2
+
+
+async def test_a_hop_that_is_not_there_is_unavailable() -> None:
+    async with next_hop() as hop:
+        pass
+    async with pool_to(hop) as pool:
+        result = await pool.send(TWO, content())
+
+    assert isinstance(result, Lost)
+    assert result.reason.startswith("cannot connect: ")
+    assert [(reply.code, reply.status) for reply in result.replies] == [(451, "4.4.1")] * 2
+
+
+async def test_a_unix_socket_that_is_not_there_is_unavailable(tmp_path: Path) -> None:
+    hop = NextHop(Protocol.LMTP, tmp_path / "no" / "socket")
+
+    result = await ConnectionPool(hop, "me.example", 1).send(MESSAGE, content())
+
+    assert isinstance(result, Lost)
+
+
+async def test_a_hop_that_refuses_the_session_is_unavailable_and_says_why() -> None:
+    async with next_hop() as hop, pool_to(hop) as pool:
+        hop.greeting = b"554 5.7.1 go away\r\n"
+
+        result = await pool.send(MESSAGE, content())
+
+        assert isinstance(result, Lost)
+        assert "554 5.7.1 go away" in result.reason
+        assert result.replies[0].code == 451
+
+
+async def test_a_hop_that_never_greets_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool_module, "_CONNECT_S", 0.05)
+    async with next_hop() as hop, pool_to(hop) as pool:
+        hop.greeting = b""
+
+        result = await pool.send(MESSAGE, content())
+
+        assert isinstance(result, Lost)
+        assert result.reason == "connection timed out"
+
+
+async def test_a_connection_lost_after_the_final_dot_is_not_tried_again() -> None:
+    async with next_hop() as hop, pool_to(hop) as pool:
+        hop.end = [b"250 2.0.0 Ok\r\n", b""]
+        hop.closes_after = 2
+        await pool.send(MESSAGE, content())
+
+        result = await pool.send(MESSAGE, content())
+
+        assert isinstance(result, Lost)
+        assert result.content_sent
+        assert result.replies[0].code == 451
+        assert len(hop.messages) == 2
+
+
+async def test_recipients_get_the_replies_of_the_hop() -> None:
+    async with next_hop() as hop, pool_to(hop) as pool:
+        hop.rcpt = lambda line: b"550 5.1.1 no eve\r\n" if b"eve" in line else b"250 Ok\r\n"
+
+        result = await pool.send(TWO, content())
+
+        assert isinstance(result, Finished)
+        assert [reply.code for reply in result.replies] == [250, 550]
+
+
+async def test_invalid_content_raises_and_the_message_is_discarded() -> None:
+    async with next_hop() as hop, pool_to(hop) as pool:
+        with pytest.raises(InvalidContent):
+            await pool.send(MESSAGE, content(b"Subject: x\n\n", b"a\rb\n"))
+
+        assert hop.messages == []
+        assert isinstance(await pool.send(MESSAGE, content()), Finished)
+
+
+async def test_a_cancelled_message_is_discarded_and_frees_its_connection() -> None:
+    async with next_hop() as hop, pool_to(hop, size=1) as pool:
+        hop.hold = asyncio.Event()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await pool.send(MESSAGE, content())
+        hop.hold = None
+
+        assert isinstance(await pool.send(MESSAGE, content()), Finished)
+
+
+async def test_large_content_is_sent_whole() -> None:
+    blocks = [(b"x" * 50 + b"\n") * 1000] * 100
+    async with next_hop() as hop, pool_to(hop) as pool:
+        result = await pool.send(MESSAGE, content(*blocks))
+
+        assert isinstance(result, Finished)
+        assert hop.messages == [(b"x" * 50 + b"\r\n") * 100_000 + b".\r\n"]
