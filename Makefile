@@ -1,13 +1,14 @@
-# make run · test · soak · fuzz · bench · check · fmt · lock · dist · image · clean
+# make run · test · soak · fuzz · mutants · bench · check · fmt · lock · dist · image · clean
 #
 # Each target sets up what it needs: .venv-run holds only what running needs, .venv the tests as well.
 PYTHON ?= python3
 JOBS ?= auto
 BIN := .venv/bin
 SETUP := .venv/ready
+SOAKING := .venv/soak-ready
 RUN := .venv-run/ready
 
-.PHONY: run test soak fuzz bench check fmt lock dist image clean
+.PHONY: run test soak fuzz mutants bench check fmt lock dist image clean
 
 test: check
 	$(BIN)/coverage erase
@@ -20,13 +21,16 @@ run: $(RUN)
 	@.venv-run/bin/python deploy/demo.py
 
 # Long tests; SOAK=short runs a few minutes of them.
-soak: $(SETUP)
+soak: $(SOAKING)
 	SOAK=$(SOAK) $(BIN)/pytest -m soak $(PYTEST)
 
-# With atheris where it can be installed, else with mutations of its own.
-fuzz: $(SETUP)
-	-$(BIN)/pip install -q --disable-pip-version-check atheris
+# Coverage-guided fuzzing of every parser, FUZZ_SECONDS for each.
+fuzz: $(SOAKING)
 	$(BIN)/python -m tests.fuzz $(or $(FUZZ_SECONDS),60)
+
+# A seeded sample of mutants, each of which the tests should notice.
+mutants: $(SOAKING)
+	$(BIN)/python -m tests.mutants --count $(or $(MUTANTS),400)
 
 # Ratios against peers and limits of the same run; BENCH=short tries the harness and judges nothing.
 bench: $(SETUP)
@@ -48,6 +52,7 @@ lock:
 	$(LOCK) --group build -o requirements-build.lock
 	$(LOCK) --group release -o requirements-release.lock
 	$(LOCK) pyproject.toml --group dev -o requirements-dev.lock
+	$(LOCK) pyproject.toml --group dev --group soak -c requirements-dev.lock -o requirements-soak.lock
 
 # Everything that a release consists of, in dist/: docs/release.md.
 dist: .venv-release/ready
@@ -64,6 +69,10 @@ PIP_INSTALL = bin/pip install -q --disable-pip-version-check
 	@$(PYTHON) deploy/make_venv.py .venv
 	.venv/$(PIP_INSTALL) --require-hashes -r requirements-dev.lock
 	.venv/$(PIP_INSTALL) --no-deps --no-build-isolation -e .
+	touch $@
+
+.venv/soak-ready: .venv/ready requirements-soak.lock
+	.venv/$(PIP_INSTALL) --require-hashes -r requirements-soak.lock
 	touch $@
 
 .venv-run/ready: requirements.lock requirements-build.lock pyproject.toml

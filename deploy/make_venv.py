@@ -19,4 +19,4 @@ except ImportError:
         " (Debian, Ubuntu: apt install python3-venv)" % sys.executable
     )
 
-venv.create(sys.argv[1], with_pip=True)
+venv.create(sys.argv[1], with_pip=True, symlinks=True)
