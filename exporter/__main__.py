@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from types import FrameType
 
 import uvicorn
@@ -21,6 +22,7 @@ from exporter.configuration import config, flags
 from exporter.configuration.config import Config
 from exporter.configuration.flags import Options
 from exporter.http.connection import Connection
+from exporter.http.limits import ConnectionLimits
 from exporter.http.listen import ListenError, notify, open_sockets
 from exporter.http.web_config import WebFile
 from exporter.service import Service
@@ -122,7 +124,7 @@ async def _run(
     )
     settings = uvicorn.Config(
         app,
-        http=Connection,
+        http=partial(Connection, ConnectionLimits()),  # type: ignore[arg-type]
         ws="none",
         lifespan="off",
         log_config=None,

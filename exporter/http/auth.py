@@ -18,6 +18,9 @@ from exporter.http.web_config import WebConfig, WebFile
 
 logger = logging.getLogger(__name__)
 
+BEARER = 'Bearer realm="smtpstatus exporter"'
+"""The challenge for the API token (RFC 6750)."""
+
 _OPEN = ("/-/healthy", "/-/ready")
 """Orchestrators ask these and have no password."""
 
@@ -62,10 +65,12 @@ class Authentication:
             if self._is_api_token(credentials.strip(" \t")):
                 return
             # A browser that hears no Basic here does not ask for a password over the page's own dialog.
-            raise _unauthorized('Bearer realm="smtpstatus exporter"')
+            raise _unauthorized(BEARER)
         if scheme.lower() == "basic":
-            fitting = self._passwords.fit(config.users, *_decoded(credentials))
+            user, password = _decoded(credentials)
+            fitting = self._passwords.fit(config.users, user, password)
             if await while_connected(request, fitting):
+                request.scope["user"] = user.decode()
                 return
             client = request.client
             logger.warning("Password refused", extra={"client": client.host if client else "unix"})
@@ -87,6 +92,12 @@ class _Ahead:
 
     async def receive(self) -> Message:
         return self._seen.pop(0) if self._seen else await self._receive()
+
+
+def bearer_token(request: Request) -> str | None:
+    """The token of an `Authorization: Bearer` header, or None."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip(" \t") if scheme.lower() == "bearer" else None
 
 
 def _decoded(credentials: str) -> tuple[bytes, bytes]:

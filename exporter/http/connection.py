@@ -1,67 +1,294 @@
-"""A connection that its client must use: whoever sends no request, or takes no answer, is hung up on."""
+"""HTTP/1.1 connections with limits on time, bytes and requests.
+
+Subclasses `HttpToolsProtocol` of uvicorn 0.54 over httptools 0.9 and replaces three behaviours:
+
+- All requests in one read are parsed and queued. Here a read is parsed in pieces, each with the end
+  of one request at most, and the next piece is parsed after the response.
+- A request with `Upgrade` ends after its head. Here the head is parsed again without that field, so
+  the body is the request's body (RFC 9110, 7.8).
+- Any byte stops the only timer, the keep-alive timer. Here a timer runs whenever the connection
+  waits for its client.
+"""
 
 import asyncio
+import logging
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+import httptools
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
+
+from exporter.http.limits import ConnectionLimits
+from exporter.http.problem import Problem
+
+logger = logging.getLogger(__name__)
+
+_HEAD_END = b"\r\n\r\n"
+_HEADER_COST = 128
+"""Bytes of memory for a header field besides its text, about."""
 
 
-class Connection(HttpToolsProtocol):
-    """uvicorn's, with a limit to each wait for the client; by itself it limits the idle time after an answer only."""
+class _Refused(Exception):
+    """A request that is not parsed any further."""
 
-    patience = 10.0
-    """Seconds in which a request must come whole, and in which each piece of an answer must be taken."""
+    def __init__(self, status: HTTPStatus, detail: str) -> None:
+        super().__init__(detail)
+        self.problem = Problem(status, detail, {"Connection": "close"})
 
-    longest_head = 1 << 20
-    """Bytes of a request before its body, about: as many as Go's programs take."""
 
-    _head: int | None = 0
-    """Bytes that came of a request's head; None while there is none to come."""
-    _request: asyncio.TimerHandle | None = None
-    _answer: asyncio.TimerHandle | None = None
+class _Flow(FlowControl):
+    """Does not resume reading while received bytes wait to be parsed."""
+
+    held = False
+
+    def resume_reading(self) -> None:
+        if not self.held:
+            super().resume_reading()
+
+
+class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
+    """A client's connection; `limits` are those that all connections share."""
+
+    flow: _Flow
+    cycle: RequestResponseCycle | None  # type: ignore[assignment]
+
+    request_timeout_s = 10.0
+    """From a request's first byte to its last, and from the connection to its first request."""
+    response_timeout_s = 10.0
+    """In which the client must read each piece of a response."""
+    longest_head = 1 << 15
+    """Bytes of a request besides its body: request line, header, chunk framing and trailer fields."""
+    longest_body = 1 << 20
+    most_headers = 100
+
+    def __init__(self, limits: ConnectionLimits, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.limits = limits
+        self.idle_since = self.loop.time()
+        self.buffered = 0
+        """Bytes that this connection holds: of the current request, and not parsed yet."""
+        self._unparsed = b""
+        self._receiving = False
+        """Whether a request has begun and is not complete."""
+        self._in_head = True
+        self._upgrade: Sequence[bytes] | None = None
+        """The head of a request with `Upgrade`, without that field."""
+        self._head_bytes = 0
+        self._body_bytes = 0
+        self._body_left: int | None = None
+        """Bytes of the body still to come, by Content-Length."""
+        self._client_timer: asyncio.TimerHandle | None = None
+        self._response_timer: asyncio.TimerHandle | None = None
+
+    @property
+    def answering(self) -> bool:
+        """Whether a complete request has no complete response yet."""
+        return self.cycle is not None and not self._receiving and not self.cycle.response_complete
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        # A piece is under way until the system has taken all of it; under TLS a limit of 0 would never be kept.
+        self.flow = _Flow(transport)
+        # Writing pauses until the system has taken every byte; under TLS a limit of 0 is never reached.
         transport.set_write_buffer_limits(high=1, low=0)
-        self._request = self._hang_up_later()
+        self._await_client(self.request_timeout_s)
+        self.limits.admit(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        _cancel(self._request)
-        _cancel(self._answer)
+        self.limits.release(self)
+        _cancel(self._client_timer)
+        _cancel(self._response_timer)
+        self._unparsed = b""
         super().connection_lost(exc)
 
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self.limits.read_buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.data_received(bytes(self.limits.read_buffer[:nbytes]))
+
     def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        if self._head is not None:
-            self._head += len(data)
-            if self._head > self.longest_head:
-                # uvicorn has no limit of its own, and a head is gathered before anybody is asked for a password.
-                self.transport.abort()
-
-    def on_headers_complete(self) -> None:
-        self._head = None
-        super().on_headers_complete()
-
-    def on_message_begin(self) -> None:
-        self._head = 0
-        _cancel(self._request)
-        self._request = self._hang_up_later()
-        super().on_message_begin()
-
-    def on_message_complete(self) -> None:
-        _cancel(self._request)
-        super().on_message_complete()
+        if self.transport.is_closing():
+            return
+        self._unparsed += data
+        self._parse()
 
     def pause_writing(self) -> None:
-        self._answer = self._hang_up_later()
+        self._response_timer = self.loop.call_later(self.response_timeout_s, self.abort)
         super().pause_writing()
 
     def resume_writing(self) -> None:
-        _cancel(self._answer)
+        _cancel(self._response_timer)
         super().resume_writing()
 
-    def _hang_up_later(self) -> asyncio.TimerHandle:
-        return self.loop.call_later(self.patience, self.transport.abort)
+    def abort(self) -> None:
+        self.transport.abort()
+
+    def _parse(self) -> None:
+        """Parse what was received, up to the end of a request whose response is not complete."""
+        data, at = self._unparsed, 0
+        try:
+            while at < len(data) and not self.answering:
+                end = self._piece_end(data, at)
+                if end == at:
+                    break
+                self._feed(data[at:end])
+                at = end
+        except _Refused as refused:
+            self._refuse(refused.problem)
+            return
+        self._unparsed = data[at:]
+        self.flow.held = self.answering and bool(self._unparsed)
+        if self.flow.held:
+            self.flow.pause_reading()
+        self._account()
+
+    def _piece_end(self, data: bytes, at: int) -> int:
+        """Where the next piece to parse ends, so that a request ends at most at its end."""
+        if self._body_left is not None:
+            return min(at + self._body_left, len(data))
+        found = data.find(_HEAD_END, at)
+        if found >= 0:
+            return found + len(_HEAD_END)
+        # The beginning of an end is kept back, or its rest would lie in the next piece.
+        for length in (3, 2, 1):
+            if data.endswith(_HEAD_END[:length], at):
+                return len(data) - length
+        return len(data)
+
+    def _feed(self, piece: bytes) -> None:
+        """Raises `_Refused`."""
+        self._head_bytes += len(piece)
+        try:
+            self.parser.feed_data(piece)
+        except httptools.HttpParserUpgrade:
+            assert self._upgrade is not None
+            head, self._upgrade = b"".join(self._upgrade), None
+            self.parser = httptools.HttpRequestParser(self)
+            self._feed(head)
+            return
+        except httptools.HttpParserError as error:
+            if isinstance(error.__context__, _Refused):
+                raise error.__context__ from None
+            raise _Refused(HTTPStatus.BAD_REQUEST, "invalid HTTP request") from None
+        if self._head_bytes > self.longest_head:
+            raise _Refused(
+                HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+                f"the request has more than {self.longest_head} bytes besides its body",
+            )
+        if self._body_bytes > self.longest_body:
+            raise _Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the body is too long")
+
+    def _refuse(self, problem: Problem) -> None:
+        """Send a response instead of the application's, unless that has begun, and close."""
+        logger.debug("HTTP request refused", extra={"client": self.client, "err": problem.detail})
+        self._unparsed = b""
+        if self.cycle is not None:
+            if self.cycle.response_complete:
+                self.transport.close()  # the response is sent; the body is not read any further
+                return
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+            if self.cycle.response_started:
+                self.abort()
+                return
+        response = problem.response()
+        headers = (name + b": " + value + b"\r\n" for name, value in response.raw_headers)
+        self.transport.write(
+            b"".join((STATUS_LINE[response.status_code], *headers, b"\r\n", bytes(response.body)))
+        )
+        self.transport.close()
+
+    def on_message_begin(self) -> None:
+        self._receiving = self._in_head = True
+        self._await_client(self.request_timeout_s)
+        super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._in_head:
+            return  # a trailer field, which may not count as one of the header (RFC 9110, 6.5.1)
+        if len(self.headers) >= self.most_headers:
+            raise _Refused(
+                HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+                f"the request has more than {self.most_headers} header fields",
+            )
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        if self.parser.should_upgrade():
+            self._upgrade = self._head_without_upgrade()
+            return
+        self._in_head = False
+        for name, value in self.headers:
+            if name == b"content-length":
+                self._body_left = int(value)
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._head_bytes -= len(body)
+        self._body_bytes += len(body)
+        if self._body_left is not None:
+            self._body_left -= len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if self._upgrade is not None:
+            return
+        self._receiving = False
+        self._body_left = None
+        _cancel(self._client_timer)
+        super().on_message_complete()
+        if self.cycle and self.cycle.response_complete:  # before the body was
+            self._become_idle()
+
+    def on_response_complete(self) -> None:
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        if not self._receiving:
+            self._become_idle()
+        self.flow.held = False
+        self.flow.resume_reading()
+        self._parse()
+
+    def _head_without_upgrade(self) -> list[bytes]:
+        method = self.parser.get_method()
+        if method == b"CONNECT":
+            raise _Refused(HTTPStatus.NOT_IMPLEMENTED, "this server is not a proxy")
+        version = self.parser.get_http_version().encode()
+        self._head_bytes = 0  # counted again when it is parsed again
+        return [
+            b"%b %b HTTP/%b\r\n" % (method, self.url, version),
+            *(b"%b: %b\r\n" % header for header in self.headers if header[0] != b"upgrade"),
+            b"\r\n",
+        ]
+
+    def _become_idle(self) -> None:
+        self._head_bytes = self._body_bytes = 0
+        # An idle connection keeps nothing of its last request.
+        self.cycle, self.headers = None, []
+        self.scope = None  # type: ignore[assignment]
+        self.idle_since = self.loop.time()
+        self._await_client(self.limits.idle_timeout_s)
+
+    def _await_client(self, seconds: float) -> None:
+        _cancel(self._client_timer)
+        self._client_timer = self.loop.call_later(seconds, self.abort)
+
+    def _account(self) -> None:
+        held = len(self._unparsed)
+        if self._head_bytes:
+            held += self._head_bytes + len(self.headers) * _HEADER_COST
+            held += len(self.cycle.body) if self.cycle is not None else 0
+        self.limits.account(self, held)
+
+    def _unset_keepalive_if_required(self) -> None:
+        """uvicorn's own timer, which is never set here."""
 
 
 def _cancel(timer: asyncio.TimerHandle | None) -> None:

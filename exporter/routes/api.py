@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, StrictBool, ValidationError
 from exporter.audit import AuditRecord, client_of
 from exporter.configuration.config import Target
 from exporter.history import Entry
+from exporter.http.auth import BEARER, bearer_token
 from exporter.http.disconnect import while_connected
 from exporter.http.problem import Problem, cut_short, unanswered
 from exporter.http.responses import json_list, text_response
@@ -101,7 +102,7 @@ async def switch(request: Request, name: Name) -> dict[str, Any]:
 async def _switch(request: Request, service: Service, write: AuditRecord) -> bool:
     """Raises `Problem`, and has then written down in `write` what was known."""
     installed = service.installed
-    _authorize(service, request.headers.get("authorization", ""))
+    _authorize(service, bearer_token(request))
     found = _named(installed, write.target)
     write.wanted = wanted = await _body(request)
     switched = await installed.targets.set_transforms(
@@ -125,19 +126,18 @@ def _named(installed: ActiveConfig, name: str) -> Target:
         raise Problem(HTTPStatus.NOT_FOUND, str(error)) from None
 
 
-def _authorize(service: Service, authorization: str) -> None:
+def _authorize(service: Service, token: str | None) -> None:
     if service.installed.config.api.secret is None:
         raise Problem(
             HTTPStatus.FORBIDDEN,
             "writing is not enabled: give the configuration api: token_file:,"
             " or set SMTPSTATUS_API_TOKEN_FILE where there is none",
         )
-    scheme, _, given = authorization.partition(" ")
-    if scheme.lower() != "bearer" or not service.is_api_token(given.strip(" \t")):
+    if token is None or not service.is_api_token(token):
         raise Problem(
             HTTPStatus.UNAUTHORIZED,
             "writing takes the API token: Authorization: Bearer …",
-            {"WWW-Authenticate": 'Bearer realm="smtpstatus exporter"'},
+            {"WWW-Authenticate": BEARER},
         )
 
 

@@ -43,7 +43,6 @@ SERVICE_DISCOVERY = [
             "__scheme__": "http",
             "__param_target": TARGET,
             "target": TARGET,
-            "instance": TARGET,
             "site": "eu",
         },
     }
@@ -121,7 +120,7 @@ SWITCH = _good("the state read back", TRANSFORMS) | _problems(
     401, 403, 404, 413, 415, 422, 501, 502, 504
 )
 RELOAD = _good("the new configuration is in use", "Configuration loaded\n", "text/plain")
-RELOAD |= _problems(500)
+RELOAD |= _problems(401, 403, 500)
 READY = _good("a configuration is in use", "Ready\n", "text/plain") | _problems(503)
 HEALTHY = _good("the process answers", "Healthy\n", "text/plain")
 

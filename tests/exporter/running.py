@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -13,6 +14,8 @@ import uvicorn
 from exporter.app import create_app
 from exporter.configuration import config
 from exporter.http.connection import Connection
+from exporter.http.limits import ConnectionLimits
+from exporter.http.web_config import WebFile
 from exporter.service import Service
 from protocol.dialect import Dialect
 from protocol.dialects import V0
@@ -87,24 +90,36 @@ class Exporter:
     port: int
     service: Service
     path: Path
+    limits: ConnectionLimits
 
 
 class Start(Protocol):
     """Starts an exporter with a configuration's text; it ends with the test."""
 
     async def __call__(
-        self, text: str, *, max_requests: int = 40, timeout_offset: float = 0.5
+        self,
+        text: str,
+        *,
+        max_requests: int = 40,
+        timeout_offset: float = 0.5,
+        web: str | None = None,
     ) -> Exporter: ...
 
 
 @asynccontextmanager
 async def running_exporter(
-    path: Path, max_requests: int, timeout_offset: float
+    path: Path, max_requests: int, timeout_offset: float, web: WebFile | None = None
 ) -> AsyncIterator[Exporter]:
     service = Service(lambda: config.load([path], {}))
-    app = create_app(service, max_requests=max_requests, timeout_offset=timeout_offset)
+    app = create_app(service, max_requests=max_requests, timeout_offset=timeout_offset, web=web)
+    limits = ConnectionLimits()
     settings = uvicorn.Config(
-        app, http=Connection, port=0, lifespan="off", ws="none", log_config=None
+        app,
+        http=partial(Connection, limits),  # type: ignore[arg-type]
+        port=0,
+        lifespan="off",
+        ws="none",
+        log_config=None,
     )
     server = uvicorn.Server(settings)
     serving = asyncio.ensure_future(server.serve())
@@ -113,7 +128,7 @@ async def running_exporter(
     port = server.servers[0].sockets[0].getsockname()[1]
     service.ready = True
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
-        yield Exporter(client, port, service, path)
+        yield Exporter(client, port, service, path, limits)
     for listening in server.servers:
         listening.close()
     serving.cancel()  # uvicorn's own end waits two tenths of a second

@@ -98,7 +98,7 @@ async def test_reload_takes_the_whole_configuration_or_keeps_the_old_one(
     sample = exporter.service.own.registry.get_sample_value
     good = one_target(mail_server).replace("mail-1", "mail-2")
     exporter.path.write_text(good.replace("labels", "lables"))
-    refused = await exporter.http.post("/-/reload")
+    refused = await exporter.http.post("/-/reload", headers=AUTHORIZED)
 
     assert refused.status_code == 500
     assert (
@@ -108,7 +108,7 @@ async def test_reload_takes_the_whole_configuration_or_keeps_the_old_one(
     assert (await exporter.http.get("/probe?target=mail-1")).status_code == 200
 
     exporter.path.write_text(good)
-    assert (await exporter.http.post("/-/reload")).status_code == 200
+    assert (await exporter.http.post("/-/reload", headers=AUTHORIZED)).status_code == 200
 
     assert (await exporter.http.get("/probe?target=mail-1")).status_code == 404
     assert (await exporter.http.get("/probe?target=mail-2")).status_code == 200
@@ -302,7 +302,9 @@ async def test_reloads_that_are_asked_for_during_one_share_the_one_after_it(
 async def test_reloads_that_share_a_bad_configuration_are_all_told(exporter: Exporter) -> None:
     exporter.path.write_text("nonsense: 1")
 
-    answers = await asyncio.gather(*(exporter.http.post("/-/reload") for _ in range(5)))
+    answers = await asyncio.gather(
+        *(exporter.http.post("/-/reload", headers=AUTHORIZED) for _ in range(5))
+    )
 
     assert [answer.status_code for answer in answers] == [500] * 5
     assert (await exporter.http.get("/probe?target=mail-1")).status_code == 200

@@ -81,7 +81,7 @@ async def test_an_answer_that_nobody_reads_gives_its_place_back_when_the_client_
 async def test_a_client_that_takes_no_answer_is_hung_up_on(
     large: Exporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Connection, "patience", 0.1)
+    monkeypatch.setattr(Connection, "response_timeout_s", 0.1)
     async with connected(large) as client:
         client.send(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
         await asyncio.get_running_loop().sock_recv(client, 1)
@@ -105,7 +105,7 @@ async def test_a_client_that_takes_no_answer_is_hung_up_on(
 async def test_a_client_that_sends_no_whole_request_is_hung_up_on(
     exporter: Exporter, monkeypatch: pytest.MonkeyPatch, sent: bytes
 ) -> None:
-    monkeypatch.setattr(Connection, "patience", 0.1)
+    monkeypatch.setattr(Connection, "request_timeout_s", 0.1)
     async with connected(exporter) as client:
         client.send(sent)
 
@@ -115,7 +115,7 @@ async def test_a_client_that_sends_no_whole_request_is_hung_up_on(
 async def test_a_client_is_not_hung_up_on_while_it_waits_for_its_answer(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Connection, "patience", 0.1)
+    monkeypatch.setattr(Connection, "request_timeout_s", 0.1)
     async with silence() as address:
         exporter = await start(
             f"targets: [{{name: mute, address: '{address}', token: secretpa}}]\ntimeout: 300ms\n"

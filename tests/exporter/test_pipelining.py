@@ -1,0 +1,393 @@
+"""Requests as bytes on a connection: pipelined, split anywhere, with bodies, trailers and upgrades."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+
+import pytest
+import uvicorn
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from uvicorn.server import ServerState
+
+from exporter.http.connection import Connection
+from exporter.http.limits import ConnectionLimits
+from tests.exporter.running import API_TOKEN, Exporter, MailServer
+from tests.exporter.test_connection import connected, read_whole
+
+LAST = b"GET /-/healthy HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+UPGRADES = [
+    b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n",
+    b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x\r\n",
+    b"Connection: keep-alive, upgrade\r\nupgrade: TLS/1.0\r\n",
+    b"Connection: upgrade\r\nUpgrade: websocket\r\nUpgrade: h2c\r\n",
+]
+
+
+def switch(more: bytes, body: bytes) -> bytes:
+    return (
+        b"PUT /api/v1/targets/mail-1/transforms HTTP/1.1\r\nHost: x\r\n"
+        b"Content-Type: application/json\r\nAuthorization: Bearer %b\r\n%b\r\n%b"
+        % (API_TOKEN.encode(), more, body)
+    )
+
+
+async def answers(exporter: Exporter, *pieces: bytes) -> bytes:
+    """All that a client receives that sends these pieces, each in a segment of its own."""
+    async with connected(exporter) as client:
+        for piece in pieces:
+            await asyncio.get_running_loop().sock_sendall(client, piece)
+            await asyncio.sleep(0.01)
+        return await read_whole(client)
+
+
+@pytest.mark.parametrize("upgrade", UPGRADES)
+async def test_a_request_with_upgrade_is_answered_as_if_it_had_none(
+    exporter: Exporter, mail_server: MailServer, upgrade: bytes
+) -> None:
+    body = b'{"enabled": false}'
+    request = switch(b"Content-Length: %d\r\n" % len(body) + upgrade, b"")
+
+    whole = await answers(exporter, request, body, LAST)
+
+    assert whole.count(b"HTTP/1.1 200 OK") == 2
+    assert b'"enabled":false' in whole.replace(b" ", b"")
+
+
+@pytest.mark.parametrize("upgrade", UPGRADES)
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+async def test_the_body_of_a_request_with_upgrade_is_never_a_request(
+    exporter: Exporter, mail_server: MailServer, upgrade: bytes, framing: str
+) -> None:
+    hidden = switch(b"Content-Length: 18\r\n", b'{"enabled": false}')
+    if framing == "chunked":
+        length = b"Transfer-Encoding: chunked\r\n"
+        body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(hidden), hidden)
+    else:
+        length = b"Content-Length: %d\r\n" % len(hidden)
+        body = hidden
+    outer = b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n" + upgrade + length + b"\r\n"
+
+    whole = await answers(exporter, outer, body, LAST)
+
+    assert whole.count(b"HTTP/1.1 ") == whole.count(b"HTTP/1.1 200 OK") == 2
+    assert not mail_server.asked
+
+
+async def test_connect_is_refused_and_nothing_after_it_is_read(
+    exporter: Exporter, mail_server: MailServer
+) -> None:
+    hidden = switch(b"Content-Length: 18\r\n", b'{"enabled": false}')
+
+    whole = await answers(exporter, b"CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n" + hidden)
+
+    assert whole.startswith(b"HTTP/1.1 501 ")
+    assert whole.count(b"HTTP/1.1") == 1
+    assert not mail_server.asked
+
+
+@pytest.mark.parametrize(
+    "trailer",
+    [b"Authorization: Bearer " + API_TOKEN.encode(), b"Content-Type: application/json"],
+)
+async def test_a_trailer_field_is_not_a_header_field(
+    exporter: Exporter, mail_server: MailServer, trailer: bytes
+) -> None:
+    fields = [
+        b"Authorization: Bearer " + API_TOKEN.encode(),
+        b"Content-Type: application/json",
+        b"Transfer-Encoding: chunked",
+    ]
+    fields.remove(trailer)
+    head = b"PUT /api/v1/targets/mail-1/transforms HTTP/1.1\r\nHost: x\r\n"
+    body = b"12\r\n" + b'{"enabled": false}' + b"\r\n0\r\n" + trailer + b"\r\n\r\n"
+
+    for pieces in ([head, body], [head + body]):
+        pieces[0] = pieces[0].replace(head, head + b"\r\n".join(fields) + b"\r\n\r\n")
+        whole = await answers(exporter, *pieces, LAST)
+
+        assert whole.startswith((b"HTTP/1.1 401", b"HTTP/1.1 415"))
+        assert not mail_server.asked
+
+
+@pytest.mark.parametrize("endless", [b"A: b\r\n", b"x", b"\r\nX:", b"a,"])
+@pytest.mark.parametrize(
+    "begun",
+    [
+        b"",
+        b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n",
+        b"GET /-/healthy HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: ",
+        b"PUT /api/v1/targets/mail-1/transforms HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
+        b"Content-Type: application/json\r\nAuthorization: Bearer open-sesame\r\n\r\n1;x=",
+    ],
+)
+async def test_what_is_not_a_body_is_limited_wherever_it_stands(
+    exporter: Exporter, begun: bytes, endless: bytes
+) -> None:
+    sent = 0
+    async with connected(exporter) as client, asyncio.timeout(10):
+        loop = asyncio.get_running_loop()
+        with suppress(ConnectionError):
+            await loop.sock_sendall(client, begun)
+            while sent < 20_000_000:
+                await loop.sock_sendall(client, endless * 1000)
+                sent += len(endless) * 1000
+
+    assert sent < 20_000_000
+
+
+async def test_pipelined_requests_are_answered_in_order_one_at_a_time(
+    exporter: Exporter,
+) -> None:
+    paths = [f"/{number}" for number in range(2000)]
+    sent = b"".join(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode() for path in paths)
+    most = 0
+
+    async with connected(exporter) as client:
+        sending = asyncio.ensure_future(
+            asyncio.get_running_loop().sock_sendall(client, sent + LAST)
+        )
+        reading = asyncio.ensure_future(read_whole(client))
+        while not reading.done():
+            for connection in list(exporter.limits):
+                assert isinstance(connection, Connection)
+                most = max(most, len(connection.pipeline))
+            await asyncio.sleep(0)
+        await sending
+        whole = await reading
+
+    assert whole.count(b"HTTP/1.1 404") == 2000
+    assert whole.endswith(b"Healthy\n")
+    assert most == 0
+
+
+async def test_pipelined_requests_whose_responses_nobody_reads_are_not_parsed(
+    exporter: Exporter,
+) -> None:
+    request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+    async with connected(exporter) as client:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.5):
+                await asyncio.get_running_loop().sock_sendall(client, request * 400_000)
+        (connection,) = [c for c in exporter.limits if c.client == client.getsockname()]
+
+        assert connection.buffered < 100_000
+
+
+async def test_a_bad_byte_after_many_requests_is_answered_with_400_after_their_responses(
+    exporter: Exporter, caplog: pytest.LogCaptureFixture
+) -> None:
+    request = b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n"
+
+    whole = await answers(exporter, request * 20 + b"\x00\r\n\r\n" + request)
+
+    assert whole.count(b"HTTP/1.1 200 OK") == 20
+    assert whole.count(b"HTTP/1.1 400 Bad Request") == 1
+    _, body = whole.split(b"HTTP/1.1 400")[1].split(b"\r\n\r\n")
+    assert json.loads(body)["status"] == 400
+    assert not [record for record in caplog.records if record.levelname in ("ERROR", "WARNING")]
+
+
+async def test_a_bad_chunk_ends_its_request_with_400(exporter: Exporter) -> None:
+    begun = switch(b"Transfer-Encoding: chunked\r\n", b"1\r\n{\r\n")
+
+    whole = await answers(exporter, begun, b"no number\r\n\r\n")
+
+    assert whole.startswith(b"HTTP/1.1 400")
+    assert whole.count(b"HTTP/1.1 ") == 1
+
+
+async def test_a_body_that_is_too_long_is_refused_and_the_connection_closed(
+    exporter: Exporter,
+) -> None:
+    request = switch(b"Content-Length: 50000000\r\n", b"x" * 10_000)
+    sent = 0
+    loop = asyncio.get_running_loop()
+    async with connected(exporter) as client, asyncio.timeout(10):
+        await loop.sock_sendall(client, request)
+        answer = await loop.sock_recv(client, 65536)
+        with suppress(ConnectionError):
+            while sent < 20_000_000:
+                await loop.sock_sendall(client, b"x" * 10_000)
+                sent += 10_000
+
+    assert answer.startswith(b"HTTP/1.1 413")
+    assert sent < 20_000_000
+
+
+@pytest.mark.parametrize("sent", [b"\n", b"\r\n", b"\n" * 100])
+async def test_a_connection_that_sends_no_further_request_is_closed(
+    exporter: Exporter, sent: bytes
+) -> None:
+    exporter.limits.idle_timeout_s = 0.2
+    async with connected(exporter) as client:
+        await asyncio.get_running_loop().sock_sendall(
+            client, b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n"
+        )
+        await asyncio.get_running_loop().sock_recv(client, 65536)
+        await asyncio.get_running_loop().sock_sendall(client, sent)
+
+        await read_whole(client)
+
+
+async def test_a_connection_is_reused_until_its_idle_timeout(exporter: Exporter) -> None:
+    exporter.limits.idle_timeout_s = 0.3
+    async with connected(exporter) as client:
+        for _ in range(4):
+            await asyncio.sleep(0.1)
+            await asyncio.get_running_loop().sock_sendall(
+                client, b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n"
+            )
+            assert b"200 OK" in await asyncio.get_running_loop().sock_recv(client, 65536)
+
+
+async def test_beyond_the_connection_limit_the_oldest_idle_connection_of_the_busiest_client_goes(
+    exporter: Exporter,
+) -> None:
+    exporter.limits.most_connections = 3
+    loop = asyncio.get_running_loop()
+    async with connected(exporter) as oldest, connected(exporter) as second:
+        async with connected(exporter) as third, connected(exporter) as newest:
+            assert await read_whole(oldest) == b""
+            for client in (second, third, newest):
+                await loop.sock_sendall(client, LAST)
+                assert b"200 OK" in await read_whole(client)
+
+
+async def test_beyond_the_byte_budget_the_largest_connection_goes(exporter: Exporter) -> None:
+    exporter.limits.most_buffered_bytes = 40_000
+    loop = asyncio.get_running_loop()
+    head = b"GET /-/healthy HTTP/1.1\r\nHost: x\r\nX: "
+    async with connected(exporter) as large, connected(exporter) as small:
+        await loop.sock_sendall(large, head + b"x" * 30_000)
+        await loop.sock_sendall(small, head + b"x" * 15_000)
+
+        assert await read_whole(large) == b""
+        await loop.sock_sendall(small, b"\r\nConnection: close\r\n\r\n")
+        assert b"200 OK" in await read_whole(small)
+
+
+async def test_an_idle_connection_holds_nothing_of_its_last_request(exporter: Exporter) -> None:
+    async with connected(exporter) as client:
+        await asyncio.get_running_loop().sock_sendall(
+            client, b"GET /-/healthy HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 20_000 + b"\r\n\r\n"
+        )
+        await asyncio.get_running_loop().sock_recv(client, 65536)
+        (connection,) = [c for c in exporter.limits if c.client == client.getsockname()]
+
+        assert isinstance(connection, Connection)
+        assert (connection.buffered, connection.cycle, connection.headers) == (0, None, [])
+
+
+class Wire(asyncio.Transport):
+    """A transport that keeps what is written to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+        self.closed = False
+
+    def get_extra_info(self, name: str, default: object = None) -> object:
+        return default
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        pass
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written += data
+
+    def close(self) -> None:
+        self.closed = True
+
+    def abort(self) -> None:
+        self.closed = True
+
+    def pause_reading(self) -> None:
+        pass
+
+    def resume_reading(self) -> None:
+        pass
+
+
+@asynccontextmanager
+async def echoing() -> AsyncIterator[tuple[Connection, Wire]]:
+    """A connection to an application that answers with the method, path and body of each request."""
+
+    async def app(scope: object, receive: object, send: object) -> None:
+        request = Request(scope, receive)  # type: ignore[arg-type]
+        body = (await request.body()).decode()
+        answer = JSONResponse([request.method, request.url.path, body])
+        await answer(scope, receive, send)  # type: ignore[arg-type]
+
+    settings = uvicorn.Config(app, lifespan="off", ws="none", log_config=None)
+    build = partial(Connection, ConnectionLimits())
+    connection = build(config=settings, server_state=ServerState(), app_state={})
+    wire = Wire()
+    connection.connection_made(wire)
+    yield connection, wire
+    connection.connection_lost(None)
+
+
+@st.composite
+def requests(draw: st.DrawFn) -> tuple[bytes, list[str]]:
+    body = draw(st.text(st.sampled_from("\r\n0aGET /"), max_size=30))
+    path = f"/{draw(st.integers(0, 99))}"
+    method = draw(st.sampled_from(["PUT", "POST", "GET"]))
+    upgrade = draw(st.sampled_from([b"", *UPGRADES]))
+    head = f"{method} {path} HTTP/1.1\r\nHost: x\r\n".encode() + upgrade
+    if draw(st.booleans()):
+        cut = draw(st.integers(0, len(body)))
+        chunks = b"".join(
+            b"%x\r\n%b\r\n" % (len(part), part.encode())
+            for part in (body[:cut], body[cut:])
+            if part
+        )
+        trailer = draw(st.sampled_from([b"", b"X: y\r\n"]))
+        framed = b"Transfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\n" + trailer + b"\r\n"
+    else:
+        framed = b"Content-Length: %d\r\n\r\n%b" % (len(body), body.encode())
+    return head + framed, [method, path, body]
+
+
+@given(st.lists(requests(), max_size=5), st.data())
+async def test_requests_split_anywhere_are_answered_as_they_were_sent(
+    sent: Sequence[tuple[bytes, list[str]]], data: st.DataObject
+) -> None:
+    stream = b"".join(raw for raw, _ in sent)
+    cuts = sorted(data.draw(st.sets(st.integers(0, len(stream)), max_size=8)))
+    async with echoing() as (connection, wire):
+        for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
+            connection.data_received(stream[start:end])
+            assert not connection.pipeline
+            for _ in range(data.draw(st.integers(0, 4))):
+                await asyncio.sleep(0)
+        for _ in range(40):
+            await asyncio.sleep(0)
+            assert not connection.pipeline
+
+    bodies = [part.split(b"\r\n\r\n")[1] for part in wire.written.split(b"HTTP/1.1 200 OK")[1:]]
+    assert [json.loads(body) for body in bodies] == [expected for _, expected in sent]
+
+
+BEGUN = [
+    b"",
+    b"GET / HTTP/1.1\r\nHost: x\r\n",
+    b"PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n",
+]
+
+
+@given(st.sampled_from(BEGUN), st.binary(max_size=200))
+async def test_any_bytes_leave_the_connection_waiting_or_closed(begun: bytes, raw: bytes) -> None:
+    async with echoing() as (connection, wire):
+        connection.data_received(begun + raw)
+        for _ in range(10):
+            await asyncio.sleep(0)
+
+        assert wire.closed or not wire.written or wire.written.startswith(b"HTTP/1.1 200")
