@@ -1,7 +1,8 @@
-"""The real programs that tests use: Prometheus, swaks, a browser."""
+"""The real programs that tests use: Prometheus, swaks, a browser, mail servers."""
 
 import os
 import shutil
+from typing import NoReturn
 
 import pytest
 
@@ -10,8 +11,12 @@ def require(program: str) -> str:
     """The path of a program. Missing, it skips the test, or fails it under SMTPSTATUS_REQUIRE_REAL=1."""
     path = shutil.which(program)
     if path is None:
-        text = f"{program} is not installed"
-        if os.environ.get("SMTPSTATUS_REQUIRE_REAL") == "1":
-            pytest.fail(text)
-        pytest.skip(text)
+        missing(f"{program} is not installed")
     return path
+
+
+def missing(text: str) -> NoReturn:
+    """Skips the test because a real part is missing, or fails it under SMTPSTATUS_REQUIRE_REAL=1."""
+    if os.environ.get("SMTPSTATUS_REQUIRE_REAL") == "1":
+        pytest.fail(text)
+    pytest.skip(text)

@@ -1,0 +1,218 @@
+"""Real mail servers, each an instance of its own with everything it writes in a directory of the test."""
+
+import os
+import pwd
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from tests.support.processes import Process, eventually, free_port
+from tests.support.real import missing, require
+
+USERS = ("ann", "bob", "eve")
+"""Who has a mailbox at example.org."""
+
+_POSTFIX_MAIN = """\
+compatibility_level = 3.6
+queue_directory = {home}/queue
+data_directory = {home}/data
+maillog_file = {home}/log/mail.log
+maillog_file_prefixes = {home}
+inet_interfaces = 127.0.0.1
+inet_protocols = ipv4
+myhostname = mx.example.org
+mydestination =
+alias_maps =
+alias_database =
+mynetworks = 127.0.0.0/8
+virtual_mailbox_domains = example.org
+virtual_mailbox_base = {home}/mail
+virtual_mailbox_maps = inline:{{ {users} }}
+virtual_minimum_uid = 1
+virtual_uid_maps = static:{uid}
+virtual_gid_maps = static:{gid}
+smtpd_client_connection_count_limit = 0
+minimal_backoff_time = 1s
+maximal_backoff_time = 2s
+queue_run_delay = 1s
+smtputf8_enable = yes
+"""
+_POSTFIX_MASTER = """\
+127.0.0.1:{port} inet n - n - - smtpd
+pickup    unix n - n 60 1 pickup
+cleanup   unix n - n - 0 cleanup
+qmgr      unix n - n 300 1 qmgr
+rewrite   unix - - n - - trivial-rewrite
+bounce    unix - - n - 0 bounce
+defer     unix - - n - 0 bounce
+trace     unix - - n - 0 bounce
+proxymap  unix - - n - - proxymap
+anvil     unix - - n - 1 anvil
+virtual   unix - n n - - virtual
+smtp      unix - - n - - smtp
+lmtp      unix - - n - - lmtp
+error     unix - - n - - error
+retry     unix - - n - - error
+postlog   unix-dgram n - n - 1 postlogd
+"""
+
+_EXIM = """\
+spool_directory = {home}/spool
+log_file_path = {home}/log/%slog
+pid_file_path = {home}/spool/exim.pid
+primary_hostname = mx.example.org
+exim_user = Debian-exim
+never_users =
+keep_environment =
+tls_advertise_hosts =
+rfc1413_hosts =
+rfc1413_query_timeout = 0s
+dns_retry = 0
+"""
+_OPENSMTPD = """\
+mount --bind "$0/spool" /var/spool/smtpd
+mount --bind "$0/run" /run
+mount --bind "$0/resolv.conf" /etc/resolv.conf
+exec smtpd -d -f "$0/smtpd.conf"
+"""
+
+
+@dataclass(slots=True)
+class Mta:
+    """A running mail server: where it accepts mail, and the directory with one Maildir per user."""
+
+    home: Path
+    port: int
+    process: Process
+    log: Path
+
+    def mails(self, user: str) -> list[bytes]:
+        """What was delivered to a user, in any order."""
+        return [path.read_bytes() for path in (self.home / "mail" / user / "new").glob("*")]
+
+    def waits_for(self, user: str, count: int = 1, seconds: float = 30) -> list[bytes]:
+        """Returns a user's messages once there are so many; fails with the log."""
+        try:
+            return eventually(
+                lambda: found if len(found := self.mails(user)) >= count else None, seconds
+            )
+        except AssertionError:
+            text = self.log.read_text() if self.log.exists() else self.process.output
+            raise AssertionError(f"{len(self.mails(user))} of {count}: {text[-5000:]}") from None
+
+
+@contextmanager
+def directory() -> Iterator[Path]:
+    """A temporary directory that mail servers can enter as several users; pytest's own are private."""
+    with TemporaryDirectory(prefix="smtpstatus-mta-") as name:
+        path = Path(name)
+        path.chmod(0o755)
+        yield path
+
+
+def require_root() -> None:
+    """Mail servers change to users of their own. Skips the test, or fails it under SMTPSTATUS_REQUIRE_REAL=1."""
+    if os.geteuid() != 0:
+        missing("not running as root, which mail servers need")
+
+
+@contextmanager
+def postfix(home: Path, main: str = "", master: str = "", port: int = 0) -> Iterator[Mta]:
+    """A Postfix with these lines in addition to what an instance needs; it stores mail for `USERS` of example.org."""
+    require("postfix")
+    require_root()
+    port, nobody = port or free_port(), pwd.getpwnam("nobody")
+    for part in ("etc", "queue", "data", "log", "mail"):
+        (home / part).mkdir(parents=True)
+    os.chown(home / "data", pwd.getpwnam("postfix").pw_uid, -1)
+    os.chown(home / "mail", nobody.pw_uid, nobody.pw_gid)
+    users = ", ".join(f"{{ {user}@example.org = {user}/ }}" for user in USERS)
+    own = _POSTFIX_MAIN.format(home=home, uid=nobody.pw_uid, gid=nobody.pw_gid, users=users)
+    (home / "etc/main.cf").write_text(own + main)
+    (home / "etc/master.cf").write_text(_POSTFIX_MASTER.format(port=port) + master)
+    subprocess.run(("postfix", "-c", home / "etc", "check"), check=True, capture_output=True)
+    query = ("postconf", "-h", "daemon_directory")
+    daemons = subprocess.run(query, check=True, capture_output=True, text=True).stdout.strip()
+    process = Process(f"{daemons}/master", "-c", str(home / "etc"), "-d")
+    with _ended(process):
+        accepts_connections(port, process)
+        yield Mta(home, port, process, home / "log/mail.log")
+
+
+@contextmanager
+def exim(home: Path, configuration: str, port: int) -> Iterator[Mta]:
+    """An Exim with this configuration, which says where it listens and stores in HOME/mail."""
+    require("exim4")
+    require_root()
+    for part in ("spool", "log", "mail"):
+        (home / part).mkdir(parents=True)
+    user = pwd.getpwnam("Debian-exim")
+    for part in ("spool", "log", "mail"):
+        os.chown(home / part, user.pw_uid, user.pw_gid)
+    file = home / "exim.conf"
+    file.write_text(f"{_EXIM.format(home=home)}{configuration}")
+    process = Process("exim4", "-C", str(file), "-bdf", "-q2s")
+    with _ended(process):
+        accepts_connections(port, process)
+        yield Mta(home, port, process, home / "log/mainlog")
+
+
+@contextmanager
+def opensmtpd(home: Path, configuration: str, port: int) -> Iterator[Mta]:
+    """An OpenSMTPD with this configuration, which says where it listens and stores in HOME/mail.
+
+    It runs in a mount namespace: its queue and its socket have fixed places, and may be in use.
+    """
+    require("smtpd")
+    require("unshare")
+    require_root()
+    for part in ("spool", "run", "mail"):
+        (home / part).mkdir(parents=True)
+    nobody = pwd.getpwnam("nobody")
+    os.chown(home / "mail", nobody.pw_uid, nobody.pw_gid)
+    (home / "spool").chmod(0o711)
+    (home / "resolv.conf").write_text("lookup file\n")
+    (home / "smtpd.conf").write_text(configuration)
+    process = Process("unshare", "--mount", "sh", "-ec", _OPENSMTPD, str(home))
+    with _ended(process):
+        accepts_connections(port, process)
+        yield Mta(home, port, process, home / "log")
+
+
+@contextmanager
+def dovecot(home: Path, configuration: str) -> Iterator[Process]:
+    """A Dovecot with this configuration."""
+    require("dovecot")
+    require_root()
+    (home / "run").mkdir(parents=True)
+    file = home / "dovecot.conf"
+    file.write_text(f"base_dir = {home}/run\nlog_path = /dev/stderr\n{configuration}")
+    process = Process("dovecot", "-F", "-c", str(file))
+    with _ended(process):
+        yield process
+
+
+def accepts_connections(port: int, process: Process) -> None:
+    """Waits until a server listens on a port of 127.0.0.1; fails with its output if it ends before."""
+
+    def look() -> bool:
+        assert not process.ended, process.output
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+        except OSError:
+            return False
+        return True
+
+    eventually(look)
+
+
+@contextmanager
+def _ended(process: Process) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        process.end()
