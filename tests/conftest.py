@@ -4,6 +4,9 @@ import signal
 import pytest
 from hypothesis import settings
 
+KEPT = ("SMTPSTATUS_REQUIRE_REAL", "SMTPSTATUS_UNAVAILABLE")
+"""Variables of tests/support/real.py."""
+
 settings.register_profile("steady", deadline=None)  # a busy machine is no fault of the code's
 settings.load_profile("steady")
 
@@ -23,5 +26,5 @@ def anyio_backend() -> str:
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """A developer's own settings must not reach the commands under test."""
     for name in os.environ:
-        if name.startswith("SMTPSTATUS_") and name != "SMTPSTATUS_REQUIRE_REAL":
+        if name.startswith("SMTPSTATUS_") and name not in KEPT:
             monkeypatch.delenv(name)

@@ -8,9 +8,14 @@ import pytest
 
 
 def require(program: str) -> str:
-    """The path of a program. Missing, it skips the test, or fails it under SMTPSTATUS_REQUIRE_REAL=1."""
+    """The path of a program. Missing, it skips the test, or fails it under SMTPSTATUS_REQUIRE_REAL=1.
+
+    SMTPSTATUS_UNAVAILABLE lists programs, separated by spaces, that this machine cannot have: their tests are skipped.
+    """
     path = shutil.which(program)
     if path is None:
+        if program in os.environ.get("SMTPSTATUS_UNAVAILABLE", "").split():
+            pytest.skip(f"{program} is not available")
         missing(f"{program} is not installed")
     return path
 
