@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import Process, eventually
+from tests.support.processes import COMMANDS, Process, eventually
 
 ROOT = Path(__file__).parents[2]
 PORTS = (2525, 17030)
@@ -41,8 +41,9 @@ def readme_lines() -> list[str]:
 
 @pytest.mark.parametrize("line", readme_lines())
 def test_a_line_of_the_readme_works(demo: Process, line: str) -> None:
+    line = line.replace("curl ", "curl -fsS ").replace(".venv-run/bin", str(COMMANDS))
     typed = subprocess.run(
-        ["bash", "-c", line.replace("curl ", "curl -fsS ")],
+        ["bash", "-c", line],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -69,6 +70,14 @@ def test_mail_moves_the_counters(demo: Process) -> None:
     eventually(lambda: transferred() > before)
 
 
+def children(process: Process) -> list[int]:
+    """The process identifiers of what the demonstration started."""
+    listed = subprocess.run(
+        ["pgrep", "--parent", str(process.pid)], capture_output=True, text=True, check=True
+    )
+    return [int(pid) for pid in listed.stdout.split()]
+
+
 def test_ctrl_c_ends_everything_within_two_seconds(demo: Process) -> None:
     started = time.monotonic()
 
@@ -78,7 +87,7 @@ def test_ctrl_c_ends_everything_within_two_seconds(demo: Process) -> None:
     assert not any(is_open(port) for port in PORTS)
 
 
-def test_a_port_in_use_is_told_in_one_line_and_nothing_is_left_running() -> None:
+def test_a_port_in_use_is_reported_in_one_line_and_nothing_is_left_running() -> None:
     with socket.create_server(("127.0.0.1", PORTS[0])):
         process = Process(sys.executable, str(ROOT / "deploy/demo.py"))
 
@@ -86,3 +95,24 @@ def test_a_port_in_use_is_told_in_one_line_and_nothing_is_left_running() -> None
 
     assert re.fullmatch(r" *server \| .*cannot listen on 127\.0\.0\.1:2525.*", process.lines[-1])
     assert "Traceback" not in process.output
+
+
+def test_a_killed_demonstration_leaves_no_process_behind() -> None:
+    process = Process(sys.executable, str(ROOT / "deploy/demo.py"))
+    process.says("Ctrl-C stops everything")
+    started = children(process)
+
+    process.end(signal.SIGKILL)
+
+    assert len(started) == 4
+    eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in started))
+
+
+def test_mail_of_the_demonstration_is_removed_at_its_end() -> None:
+    process = Process(sys.executable, str(ROOT / "deploy/demo.py"))
+    mail = Path(process.says(r"mail +(/\S+)")[1])
+    assert mail.is_dir()
+
+    assert process.end(signal.SIGTERM) == 0
+
+    assert not mail.exists()
