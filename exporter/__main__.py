@@ -25,7 +25,7 @@ from exporter.http.connection import Connection
 from exporter.http.limits import ConnectionLimits
 from exporter.http.listen import ListenError, notify, open_sockets
 from exporter.http.web_config import WebFile
-from exporter.service import Service
+from exporter.service import Service, refusal
 from protocol.address import HostPort
 from smtpstatus import log
 from smtpstatus.document import ConfigError
@@ -77,13 +77,17 @@ def _start(arguments: Sequence[str], environ: Mapping[str, str]) -> None:
     web = WebFile(options.web_config_file) if options.web_config_file else None
 
     def load() -> Config:
-        loaded = config.load(options.config_files, environ)
-        if web:
-            web.reload()
+        try:
+            loaded = config.load(options.config_files, environ)
+            if web:
+                web.reload()
+        except Exception as error:
+            raise refusal(error) from None
         return loaded
 
     if options.config_check:
-        print(f"the configuration is good: {len(load().targets)} targets")
+        count = len(load().targets)
+        print(f"configuration OK: {count} target{'' if count == 1 else 's'}")
         return
     log.configure(options.log_level, options.log_format, sys.stderr)
     _raise_descriptor_limit()

@@ -71,7 +71,7 @@ def renewed(old: Token, secret: Secret, dialect: Dialect) -> Token:
         return token(secret, dialect)
     except TokenError as error:
         extra = {"origin": secret.origin, "err": error}
-        logger.warning("Token does not fit, the old one stays", extra=extra)
+        logger.warning("New token does not fit the dialect; keeping the previous one", extra=extra)
         return old
 
 

@@ -13,9 +13,17 @@ from exporter.metrics import ExporterMetrics, Row
 from exporter.targets import TargetReading, Targets
 from protocol.errors import DiscardReason, FailureReason, ReadbackMismatch
 from protocol.timeslice import Turn, parts
+from smtpstatus.defect import summary
 from smtpstatus.document import ConfigError
 
 logger = logging.getLogger(__name__)
+
+
+def refusal(error: Exception) -> ConfigError:
+    """The error itself, or for one that nobody expected a `ConfigError` that names its kind and place."""
+    if isinstance(error, ConfigError):
+        return error
+    return ConfigError(f"internal error while loading the configuration: {summary(error)}")
 
 
 class ActiveConfig:
@@ -95,11 +103,15 @@ class Service:
             self.own.reloads.inc()
             try:
                 installed = await asyncio.to_thread(self._prepared)
-            except ConfigError as error:
+            except Exception as error:
                 self.own.reload_failures.inc()
                 self.own.reload_successful.set(0)
-                logger.error("Configuration refused, the old one stays", extra={"err": error})
-                raise
+                refused = refusal(error)
+                logger.error(
+                    "Configuration reload failed; keeping the previous configuration",
+                    extra={"err": refused},
+                )
+                raise refused from None
             installed.targets.inherit(self.installed.targets)
             self.installed = installed
             self._taken_into_use()

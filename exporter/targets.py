@@ -233,7 +233,7 @@ def _refreshed(secret: Secret) -> bool:
     try:
         return secret.refresh()
     except ConfigError as error:
-        logger.warning("Secret not read again, the old one stays", extra={"err": error})
+        logger.warning("Cannot reread secret; keeping the previous one", extra={"err": error})
         return False
 
 

@@ -212,6 +212,9 @@ def _check_words(dialect: Dialect) -> None:
                 f"bytes {value.offset} to {value.end - 1}",
                 f"up to 8 of bytes {dialect.result.offset} to {dialect.result.end - 1}, the result",
             )
+    if dialect.operations.keys() <= WRITES:
+        commands = [command.name.lower() for command in dialect.operations]
+        raise DialectError(dialect.name, "commands", commands, "at least one command that reads")
     if Status.DONE not in dialect.statuses.values():
         raise DialectError(dialect.name, "statuses", dict(dialect.statuses), "one that means done")
     if not all(0 <= code <= 255 for code in dialect.statuses):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Self
 
 from protocol.errors import TokenError
+from smtpstatus.secret import read_secret, secret_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,35 +21,30 @@ class Token:
 
         Raises `TokenError`; its message never contains the token.
         """
-        expected = (
-            f"exactly {length} characters of ASCII text, or hex: and {2 * length} hex digits"
-        )
+        wanted = f"exactly {length} characters of ASCII text, or hex: and {2 * length} hex digits"
+        try:
+            text = secret_text(text)
+        except ValueError as error:
+            raise TokenError(f"{error}: expected {wanted}") from None
         if text.startswith("hex:"):
             try:
                 octets = bytes.fromhex(text.removeprefix("hex:"))
             except ValueError:
-                raise TokenError(f"token is not hexadecimal: expected {expected}") from None
-        elif text.isascii():
-            octets = text.encode()
+                raise TokenError(f"token is not hexadecimal: expected {wanted}") from None
         else:
-            raise TokenError(f"token is not ASCII: expected {expected}")
+            octets = text.encode()
         if len(octets) != length:
             plural = "" if len(octets) == 1 else "s"
-            raise TokenError(f"token has {len(octets)} byte{plural}: expected {expected}")
+            raise TokenError(f"token has {len(octets)} byte{plural}: expected {wanted}")
         return cls(octets)
 
     @classmethod
     def read(cls, path: Path, length: int = 8) -> Self:
         """Reads a token from the only line of a file. Raises `TokenError`, which names the file."""
         try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            problem = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-            raise TokenError(f"cannot read token file {path}: {problem}") from None
-        try:
-            return cls.parse(text.removesuffix("\n").removesuffix("\r"), length)
-        except TokenError as error:
-            raise TokenError(f"{path}: {error}") from None
+            return cls.parse(read_secret(path), length)
+        except ValueError as error:
+            raise TokenError(f"cannot read token file {path}: {error}") from None
 
     def matches(self, octets: bytes) -> bool:
         """Compares in constant time (protocol.md 6.3)."""

@@ -88,7 +88,7 @@ def dialect(name: str, value: Value) -> Dialect:
             "result": response["result"],
         }
         field, _, part = error.field.partition(".")
-        places[field].refuse(f"{part or 'it'} {error.problem}")
+        places.get(field, value).refuse(f"{part or 'it'} {error.problem}")
 
 
 def _signature(text: str) -> bytes:

@@ -1,6 +1,7 @@
-"""YAML with places: every value knows its file, line and key, so that whatever is wrong with it can be found.
+"""YAML values that know their file, line and key, so that every error names its place.
 
-A reader asks each value for the type that it wants; what does not fit raises `ConfigError`, one line with the remedy.
+A reader asks each value for the type that it needs. A value of another type raises `ConfigError`: one line, with the
+remedy.
 """
 
 import re
@@ -12,17 +13,28 @@ from typing import NoReturn, TypeVar
 
 import yaml
 
+from smtpstatus.composer import ComposeError, compose
 from smtpstatus.duration import parse_duration
+from smtpstatus.file import read_text
 
 T = TypeVar("T")
+D = TypeVar("D")
+
+_MAX_BYTES = 64 << 20
+"""Bytes of one file: 10,000 targets take less than 2 MiB."""
 
 _WORD = re.compile(r"[\w.-]+")
+_QUOTED = re.compile(r"'[^']{2,}'|\"[^\"]{2,}\"")
+_INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]*)|0x[0-9a-fA-F]+", re.ASCII)
+"""Not YAML 1.1's other forms: 010 is eight there, and 1:30 is ninety."""
 _TYPES = {
     "tag:yaml.org,2002:int": "a number",
     "tag:yaml.org,2002:float": "a number",
     "tag:yaml.org,2002:bool": "true or false",
     "tag:yaml.org,2002:null": "nothing",
     "tag:yaml.org,2002:timestamp": "a date",
+    "tag:yaml.org,2002:seq": "a list",
+    "tag:yaml.org,2002:map": "a mapping",
 }
 
 
@@ -46,49 +58,54 @@ class Value:
         where = f"{self.place}: {self.key}" if self.key else self.place
         raise ConfigError(f"{where}: {problem}")
 
+    def _expect(self, wanted: str) -> NoReturn:
+        self.refuse(f"expected {wanted}, got {_TYPES.get(self.node.tag, 'a string')}")
+
     def text(self) -> str:
         if not isinstance(self.node, yaml.ScalarNode):
-            self.refuse("a text is wanted here")
+            self._expect("a string")
         if self.node.tag in _TYPES:
-            self.refuse(f"a text is wanted here, and this is {_TYPES[self.node.tag]}: quote it")
+            self.refuse(f"expected a string, got {_TYPES[self.node.tag]}: quote it")
         return str(self.node.value)
 
     def seconds(self, low: float, high: float) -> float:
         """A duration as Prometheus writes it: 700ms, 2s, 1m30s; a bare number is in seconds."""
         if not isinstance(self.node, yaml.ScalarNode):
-            self.refuse("a duration is wanted here, as 700ms or 2s")
+            self._expect("a duration such as 700ms or 2s")
         try:
             seconds = parse_duration(self.node.value)
         except ValueError as error:
             self.refuse(str(error))
         if not low <= seconds <= high:
-            self.refuse(f"a duration from {low:g} s to {high:g} s is wanted here")
+            self.refuse(f"expected a duration from {low:g} s to {high:g} s")
         return seconds
 
     def integer(self, low: int, high: int) -> int:
-        """A whole number, decimal or as 0xff."""
-        wanted = f"a whole number from {low} to {high} is wanted here"
-        if not (
-            isinstance(self.node, yaml.ScalarNode) and self.node.tag == "tag:yaml.org,2002:int"
-        ):
-            self.refuse(wanted)
-        try:
-            number = int(yaml.SafeLoader("").construct_yaml_int(self.node))
-        except ValueError:
-            self.refuse(wanted)
+        """A whole number, in decimal or as 0xff."""
+        wanted = f"a whole number from {low} to {high}"
+        if not isinstance(self.node, yaml.ScalarNode):
+            self._expect(wanted)
+        if self.node.tag != "tag:yaml.org,2002:int":
+            self.refuse(f"expected {wanted}")
+        text = self.node.value
+        if not _INTEGER.fullmatch(text):
+            self.refuse(
+                f"expected {wanted}, in decimal or as 0x1f: {text} means different numbers to different readers"
+            )
+        number = int(text, 16 if text.startswith("0x") else 10) if len(text) <= 40 else high + 1
         if not low <= number <= high:
-            self.refuse(f"{wanted}, and this is {number}")
+            self.refuse(f"expected {wanted}, got {text[:40]}")
         return number
 
     def boolean(self) -> bool:
         if not (
             isinstance(self.node, yaml.ScalarNode) and self.node.tag == "tag:yaml.org,2002:bool"
         ):
-            self.refuse("true or false is wanted here")
+            self.refuse("expected true or false")
         return bool(yaml.SafeLoader("").construct_yaml_bool(self.node))
 
     def parsed(self, parse: Callable[[str], T]) -> T:
-        """The text as `parse` reads it; its `ValueError` is told with this place."""
+        """The text as `parse` reads it; its `ValueError` is reported with this place."""
         try:
             return parse(self.text())
         except ValueError as error:
@@ -96,7 +113,7 @@ class Value:
 
     def items(self) -> "list[Value]":
         if not isinstance(self.node, yaml.SequenceNode):
-            self.refuse("a list is wanted here")
+            self._expect("a list")
         return [
             Value(node, self.file, f"{self.key}[{index}]")
             for index, node in enumerate(self.node.value)
@@ -105,32 +122,32 @@ class Value:
     def entries(self) -> "Mapping[str, Value]":
         """A mapping with keys of the user's choice."""
         if not isinstance(self.node, yaml.MappingNode):
-            self.refuse("keys with values are wanted here")
+            self._expect("a mapping")
         found: dict[str, Value] = {}
         for key_node, node in self.node.value:
             name = str(key_node.value)
             key = Value(key_node, self.file, self.key)
             if not isinstance(key_node, yaml.ScalarNode):
-                key.refuse("a key must be a plain word")
+                key.refuse("expected a plain word as key")
             if name in found:
-                key.refuse("a key stands twice: delete one of them")
-            # Whatever else stands there may be a value: "token:secret" is a key, for want of a space.
+                key.refuse("duplicate key")
+            # Any other text may be a value: without its space, "token:secret" is a key.
             shown = name if _WORD.fullmatch(name) else "…"
             found[name] = Value(node, self.file, f"{self.key}.{shown}" if self.key else shown)
         return found
 
     def keys(self, known: Collection[str], needed: Collection[str] = ()) -> "Mapping[str, Value]":
-        """A mapping with keys out of `known`, `needed` among them.
+        """A mapping with keys out of `known`, all of `needed` among them.
 
-        An unknown key is told by its line, and not shown: it may be a secret that took a key's place.
+        An unknown key is reported by its line and not repeated: it may be a secret in the place of a key.
         """
         found = self.entries()
         for name in found:
             if name not in known:
-                self._at_key(name).refuse(f"unknown key; {_remedy(name, known)}")
+                self._at_key(name).refuse(f"unknown key: {_remedy(name, known)}")
         for name in needed:
             if name not in found:
-                self.refuse(f"the key {name} is missing")
+                self.refuse(f"missing key {name}")
         return found
 
     def _at_key(self, name: str) -> "Value":
@@ -138,9 +155,16 @@ class Value:
         return Value(node, self.file, self.key)
 
 
+def optional(
+    keys: Mapping[str, Value], name: str, read: Callable[[Value], T], default: D
+) -> T | D:
+    """What `read` makes of the key `name`, or `default` where it is absent."""
+    return read(keys[name]) if name in keys else default
+
+
 def _remedy(name: str, known: Collection[str]) -> str:
     if ":" in name:
-        return "a colon takes a space behind it"
+        return "write a space after the colon"
     close = get_close_matches(name, known, 1)
     return f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
 
@@ -148,19 +172,18 @@ def _remedy(name: str, known: Collection[str]) -> str:
 def read(path: Path) -> Value | None:
     """The root of a YAML file, or None if it is empty. Raises `ConfigError`."""
     try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"{path}: the file cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path}: the file is not UTF-8 text") from None
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        text = read_text(path, _MAX_BYTES)
+    except ValueError as error:
+        raise ConfigError(f"{path}: cannot read the file: {error}") from None
     try:
-        root = yaml.compose(text, loader)
+        root = compose(text)
+    except ComposeError as error:
+        raise ConfigError(f"{path}:{error.line}: {error}") from None
     except yaml.MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise ConfigError(f"{path}{line}: this is not YAML: {error.problem}") from None
-    except (yaml.YAMLError, RecursionError):
-        raise ConfigError(
-            f"{path}: this is not YAML: it has characters or depths that YAML forbids"
-        ) from None
+        # The pure parser repeats names that it does not know; they may be parts of a secret.
+        problem = _QUOTED.sub("'…'", str(error.problem))
+        raise ConfigError(f"{path}{line}: invalid YAML: {problem}") from None
+    except (yaml.YAMLError, ValueError, OverflowError):
+        raise ConfigError(f"{path}: invalid YAML: it has a character that YAML forbids") from None
     return Value(root, str(path)) if root else None

@@ -1,4 +1,4 @@
-"""Durations as people write them, the way of Prometheus: `700ms`, `2s`, `1m30s`; bare numbers are seconds."""
+"""Durations in Prometheus' notation: `700ms`, `2s`, `1m30s`; bare numbers are seconds."""
 
 import re
 
@@ -9,7 +9,7 @@ _WHOLE = re.compile(f"(?:{_NUMBER}(?:ms|s|m|h|d))+", re.ASCII)
 
 
 def parse_duration(text: str) -> float:
-    """The seconds that `text` means, more than zero. Raises `ValueError`, which says what would fit."""
+    """The seconds that `text` means, more than zero. Raises `ValueError` with the accepted forms."""
     if re.fullmatch(_NUMBER, text, re.ASCII):
         seconds = float(text)
     elif _WHOLE.fullmatch(text):

@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from smtpstatus.document import ConfigError
+from smtpstatus.secret import read_secret, secret_text
+
+Stamp = tuple[int, ...] | None
 
 _CREDENTIALS = "CREDENTIALS_DIRECTORY"
 
@@ -11,35 +14,34 @@ _CREDENTIALS = "CREDENTIALS_DIRECTORY"
 class Secret:
     """A secret text that its text form never shows."""
 
-    def __init__(self, text: str, origin: str, path: Path | None = None) -> None:
+    def __init__(
+        self, text: str, origin: str, path: Path | None = None, stamp: Stamp = None
+    ) -> None:
         self.text = text
         self.origin = origin
         """Where it comes from, in words that may be shown."""
         self._path = path
-        self._stamp = _stamp(path) if path else None
+        self._stamp = stamp
 
     @property
     def can_change(self) -> bool:
         return self._path is not None
 
     @classmethod
-    def given(cls, text: str, origin: str) -> "Secret":
-        """The text of a variable, which has surrogates where its bytes are no UTF-8. Raises `ConfigError`."""
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            raise ConfigError(f"{origin} is not UTF-8 text: give it another secret") from None
-        return cls(text, origin)
+    def given(cls, text: str, origin: str = "") -> "Secret":
+        """The text of a document or a variable. Raises `ValueError`, which does not repeat it."""
+        return cls(secret_text(text), origin)
 
     @classmethod
     def read(cls, path: Path) -> "Secret":
-        """The first line of a file. Raises `ConfigError`."""
-        return cls(_first_line(path), f"the file {path}", path)
+        """The one line of a file. Raises `ValueError`, which repeats neither path nor content."""
+        stamp = _stamp(path)  # before reading: a change meanwhile is then seen by the next refresh
+        return cls(read_secret(path), f"the file {path}", path, stamp)
 
     def refresh(self) -> bool:
         """Read the file again if it was changed; returns whether the secret is another one.
 
-        Raises `ConfigError` once for each change that makes the file unreadable; the old text stays.
+        Raises `ConfigError` once for each change that makes the file unusable; the old text stays.
         """
         if self._path is None:
             return False
@@ -47,7 +49,10 @@ class Secret:
         if stamp == self._stamp:
             return False
         self._stamp = stamp
-        before, self.text = self.text, _first_line(self._path)
+        try:
+            before, self.text = self.text, read_secret(self._path)
+        except ValueError as error:
+            raise ConfigError(f"{self.origin}: {error}") from None
         return before != self.text
 
 
@@ -66,25 +71,10 @@ def file_path(text: str, directory: Path, environ: Mapping[str, str]) -> Path:
     return directory / text
 
 
-def _first_line(path: Path) -> str:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"the secret file {path} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"the secret file {path} is not UTF-8 text") from None
-    line = text.removesuffix("\n").removesuffix("\r")
-    if not line or "\n" in line:
-        raise ConfigError(
-            f"the secret file {path} must hold one line, the secret and nothing else"
-        )
-    return line
-
-
-def _stamp(path: Path) -> tuple[int, ...] | None:
+def _stamp(path: Path) -> Stamp:
     """What changes when a file is written or replaced, also through the links of a Kubernetes volume."""
     try:
         status = path.stat()
-    except OSError:
+    except (OSError, ValueError):
         return None
     return status.st_mtime_ns, status.st_size, status.st_ino, status.st_dev

@@ -102,7 +102,7 @@ async def test_reload_takes_the_whole_configuration_or_keeps_the_old_one(
 
     assert refused.status_code == 500
     assert (
-        "config.yml:6: targets[0]: unknown key; did you mean labels?" in (refused.json()["detail"])
+        "config.yml:6: targets[0]: unknown key: did you mean labels?" in (refused.json()["detail"])
     )
     assert sample("smtpstatus_exporter_config_last_reload_successful") == 0
     assert (await exporter.http.get("/probe?target=mail-1")).status_code == 200
@@ -297,6 +297,34 @@ async def test_reloads_that_are_asked_for_during_one_share_the_one_after_it(
 
     assert [target.name for target in service.installed.config.targets] == ["late"]
     assert service.own.registry.get_sample_value("smtpstatus_exporter_config_reloads_total") == 2
+
+
+async def test_a_reload_that_fails_unexpectedly_counts_as_failed_and_changes_nothing(
+    exporter: Exporter, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object) -> None:
+        raise KeyError("secretpa")
+
+    sample = exporter.service.own.registry.get_sample_value
+    monkeypatch.setattr("exporter.configuration.config.document.read", broken)
+    answer = await exporter.http.post("/-/reload")
+
+    assert answer.status_code == 500
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert (
+        "internal error while loading the configuration: KeyError at " in answer.json()["detail"]
+    )
+    assert sample("smtpstatus_exporter_config_last_reload_successful") == 0
+    assert sample("smtpstatus_exporter_config_reload_failures_total") == 1
+    assert [record.message for record in caplog.records if record.name == "exporter.service"] == [
+        "Configuration reload failed; keeping the previous configuration"
+    ]
+    assert "secretpa" not in answer.text + caplog.text
+    assert "mail-1" in (await exporter.http.get("/metrics")).text
+
+    monkeypatch.undo()
+    assert (await exporter.http.post("/-/reload")).status_code == 200
+    assert sample("smtpstatus_exporter_config_last_reload_successful") == 1
 
 
 async def test_reloads_that_share_a_bad_configuration_are_all_told(exporter: Exporter) -> None:

@@ -146,7 +146,9 @@ def test_a_hangup_signal_reads_the_configuration_again(tmp_path: Path) -> None:
         address(process)
         config.write_text("targets: [")
         process.send(signal.SIGHUP)
-        process.says(r"Configuration refused, the old one stays.*config\.yml:\d: this is not YAML")
+        process.says(
+            r"Configuration reload failed; keeping the previous configuration.*config\.yml:\d: invalid YAML"
+        )
         assert get(process, "/-/ready")[0] == 200
 
         config.write_text("targets: [{name: new, address: '127.0.0.1:1', token: secretpa}]")
@@ -174,21 +176,21 @@ def test_config_check_tells_whether_the_configuration_is_good(tmp_path: Path) ->
         text=True,
         timeout=20,
     )
-    assert told == "the configuration is good: 1 targets\n"
+    assert told == "configuration OK: 1 target\n"
 
     config.write_text("targets:\n  - name: a\n    adress: h\n    token: secretpa\n")
     line = refused("--config.check", "--config.file", str(config))
-    assert f"{config}:3: targets[0]: unknown key; did you mean address?" in line
+    assert f"{config}:3: targets[0]: unknown key: did you mean address?" in line
 
 
 @pytest.mark.parametrize(
     ("arguments", "environment", "told"),
     [
-        ((), {}, "nothing to watch: give --config.file, or SMTPSTATUS_TARGET"),
+        ((), {}, "no targets configured: pass --config.file, or set SMTPSTATUS_TARGET"),
         ((), {"SMTPSTATUS_TARGET": "h:1", "SMTPSTATUS_TOKEN": "no"}, "token has 2 bytes"),
         (("--log.level=loud",), ONE_TARGET, "--log.level: 'loud' is not one of"),
         (("--web.listen-address=nonsense",), ONE_TARGET, "--web.listen-address nonsense: "),
-        (("--web.config.file=/none.yml",), ONE_TARGET, "/none.yml: the file cannot be read"),
+        (("--web.config.file=/none.yml",), ONE_TARGET, "/none.yml: cannot read the file"),
         ((), {**ONE_TARGET, "PROMETHEUS_MULTIPROC_DIR": "/tmp"}, "PROMETHEUS_MULTIPROC_DIR"),
     ],
 )

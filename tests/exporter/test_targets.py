@@ -139,8 +139,8 @@ async def test_a_token_file_that_changes_is_used_from_the_next_reading_on(
     assert await works()
     assert await works()
     assert [record.message for record in caplog.records] == [
-        "Token does not fit, the old one stays",
-        "Secret not read again, the old one stays",
+        "New token does not fit the dialect; keeping the previous one",
+        "Cannot reread secret; keeping the previous one",
     ]
     assert "too long by far" not in caplog.text
 

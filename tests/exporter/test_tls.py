@@ -228,7 +228,7 @@ def test_tls_is_not_switched_while_running(directory: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("tls_server_config: {}", "tls_server_config: the key cert_file is missing"),
+        ("tls_server_config: {}", "tls_server_config: missing key cert_file"),
         (SERVER.replace("server.pem", "no.pem"), "cert_file: DIR/no.pem cannot be read: No such"),
         (SERVER.replace("server.key", "ca.key"), "DIR/server.pem and DIR/ca.key are no"),
         (SERVER.replace("server.key", "server.pem"), "are no certificate with its key in PEM"),

@@ -60,29 +60,32 @@ rate_limit: {{interval: 100ms, burst: 20}}
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("tls_config: {}", ":1: unknown key; did you mean tls_server_config?"),
+        ("tls_config: {}", ":1: unknown key: did you mean tls_server_config?"),
         (
             "basic_auth_users:\n  anna: secret",
             ":2: basic_auth_users.anna: a bcrypt hash is wanted",
         ),
-        (f"basic_auth_users: {{anna:{HASH}}}", ":1: basic_auth_users.…: a text is wanted here"),
+        (
+            f"basic_auth_users: {{anna:{HASH}}}",
+            ":1: basic_auth_users.…: expected a string, got nothing: quote it",
+        ),
         (f"basic_auth_users: {{'a:b': {HASH}}}", "a user name cannot have a colon"),
         (
             f"basic_auth_users: {{anna: {HASH}, anna: {HASH}}}",
-            "basic_auth_users: a key stands twice",
+            "basic_auth_users: duplicate key",
         ),
-        ("http_server_config: {http2: maybe}", "http2: true or false is wanted"),
+        ("http_server_config: {http2: maybe}", "http2: expected true or false"),
         ("http_server_config: {headers: {Server: x}}", "headers: unknown key"),
         ("http_server_config: {headers: {X-Frame-Options: allow}}", "not one of deny, sameorigin"),
         (
             'http_server_config: {headers: {Content-Security-Policy: "a\\nSet-Cookie: b"}}',
             "printable ASCII",
         ),
-        ("rate_limit: {interval: 1s}", "rate_limit: the key burst is missing"),
+        ("rate_limit: {interval: 1s}", "rate_limit: missing key burst"),
         ("rate_limit: {interval: soon, burst: 1}", "invalid duration 'soon'"),
         ("rate_limit: {interval: 1s, burst: 0}", "a whole number from 1"),
-        ("[]", "keys with values are wanted here"),
-        ("a: [", "this is not YAML"),
+        ("[]", "expected a mapping, got a list"),
+        ("a: [", "invalid YAML"),
     ],
 )
 def test_what_is_wrong_is_named_with_file_and_key(

@@ -93,13 +93,13 @@ def test_every_property_of_a_dialect_can_be_written(tmp_path: Path) -> None:
         ("token: [5, 8]", "token: [5]", "dialects.my-server.request.token: an offset and a size"),
         ("byte_order: little", "byte_order: middle", "byte_order: 'middle' is not one of big, little"),
         ("{code: 4}", "{code: 3}", "commands: transferred_bytes.code is 3: expected a code of its own"),
-        ("{code: 4}", "{code: 256}", "transferred_bytes.code: a whole number from 0 to 255"),
-        ("{code: 4}", "{cod: 4}", "transferred_bytes: unknown key; did you mean code?"),
-        ("sent_bytes", "send_bytes", "commands: unknown key; did you mean sent_bytes?"),
+        ("{code: 4}", "{code: 256}", "transferred_bytes.code: expected a whole number from 0 to 255"),
+        ("{code: 4}", "{cod: 4}", "transferred_bytes: unknown key: did you mean code?"),
+        ("sent_bytes", "send_bytes", "commands: unknown key: did you mean sent_bytes?"),
         ("done: 0, ", "", "one that means done"),
         ("done: 0, ", "done: 1, ", "1 is taken by done"),
-        ("my-server:\n", "v0:\n", "dialects.v0: there is a dialect v0 already"),
-        ("    signature: feca\n", "", "dialects.my-server: the key signature is missing"),
+        ("my-server:\n", "v0:\n", "dialects.v0: duplicate dialect v0"),
+        ("    signature: feca\n", "", "dialects.my-server: missing key signature"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_answered_with_the_field_the_value_and_what_would_fit(

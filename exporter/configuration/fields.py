@@ -1,0 +1,76 @@
+"""Single fields of the configuration, as text: each reader returns the value or raises `ValueError` with the remedy."""
+
+import re
+from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+
+from protocol.address import HostPort, numeric
+from protocol.dialect import Dialect
+from smtpstatus.document import Value
+
+Network = IPv4Network | IPv6Network
+
+_LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*", re.ASCII)
+_TAKEN_LABELS = ("target", "reason", "instance", "job")
+
+
+def address(text: str, dialect: Dialect) -> HostPort:
+    """Raises `ValueError`."""
+    address = HostPort.parse(text, dialect.default_port)
+    if not address.host or not address.port:
+        raise ValueError(
+            f"invalid address {text!r}: expected host:port, with a port from 1 to 65535"
+        )
+    for host, *_ in numeric(address):
+        ip = ip_address(host)
+        ip = getattr(ip, "ipv4_mapped", None) or ip
+        if ip.is_unspecified or ip.is_multicast or str(ip) == "255.255.255.255":
+            raise ValueError(f"invalid address {text!r}: expected the address of one server")
+    return address
+
+
+def name(text: str) -> str:
+    if not text.isprintable() or not text.strip() or "/" in text or len(text) > 200:
+        raise ValueError("expected 1 to 200 printable characters without a slash")
+    if text in (".", ".."):
+        raise ValueError("'.' and '..' are no names: in a URL they mean a directory")
+    return text
+
+
+def network(text: str) -> Network:
+    try:
+        return ip_network(text)
+    except ValueError as error:
+        raise ValueError(f"{error}: expected a network such as 10.0.0.0/8 or fd00::/8") from None
+
+
+def origin(text: str) -> str:
+    """An origin as browsers send it (RFC 6454 6.2): in lower case, without the scheme's own port."""
+    match = re.fullmatch(
+        r"(https?)://([^/\s*:@?#\[\]]+|\[[0-9a-f:.]+\])(?::(\d{1,5}))?", text, re.I | re.ASCII
+    )
+    if not match:
+        raise ValueError(f"invalid origin {text!r}: expected the form http://grafana.example:3000")
+    scheme, host, port = match[1].lower(), match[2].lower(), match[3]
+    if not host.isascii():
+        try:
+            host = host.encode("idna").decode()
+        except UnicodeError:
+            raise ValueError(f"invalid origin {text!r}: its host is not a domain name") from None
+    default = {"http": "80", "https": "443"}[scheme]
+    return f"{scheme}://{host}" if port in (None, default) else f"{scheme}://{host}:{int(port)}"
+
+
+def labels(value: Value) -> Mapping[str, str]:
+    labels: dict[str, str] = {}
+    for name, entry in value.entries().items():
+        if not _LABEL.fullmatch(name) or name.startswith("__"):
+            entry.refuse(
+                "invalid label name: expected letters, digits and _, not beginning with __"
+            )
+        if name in _TAKEN_LABELS:
+            entry.refuse(
+                f"the label {name} is set by the exporter or by Prometheus: choose another name"
+            )
+        labels[name] = entry.text()
+    return labels

@@ -1,0 +1,11 @@
+"""Describes an exception that nobody expected, in one line that holds no value: its text might be a secret."""
+
+import traceback
+from pathlib import Path
+
+
+def summary(error: BaseException) -> str:
+    """The exception's type and the innermost place that raised it, such as `KeyError at dialects.py:90`."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__}{place}"

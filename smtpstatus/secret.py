@@ -1,0 +1,52 @@
+"""Secrets as text: the one place that decides what a token in a file, a variable, a flag or a document may be."""
+
+import re
+from pathlib import Path
+
+from smtpstatus.file import read_text
+
+MAX_BYTES = 4096
+"""Bytes of a secret: more cannot stand in an HTTP header that common servers and proxies accept."""
+
+_NAMED = re.compile(r"\$\{(\w+)[^}]*\}|\$\((\w+)\)", re.ASCII)
+_VARIABLE = re.compile(
+    r"\$\{[^}]*\}|\$\([^)]*\)|\{\{.*\}\}|%[A-Z_][A-Z0-9_]*%|\$[A-Z_][A-Z0-9_]*", re.ASCII
+)
+"""A variable or template that nothing has expanded: everybody who knows the file's form could guess such a token."""
+_PLACEHOLDER = "<secret>"
+"""What /config shows instead of a secret."""
+
+
+def secret_text(text: str) -> str:
+    """Return a secret without the line end that editors and `echo` add.
+
+    A secret is printable ASCII, without a space at either end: it must fit into an HTTP header (RFC 9110 5.5).
+    Raises `ValueError`, whose text never repeats the secret.
+    """
+    text = text.removesuffix("\n").removesuffix("\r")
+    if not text:
+        raise ValueError("token is empty")
+    if text.startswith("\ufeff"):
+        raise ValueError("token begins with a byte order mark: save it as UTF-8 without one")
+    if "\n" in text or "\r" in text:
+        raise ValueError("expected one line with the token and nothing else")
+    if text != text.strip():
+        raise ValueError("token begins or ends with a space or tab: remove it")
+    if not (text.isascii() and text.isprintable()):
+        raise ValueError("token has a character that is not printable ASCII")
+    if len(text) > MAX_BYTES:
+        raise ValueError(f"token is longer than {MAX_BYTES} characters")
+    if _VARIABLE.fullmatch(text) or text == _PLACEHOLDER:
+        raise ValueError("token is a placeholder, which nothing has replaced")
+    return text
+
+
+def unexpanded(text: str) -> str | None:
+    """The name of the variable in `${NAME}` or `$(NAME)`, or None if `text` is anything else."""
+    found = _NAMED.fullmatch(text)
+    return found and (found[1] or found[2])
+
+
+def read_secret(path: Path) -> str:
+    """Return the secret in a file of one line. Raises `ValueError`, which repeats neither path nor content."""
+    return secret_text(read_text(path, MAX_BYTES + 2))
