@@ -10,8 +10,11 @@ from hypothesis import strategies as st
 from exporter.http.web_config import WebConfig, WebFile
 from smtpstatus.document import ConfigError
 
-HASH = bcrypt.hashpw(b"open sesame", bcrypt.gensalt(4)).decode()
-OTHER_HASH = bcrypt.hashpw(b"another", bcrypt.gensalt(4)).decode()
+SALT = b"$2b$04$CBf1gaEYLk0EnnzPjC0nWe"
+"""A constant, because pytest-xdist requires constant parameters."""
+
+HASH = bcrypt.hashpw(b"open sesame", SALT).decode()
+OTHER_HASH = bcrypt.hashpw(b"another", SALT).decode()
 
 
 def written(directory: Path, text: str) -> Path:

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import os
+import re
 import time
 from itertools import islice
 from pathlib import Path
@@ -13,7 +14,8 @@ from reference_server.delivery import Maildirs
 from reference_server.maildir import clear_stale, has_hard_links, unique_names
 from reference_server.spool import Spool
 
-NAME = next(unique_names("mail.example"))
+NAME = "1795655054.M503883P8298Q1R074287509a5d78c1.mail.example"
+"""A name as unique_names() yields it; a constant, because pytest-xdist requires constant parameters."""
 DAY = 24 * 3600
 
 
@@ -29,6 +31,11 @@ def maildir(root: Path, user: str) -> Path:
     for name in ("tmp", "new", "cur"):
         (root / user / name).mkdir(parents=True)
     return root / user
+
+
+def test_the_name_of_these_tests_has_the_form_of_unique_names() -> None:
+    for name in (NAME, next(unique_names("mail.example"))):
+        assert re.fullmatch(r"\d+\.M\d+P\d+Q\d+R[0-9a-f]{16}\.mail\.example", name)
 
 
 def test_clear_stale_removes_temporary_files_older_than_36_hours(tmp_path: Path) -> None:
