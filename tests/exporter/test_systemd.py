@@ -38,12 +38,13 @@ def test_systemd_finds_nothing_wrong_with_the_units(units: Path) -> None:
     assert [line for line in checked.stderr.splitlines() if "smtpstatus" in line] == []
 
 
-def test_the_service_is_as_hard_as_a_network_service_can_be(units: Path) -> None:
-    """Below 1.5 of 10, where 10 is a service that may do everything."""
+@pytest.mark.parametrize("service", ["smtpstatus-exporter", "smtpstatus-server"])
+def test_a_service_is_as_hardened_as_a_network_service_can_be(units: Path, service: str) -> None:
+    """An exposure of at most 1.5 of 10."""
     subprocess.run(
         [
             *(require("systemd-analyze"), "security", "--offline=true", "--threshold=15"),
-            units / "smtpstatus-exporter.service",
+            units / f"{service}.service",
         ],
         check=True,
         capture_output=True,
@@ -166,3 +167,21 @@ def test_a_port_in_use_ends_the_command_with_one_line() -> None:
         f"smtpstatus-exporter: --web.listen-address {address}: the port is in use:"
         " stop the program that has it, or choose another port\n"
     )
+
+
+def test_the_server_starts_as_its_unit_starts_it(tmp_path: Path) -> None:
+    text = (UNITS / "smtpstatus-server.service").read_text()
+    [line] = re.findall(r"^ExecStart=(.*)$", text, flags=re.M)
+    (tmp_path / "token").write_text("secretpa")
+    for variable in ("STATE_DIRECTORY", "CREDENTIALS_DIRECTORY"):
+        line = line.replace(f"${{{variable}}}", str(tmp_path))
+    command, *arguments = shlex.split(line)
+
+    with running(
+        Path(command).name,
+        *arguments,
+        SMTPSTATUS_SERVER_SMTP_LISTEN_ADDRESS="127.0.0.1:0",
+        SMTPSTATUS_SERVER_STATUS_LISTEN_ADDRESS="127.0.0.1:0",
+    ) as process:
+        process.says("ready")
+    assert (tmp_path / "mail").is_dir()
