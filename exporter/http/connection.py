@@ -224,10 +224,27 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
             self._upgrade = self._head_without_upgrade()
             return
         self._in_head = False
+        self._check_head()
+        super().on_headers_complete()
+
+    def _check_head(self) -> None:
+        """Raises `_Refused` for what the parser tolerates and RFC 9112 does not."""
+        version = self.parser.get_http_version()
+        if version not in ("1.0", "1.1"):
+            raise _Refused(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "HTTP/1.1 is supported")
+        hosts = 0
         for name, value in self.headers:
             if name == b"content-length":
                 self._body_left = int(value)
-        super().on_headers_complete()
+            elif name == b"host":
+                hosts += 1
+            elif name == b"transfer-encoding":
+                if version == "1.0":  # RFC 9112, 6.1
+                    raise _Refused(HTTPStatus.BAD_REQUEST, "Transfer-Encoding requires HTTP/1.1")
+                if value.lower() != b"chunked":
+                    raise _Refused(HTTPStatus.NOT_IMPLEMENTED, "unsupported Transfer-Encoding")
+        if hosts > 1 or (hosts == 0 and version == "1.1"):  # RFC 9112, 3.2
+            raise _Refused(HTTPStatus.BAD_REQUEST, "exactly one Host header field is required")
 
     def on_body(self, body: bytes) -> None:
         self._head_bytes -= len(body)

@@ -155,3 +155,28 @@ async def test_many_requests_of_one_connection_are_not_taken_for_one_long_head(
         whole = await read_whole(client)
 
     assert whole.count(b"200 OK") == 20
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"GET /-/healthy HTTP/1.1\r\n\r\n", 400),
+        (b"GET /-/healthy HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
+        (b"GET /-/healthy HTTP/1.0\r\nHost: a\r\nHost: b\r\n\r\n", 400),
+        (b"GET /-/healthy HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+        (b"GET /-/healthy HTTP/2.0\r\nHost: a\r\n\r\n", 505),
+        (
+            b"GET /-/healthy HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+            501,
+        ),
+        (b"GET /-/healthy HTTP/1.0\r\n\r\n", 200),
+        (b"GET /-/healthy HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", 200),
+    ],
+)
+async def test_a_head_that_rfc_9112_forbids_is_refused(
+    exporter: Exporter, head: bytes, status: int
+) -> None:
+    async with connected(exporter) as client:
+        client.send(head)
+
+        assert (await read_whole(client)).startswith(b"HTTP/1.1 %d " % status)
