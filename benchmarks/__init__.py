@@ -1,14 +1,15 @@
-"""What `make bench` runs: this project beside its peers and the limits of the system, measured in one run.
+"""`make bench`: this project compared with its peers and with the limits of the system, in one run.
 
-form       how much is measured: short, for CI, and full
-line       one measured ratio; all of them as a table and as JSON
-process    programs under test, and what they use
-native     the two C programs beside this file: the floor, and a fleet that answers
+profile    the sizes of a run: short, for CI, and full
+ratio      one measured ratio; all ratios as a table and as JSON
+process    programs under test, and their use of CPU and memory
+native     the C programs in this folder: the floor, and a fleet of responders
 fleet      ten thousand targets, and an exporter over them
-scrapers   HTTP as Prometheus speaks it
-peers      blackbox_exporter, snmp_exporter, Postfix, smtp-sink
-scrape, probe, status, mail, storage, shards, growth      what is measured
+scrapers   an HTTP client that behaves like Prometheus
+peers      blackbox_exporter, snmp_exporter
+mailers    Postfix, OpenSMTPD, aiosmtpd, smtp-sink
+scrape, probe, status, mail, storage, shards, growth      the measurements
 plot       growth as a picture
 
-A ratio needs both its sides from the same run: they are measured in turns, and the medians of the rounds are divided.
+Both sides of a ratio are measured alternately in the same run; the ratio is that of the medians of the rounds.
 """

@@ -1,4 +1,4 @@
-"""What every measurement gets."""
+"""The context of a measurement."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,7 @@ from benchmarks.profile import Profile
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """How much to measure, a folder for what is written meanwhile, and the C programs."""
+    """The sizes of the run, a temporary folder, and the compiled C programs."""
 
     form: Profile
     folder: Path

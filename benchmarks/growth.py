@@ -1,4 +1,4 @@
-"""What the next targets cost: memory and time at several sizes of a fleet."""
+"""Growth: memory and time at several fleet sizes."""
 
 import time
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ from benchmarks.scrapers import fetch
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """What an exporter with so many targets takes; times in seconds, memory in MiB.
+    """The cost of an exporter with `targets` targets; times in seconds, memory in MiB.
 
-    `start` is from the command to its listening, `first` from there to the end of the first scrape.
+    `start` is the time until it listens, `first` the time from then to the end of the first scrape.
     """
 
     targets: int
@@ -27,17 +27,17 @@ class Size:
     reload: float
     memory: float
     wrong: int
-    """Samples wrong or missing, in all scrapes."""
+    """Wrong or missing samples in all scrapes."""
 
 
 def sizes(bench: Bench) -> list[Size]:
-    """Every size of the form, the smallest first."""
+    """Measures every size of the profile, smallest first."""
     with bench.native.responder() as (_, port):
         return [_size(bench, Fleet(port, targets)) for targets in bench.form.growth]
 
 
 def lines(measured: list[Size]) -> list[Ratio]:
-    """Each size beside the one before it, per target: where growth is linear, the ratio is 1 or less."""
+    """Compares each size with the previous one, per target: linear growth has a ratio of at most 1."""
     found = []
     for smaller, larger in pairwise(measured):
         subject, beside = f"{larger.targets:,} targets", f"{smaller.targets:,} targets"
@@ -69,12 +69,12 @@ def lines(measured: list[Size]) -> list[Ratio]:
 
 def _size(bench: Bench, fleet: Fleet) -> Size:
     file = bench.file(f"growth-{fleet.size}.yml")
-    fleet.write(file, timeout="10s")  # the default is for as many as can be asked in two seconds
+    fleet.write(file, timeout="10s")  # the default of 2 s is too short for the largest fleets
     began = time.perf_counter()
     with exporter(file) as (process, web):
         start = time.perf_counter() - began
         first = scrape(process, web)
-        # The system counts CPU in hundredths of a second: a small fleet is scraped often enough to see some.
+        # The system counts CPU time in units of 10 ms, so a small fleet is scraped more often.
         count = max(bench.form.rounds, bench.form.growth[-1] // fleet.size // 5)
         before = process.cpu()
         scrapes = [scrape(process, web) for _ in range(count)]

@@ -1,6 +1,6 @@
-"""Mail that is durable before 250, beside servers that store it likewise, and such as throw it away.
+"""Durable delivery, compared with servers that store mail durably and with servers that discard it.
 
-Nothing is deleted between rounds: ext4 finds a free inode several times more slowly after mass deletions.
+Nothing is deleted between rounds: after mass deletions, ext4 takes several times longer to find a free inode.
 """
 
 from collections import defaultdict
@@ -52,12 +52,12 @@ def measure(bench: Bench) -> list[Ratio]:
             bounds = _bounds(load, peer, durable, sink)
             own, other = _median(found[ours.name, load]), _median(found[peer.name, load])
             lines += _beside(load, own, peer, other, *bounds)
-    lines.append(Ratio(str(heavy), "memory at most, MiB", memory, "limit", 300, at_most(1)))
+    lines.append(Ratio(str(heavy), "peak memory, MiB", memory, "limit", 300, at_most(1)))
     return lines
 
 
 def _heavy(bench: Bench) -> Load:
-    """As many large messages at once as there are ever sessions: what of them is in memory?"""
+    """One large message per session: how much of it is held in memory?"""
     sessions = bench.form.sessions[-1]
     return Load(sessions, sessions, 10 * _LARGE)
 
@@ -76,7 +76,7 @@ def _median(deliveries: list[Delivery]) -> Delivery:
 def _bounds(
     load: Load, peer: Mailer, durable: list[Mailer], sink: Mailer
 ) -> tuple[Bound | None, Bound | None]:
-    """Of the rate and of the CPU."""
+    """Returns the bounds of the rate and of the CPU time."""
     if peer in durable:
         return at_least(1), at_most(1)
     return None, at_most(2) if peer is sink and load.size == _LARGE else None

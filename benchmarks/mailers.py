@@ -1,4 +1,4 @@
-"""Mail servers, each on a port of its own, and smtp-source as the load."""
+"""Mail servers on ports of their own, and smtp-source as the load generator."""
 
 import os
 import pwd
@@ -67,7 +67,7 @@ exec smtpd -d -f "$0/smtpd.conf"
 
 @dataclass(slots=True)
 class Mailer:
-    """A running mail server; `new` is where its mail arrives, None if it throws it away."""
+    """A running mail server; `new` is the folder of its delivered mail, None if it discards it."""
 
     name: str
     process: Process
@@ -78,14 +78,14 @@ class Mailer:
         return len(os.listdir(self.new)) if self.new and self.new.exists() else 0  # noqa: PTH208
 
     def empty(self) -> None:
-        """Give back what the stored mail takes, but no file: ext4 is slow to make new ones after many deletions."""
+        """Truncates the stored mail. Files are not deleted: ext4 is slow to create new ones after many deletions."""
         for file in self.new.iterdir() if self.new else ():
             os.truncate(file, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What smtp-source sends: messages of so many bytes, over so many connections at once that are kept."""
+    """What smtp-source sends: `messages` of `size` bytes over `sessions` simultaneous, persistent connections."""
 
     sessions: int
     messages: int
@@ -93,25 +93,25 @@ class Load:
 
     def __str__(self) -> str:
         size = f"{self.size >> 20} MiB" if self.size >= 1 << 20 else f"{self.size >> 10} KiB"
-        return f"{size}, {self.sessions} at once"
+        return f"{size}, {self.sessions} sessions"
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """Messages per second till the last one is stored, and CPU seconds for 1,000 of them."""
+    """Messages per second until the last is stored, and CPU seconds per 1,000 messages."""
 
     rate: float
     cpu: float
 
 
 def send(mailer: Mailer, load: Load) -> Delivery:
-    """Put a load on a mail server and wait till all of it is stored."""
+    """Sends a load to a mail server and waits until all of it is stored."""
     before, cpu, began = mailer.stored(), mailer.process.cpu(), time.perf_counter()
     numbers = {"-s": load.sessions, "-m": load.messages, "-l": load.size}
     options = [text for option, number in numbers.items() for text in (option, str(number))]
     addresses = ("-f", "sender@example.org", "-t", "user@example.org")
     target = f"inet:127.0.0.1:{mailer.port}"
-    # Not the timeout of `subprocess`, which looks at times for the end, up to 50 ms apart.
+    # subprocess's own timeout polls for the end, up to 50 ms apart.
     subprocess.run(
         ("timeout", "300", "smtp-source", "-d", *options, *addresses, target), check=True
     )
@@ -124,7 +124,7 @@ def send(mailer: Mailer, load: Load) -> Delivery:
 
 @contextmanager
 def reference_server(folder: Path, level: str = "warning") -> Iterator[tuple[Mailer, int]]:
-    """The project's own, and its status port."""
+    """Runs the reference server; yields it and its status port."""
     command = (
         COMMANDS / "smtpstatus-server",
         "--smtp.listen-address=127.0.0.1:0",
@@ -141,7 +141,7 @@ def reference_server(folder: Path, level: str = "warning") -> Iterator[tuple[Mai
 
 @contextmanager
 def postfix(folder: Path) -> Iterator[Mailer]:
-    """An instance of its own: queue and Maildir in `folder`, which other users must be able to enter."""
+    """Runs an instance with queue and Maildir in `folder`, which other users must be able to enter."""
     port, nobody = free_port(), pwd.getpwnam("nobody")
     home = folder / "postfix"
     for part in ("etc", "queue", "data", "log", "mail"):
@@ -151,7 +151,7 @@ def postfix(folder: Path) -> Iterator[Mailer]:
     main = _MAIN.format(folder=home, uid=nobody.pw_uid, gid=nobody.pw_gid)
     (home / "etc/main.cf").write_text(main)
     (home / "etc/master.cf").write_text(_MASTER.format(port=port))
-    # `postfix start` would put the master process beyond our reach; `check` makes the queue, as it does.
+    # `postfix start` would detach the master process; `check` creates the queue as `start` does.
     subprocess.run(("postfix", "-c", home / "etc", "check"), check=True, capture_output=True)
     query = ("postconf", "-h", "daemon_directory")
     daemons = subprocess.run(query, check=True, capture_output=True, text=True).stdout.strip()
@@ -162,9 +162,9 @@ def postfix(folder: Path) -> Iterator[Mailer]:
 
 @contextmanager
 def opensmtpd(folder: Path, backlog: Path) -> Iterator[Mailer]:
-    """An instance of its own, in a mount namespace: its queue and its socket have fixed places, and may be in use.
+    """Runs an instance in a mount namespace, because the paths of its queue and socket are fixed and may be in use.
 
-    It asks no name server for the names of its clients, as none of the others does; for `backlog` see backlog.so.c.
+    Like the other servers, it does not resolve its clients' names. For `backlog` see backlog.so.c.
     """
     port, nobody = free_port(), pwd.getpwnam("nobody")
     home = folder / "opensmtpd"
@@ -182,10 +182,10 @@ def opensmtpd(folder: Path, backlog: Path) -> Iterator[Mailer]:
 
 @contextmanager
 def aiosmtpd(folder: Path | None = None) -> Iterator[Mailer]:
-    """As it comes: with the handler that throws mail away or, given a folder, with the one that has a Maildir there."""
+    """Runs aiosmtpd with its handler that discards mail or, given a folder, with its Maildir handler."""
     port = free_port()
     handler = ("Mailbox", str(folder / "aiosmtpd")) if folder else ("Sink",)
-    name = f"aiosmtpd, {'its Mailbox' if folder else 'which stores nothing'}"
+    name = f"aiosmtpd, {'Mailbox handler' if folder else 'discards mail'}"
     listen = ("-n", "-l", f"127.0.0.1:{port}", "-c")
     command = (sys.executable, "-m", "aiosmtpd", *listen, f"aiosmtpd.handlers.{handler[0]}")
     with running((*command, *handler[1:])) as process:
@@ -195,9 +195,9 @@ def aiosmtpd(folder: Path | None = None) -> Iterator[Mailer]:
 
 @contextmanager
 def smtp_sink() -> Iterator[Mailer]:
-    """Takes mail and forgets it: what receiving alone costs."""
+    """Runs smtp-sink, which accepts and discards mail: the cost of receiving alone."""
     port = free_port()
     user = ("-u", "nobody") if os.geteuid() == 0 else ()
     with running(("smtp-sink", *user, f"inet:127.0.0.1:{port}", "1024")) as process:
         process.listens(port)
-        yield Mailer("smtp-sink, which stores nothing", process, port, None)
+        yield Mailer("smtp-sink, discards mail", process, port, None)

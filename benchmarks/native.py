@@ -1,4 +1,4 @@
-"""The C programs beside this file, compiled for a run."""
+"""The C programs in this folder, compiled for a run."""
 
 import json
 import subprocess
@@ -12,7 +12,7 @@ from benchmarks.process import Process, running
 
 @dataclass(frozen=True, slots=True)
 class FloodResult:
-    """What became of the datagrams that floor.c sent; `cpu` is in seconds, of this program alone."""
+    """The result of floor.c; `seconds` is wall time, `cpu` its own CPU time in seconds."""
 
     sent: int
     received: int
@@ -28,13 +28,13 @@ class Native:
 
     @contextmanager
     def responder(self, silent: int = 0) -> Iterator[tuple[Process, int]]:
-        """A fleet that answers on every loopback address, and its port; see responder.c for `silent`."""
+        """Runs a fleet on every loopback address; yields it and its port. See responder.c for `silent`."""
         with running((self.folder / "responder", "0", str(silent))) as process:
             yield process, int(process.says(r"port (\d+)")[1])
 
     @property
     def backlog(self) -> Path:
-        """To be preloaded; see backlog.so.c."""
+        """A library to preload; see backlog.so.c."""
         return self.folder / "backlog.so"
 
     def floor(
@@ -47,7 +47,7 @@ class Native:
         window: int = 64,
         rate: int = 0,
     ) -> FloodResult:
-        """Send datagrams and count what comes back; see floor.c."""
+        """Sends datagrams and counts the responses; see floor.c."""
         numbers = map(str, (port, targets, requests, window, rate))
         command = [str(self.folder / "floor"), address, *numbers]
         done = subprocess.run(command, check=True, capture_output=True, timeout=120)
@@ -55,7 +55,7 @@ class Native:
 
 
 def compiled(folder: Path) -> Native:
-    """Compile all into `folder`. Raises `CalledProcessError`, `FileNotFoundError` without a compiler."""
+    """Compiles the programs into `folder`. Raises `CalledProcessError`, or `FileNotFoundError` without a compiler."""
     for source in Path(__file__).parent.glob("*.c"):
         shared = ("-shared", "-fPIC") if source.stem.endswith(".so") else ()
         subprocess.run(("cc", "-O2", *shared, "-o", folder / source.stem, source), check=True)

@@ -1,4 +1,4 @@
-"""The exporters that others use, each asking as much as its protocol asks in one exchange."""
+"""Other exporters, each with a probe of one request and one response."""
 
 import shutil
 import socket
@@ -40,7 +40,7 @@ def installed(*programs: str) -> bool:
 
 @contextmanager
 def blackbox(folder: Path) -> Iterator[tuple[Process, int]]:
-    """blackbox_exporter with the modules `dns` and `tcp`, and its port."""
+    """Runs blackbox_exporter with the modules `dns` and `tcp`; yields it and its port."""
     file = folder / "blackbox.yml"
     file.write_text(_BLACKBOX)
     with _serving(BLACKBOX, file) as served:
@@ -49,7 +49,7 @@ def blackbox(folder: Path) -> Iterator[tuple[Process, int]]:
 
 @contextmanager
 def snmp(folder: Path) -> Iterator[tuple[Process, int, int]]:
-    """snmp_exporter with the module `four`, which reads four numbers; its port, and that of the snmpd to ask."""
+    """Runs snmp_exporter with a module that reads four numbers, and snmpd; yields it and both ports."""
     file, daemon, port = folder / "snmp.yml", folder / "snmpd.conf", free_port(socket.SOCK_DGRAM)
     file.write_text(_SNMP)
     daemon.write_text(_SNMPD.format(port=port))
@@ -62,7 +62,7 @@ def snmp(folder: Path) -> Iterator[tuple[Process, int, int]]:
 
 
 def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
-    """For programs that can't be told to take any port and say which."""
+    """Returns a free port, for programs that cannot choose one and report it."""
     with socket.socket(type=kind) as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

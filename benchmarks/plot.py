@@ -1,4 +1,4 @@
-"""Growth as a picture: SVG, both axes logarithmic, so that what is linear is a straight line of slope one."""
+"""Growth as an SVG with logarithmic axes: linear growth is a straight line of slope one."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,9 +13,9 @@ Point = tuple[float, float]
 
 
 def svg(sizes: Sequence[Size]) -> str:
-    """Seconds of a scrape, of its CPU, of start and reload, and memory in GiB, over the number of targets."""
+    """Plots scrape, CPU, start and reload times in seconds and memory in GiB over the number of targets."""
     return _drawing(
-        "What one exporter takes, by number of targets",
+        "Cost of one exporter by number of targets",
         {
             "start, s": [(size.targets, size.start) for size in sizes],
             "reload, s": [(size.targets, size.reload) for size in sizes],

@@ -1,4 +1,4 @@
-"""Programs under test, started as a user starts them, and what they use of the machine (proc(5))."""
+"""Programs under test, started as a user starts them, and their use of resources (proc(5))."""
 
 import os
 import re
@@ -18,7 +18,7 @@ _TICK = 1 / os.sysconf("SC_CLK_TCK")
 
 
 def until(observe: Callable[[], T | None], seconds: float = 60) -> T:
-    """Ask again until there is an answer that counts as true; raises `TimeoutError`."""
+    """Polls until `observe` returns a true value. Raises `TimeoutError`."""
     deadline = time.monotonic() + seconds
     while not (found := observe()):
         if time.monotonic() > deadline:
@@ -28,7 +28,7 @@ def until(observe: Callable[[], T | None], seconds: float = 60) -> T:
 
 
 class Process:
-    """A running program and all that it starts."""
+    """A running program with its descendants."""
 
     def __init__(self, popen: subprocess.Popen[bytes], output: IO[bytes]) -> None:
         self.pid = popen.pid
@@ -36,7 +36,7 @@ class Process:
         self._output = output
 
     def says(self, pattern: str, seconds: float = 120) -> re.Match[str]:
-        """Wait for output that matches. Raises `RuntimeError` with the output where it ends before."""
+        """Waits for output that matches. Raises `RuntimeError` with the output if the program ends first."""
 
         def look() -> re.Match[str] | None:
             ended = self._popen.poll() is not None
@@ -48,7 +48,7 @@ class Process:
         return until(look, seconds)
 
     def listens(self, port: int) -> None:
-        """Wait until it accepts connections. Raises `RuntimeError` with its output where it ends before."""
+        """Waits until the port accepts connections. Raises `RuntimeError` with the output if the program ends first."""
 
         def look() -> bool:
             if self._popen.poll() is not None:
@@ -63,15 +63,15 @@ class Process:
 
     @property
     def output(self) -> str:
-        # pread: the program writes through the same open file, whose position must not move.
+        # pread: the program shares the file position.
         return os.pread(self._output.fileno(), 1 << 20, 0).decode(errors="replace")
 
     def cpu(self) -> float:
-        """CPU seconds so far, of the program, its descendants, and those of them that have ended."""
+        """CPU seconds used by the program and its descendants, including ended ones."""
         return sum(map(_cpu, _family(self.pid)))
 
     def resident(self, peak: bool = False) -> float:
-        """MiB of memory, now or at most so far."""
+        """Resident memory in MiB, current or peak."""
         text = Path(f"/proc/{self.pid}/status").read_text()
         found = re.search(rf"{'VmHWM' if peak else 'VmRSS'}:\s+(\d+) kB", text)
         return int(found[1]) / 1024 if found else 0.0
@@ -80,7 +80,7 @@ class Process:
         return sum(1 for _ in Path(f"/proc/{self.pid}/fd").iterdir())
 
     def end(self) -> None:
-        """Ask it to end; after 10 seconds, make it."""
+        """Sends SIGTERM, and SIGKILL after 10 seconds."""
         self._popen.terminate()
         try:
             self._popen.wait(10)
@@ -93,7 +93,7 @@ class Process:
 def running(
     arguments: Sequence[str | Path], environment: Mapping[str, str] | None = None
 ) -> Iterator[Process]:
-    """A program, until the context is left."""
+    """Runs a program until the context ends."""
     with TemporaryFile() as output:
         popen = subprocess.Popen(
             arguments,
@@ -111,7 +111,7 @@ def running(
 
 
 def udp_overflows() -> int:
-    """Datagrams that the system has thrown away so far because a receive buffer was full, of all programs."""
+    """Datagrams dropped by the system because of full receive buffers, of all programs."""
     names, numbers = (
         line.split()
         for line in Path("/proc/net/snmp").read_text().splitlines()
@@ -124,7 +124,7 @@ def _cpu(pid: int) -> float:
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
-        return 0.0  # it has ended: its parent has its times, as soon as it has waited for it
+        return 0.0  # ended: its times are added to its parent's
     fields = text.rpartition(")")[2].split()
     return sum(map(int, fields[11:15])) * _TICK
 

@@ -1,11 +1,11 @@
-"""How much is measured."""
+"""The sizes of a run."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """The sizes of a run; `judged` says whether a missed bound makes it fail."""
+    """The sizes of a run; if `judged`, a missed bound makes the run fail."""
 
     name: str
     judged: bool
@@ -14,16 +14,16 @@ class Profile:
     probes: int
     scrapers: int
     requests: int
-    """To a status port, in one round."""
+    """Requests sent to a status port in one round."""
     offered: int
-    """Requests per second to a status port, whether it keeps up or not."""
+    """Requests per second offered to a status port, independent of its responses."""
     growth: tuple[int, ...]
     messages: int
     sessions: tuple[int, ...]
     large_messages: int
     """Of 1 MiB."""
     million: int
-    """Names that are shared out, by arithmetic alone."""
+    """Names distributed over shards; computed, not run."""
 
 
 SHORT = Profile(

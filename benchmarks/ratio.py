@@ -1,4 +1,4 @@
-"""One measured ratio, and all of them as a table."""
+"""Measured ratios, as a table and as JSON."""
 
 import json
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """What a ratio must be."""
+    """The limit of a ratio."""
 
     kind: Literal["≤", "≥"]
     ratio: float
@@ -30,7 +30,7 @@ def at_least(ratio: float) -> Bound:
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """A quantity of this project beside a peer's, or beside a limit, in the same unit."""
+    """A quantity of this project and that of a peer, or a limit, in the same unit."""
 
     subject: str
     quantity: str
@@ -47,15 +47,24 @@ class Ratio:
 
     @property
     def holds(self) -> bool | None:
-        """None where nothing is demanded."""
+        """Whether the bound is met; None without a bound."""
         return self.bound.holds(self.ratio) if self.bound else None
 
 
-_HEADER = ("subject", "quantity", "smtpstatus", "beside", "there", "ratio", "wanted", "")
+_HEADER = (
+    "subject",
+    "quantity",
+    "smtpstatus",
+    "compared with",
+    "peer's value",
+    "ratio",
+    "target",
+    "",
+)
 
 
 def table(lines: Sequence[Ratio]) -> str:
-    """The lines as a Markdown table, aligned to be read in a terminal too."""
+    """Formats the ratios as an aligned Markdown table."""
     rows = [_HEADER, *(_cells(line) for line in lines)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     texts = ["| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in rows]
@@ -64,13 +73,13 @@ def table(lines: Sequence[Ratio]) -> str:
 
 
 def document(lines: Sequence[Ratio], facts: dict[str, object]) -> str:
-    """The lines and the facts about the run as JSON."""
+    """Formats the ratios and the facts about the run as JSON."""
     found = [{**asdict(line), "ratio": line.ratio, "holds": line.holds} for line in lines]
     return json.dumps({**facts, "lines": found}, indent=1, ensure_ascii=False, default=str) + "\n"
 
 
 def _cells(line: Ratio) -> tuple[str, ...]:
-    verdict = {None: "", True: "holds", False: "misses"}[line.holds]
+    verdict = {None: "", True: "met", False: "not met"}[line.holds]
     return (
         line.subject,
         line.quantity,

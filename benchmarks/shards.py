@@ -1,4 +1,4 @@
-"""How evenly Prometheus' hashmod shares out a fleet that is too large to be run here: computed, as Prometheus does."""
+"""How evenly Prometheus' hashmod distributes a fleet too large to run: computed as Prometheus does."""
 
 from collections import Counter
 from hashlib import md5
@@ -15,9 +15,9 @@ def measure(bench: Bench) -> list[Ratio]:
     mean = bench.form.million / _SHARDS
     subject = f"{bench.form.million:,} names in {_SHARDS} shards"
     largest = max(sizes.values())
-    return [Ratio(subject, "names in the largest", largest, "mean", mean, at_most(1.1))]
+    return [Ratio(subject, "names in the largest shard", largest, "mean", mean, at_most(1.1))]
 
 
 def shard(text: str, modulus: int) -> int:
-    """The shard of a label's value: its MD5's last eight bytes as a number, modulo the number of shards."""
+    """Returns the shard of a label value: the last eight bytes of its MD5, modulo the number of shards."""
     return int.from_bytes(md5(text.encode(), usedforsecurity=False).digest()[8:]) % modulus

@@ -1,4 +1,4 @@
-"""What the Prometheus takes that scrapes a fleet: memory for each series, CPU for each sample."""
+"""The cost of a Prometheus that scrapes a fleet: memory per series, CPU per sample."""
 
 import re
 from contextlib import ExitStack
@@ -19,7 +19,7 @@ scrape_configs:
 """
 _INTERVAL = 3
 _MEMORY, _CPU = 4.0, 30.0
-"""What the arithmetic of docs/scaling.md allows: KiB for a series, microseconds for a sample."""
+"""The estimates of docs/scaling.md: KiB per series, microseconds per sample."""
 
 
 def measure(bench: Bench) -> list[Ratio]:
@@ -48,13 +48,13 @@ def measure(bench: Bench) -> list[Ratio]:
         memory = (process.resident(peak=True) - before) * 1024 / _own(port, "series")
     subject = f"Prometheus with {fleet.size:,} targets"
     return [
-        Ratio(subject, "memory per series at most, KiB", memory, "reckoned", _MEMORY),
-        Ratio(subject, "CPU per sample, µs", cpu / samples * 1e6, "reckoned", _CPU),
+        Ratio(subject, "peak memory per series, KiB", memory, "estimate", _MEMORY),
+        Ratio(subject, "CPU per sample, µs", cpu / samples * 1e6, "estimate", _CPU),
     ]
 
 
 def _own(port: int, name: str) -> float:
-    """A number of the Prometheus' own head block."""
+    """Returns a metric of the head block."""
     text = fetch(port, "/metrics").text
     found = re.findall(rf"^prometheus_tsdb_head_{name}(?:{{[^}}]*}})? (\S+)$", text, re.MULTILINE)
     return sum(map(float, found))

@@ -55,7 +55,7 @@ def test_growth_is_drawn_with_a_point_for_every_size(tmp_path: Path) -> None:
     assert len({point.attrib["cx"] for point in points}) == len(sizes) == 2
 
 
-def test_mail_is_measured_beside_every_other_server(tmp_path: Path) -> None:
+def test_mail_is_compared_with_every_other_server(tmp_path: Path) -> None:
     for program in ("cc", "smtp-source", "postfix", "smtpd", "unshare"):
         require(program)
     beside = {line["beside"] for line in measured(tmp_path, "mail")["lines"]}
@@ -63,14 +63,14 @@ def test_mail_is_measured_beside_every_other_server(tmp_path: Path) -> None:
     assert beside == {
         "Postfix",
         "OpenSMTPD",
-        "aiosmtpd, its Mailbox",
-        "aiosmtpd, which stores nothing",
-        "smtp-sink, which stores nothing",
+        "aiosmtpd, Mailbox handler",
+        "aiosmtpd, discards mail",
+        "smtp-sink, discards mail",
         "limit",
     }
 
 
-def test_the_floor_gets_an_answer_to_every_datagram(tmp_path: Path) -> None:
+def test_the_floor_program_receives_a_response_to_every_datagram(tmp_path: Path) -> None:
     require("cc")
     native = compiled(tmp_path)
     with native.responder() as (_, port):
@@ -79,7 +79,7 @@ def test_the_floor_gets_an_answer_to_every_datagram(tmp_path: Path) -> None:
     assert (passage.sent, passage.received) == (400, 400)
 
 
-def test_the_floor_ends_when_nobody_answers(tmp_path: Path) -> None:
+def test_the_floor_program_ends_when_targets_are_silent(tmp_path: Path) -> None:
     require("cc")
     native = compiled(tmp_path)
     with native.responder(silent=2) as (_, port):
@@ -88,7 +88,7 @@ def test_the_floor_ends_when_nobody_answers(tmp_path: Path) -> None:
     assert (passage.sent, passage.received) == (400, 200)
 
 
-def test_a_wrong_sample_is_seen() -> None:
+def test_a_wrong_sample_is_detected() -> None:
     [expected] = [
         item for item in Fleet(7030, 1).expected().items() if "connections_total" in item[0][0]
     ]
@@ -98,17 +98,17 @@ def test_a_wrong_sample_is_seen() -> None:
     assert dict([expected]) != samples(f"{text}2.130771970e+09\n")
 
 
-def test_a_ratio_is_held_against_its_bound() -> None:
+def test_a_ratio_is_compared_with_its_bound() -> None:
     cheaper = Ratio("x", "CPU", 10, "peer", 100, at_most(0.125))
 
     assert (cheaper.ratio, cheaper.holds) == (0.1, True)
     assert Ratio("x", "rate", 10, "peer", 100, at_least(2)).holds is False
     assert Ratio("x", "rate", 10, "peer", 100).holds is None
     assert Ratio("x", "loss", 1, "limit", 0, at_most(1)).holds is False
-    assert "| 0.10  | ≤ 0.125 | holds |" in table([cheaper])
+    assert "| 0.10  | ≤ 0.125 | met |" in table([cheaper])
 
 
-def test_cpu_is_counted_of_a_program_and_of_what_it_has_waited_for() -> None:
+def test_cpu_time_includes_ended_children() -> None:
     burn = "import time\nwhile time.process_time() < 0.2: pass"
     start = (
         f"import subprocess, sys; subprocess.run([sys.executable, '-c', {burn!r}]); print('done')"
