@@ -13,12 +13,15 @@ from starlette.routing import Match
 from starlette.types import ASGIApp
 
 from exporter import pages
-from exporter.http.admission import ConcurrencyLimit, TooManyRequests
 from exporter.http.auth import Authentication
-from exporter.http.cors import Cors
-from exporter.http.direct import ScrapeFastPath
-from exporter.http.head import HeadAsGet
-from exporter.http.problem import Problem
+from exporter.http.middleware import (
+    ConcurrencyLimit,
+    Cors,
+    HeadAsGet,
+    ScrapeFastPath,
+    TooManyRequests,
+)
+from exporter.http.responses import Problem
 from exporter.http.web_config import WebFile
 from exporter.probe_policy import Denied
 from exporter.routes import api, docpage, models, operation, scraping

@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 from fastapi import Request
 
-from exporter.http.problem import Problem
+from exporter.http.responses import Problem
 from exporter.metrics import ExporterMetrics
 
 logger = logging.getLogger(__name__)

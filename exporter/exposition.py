@@ -5,18 +5,25 @@ same to the letter. The exporter's own metrics are prometheus_client's, and stan
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from enum import Enum
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 
-from exporter.http.negotiation import Format
 from exporter.metrics import FAMILIES, SCRAPE_ERROR, SCRAPE_ERROR_DOCUMENTATION, Family, Row
 from protocol.errors import FailureReason
 from protocol.timeslice import parts
 
 _SLICE = 500
 """Lines written in one go: about a millisecond, then whoever writes may let others have their turn."""
+
+
+class Format(Enum):
+    """The text formats; the value is the Content-Type."""
+
+    TEXT = "text/plain; version=0.0.4; charset=utf-8"
+    OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 
 def label_text(labels: Mapping[str, str]) -> str:

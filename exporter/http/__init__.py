@@ -1,17 +1,12 @@
-"""The HTTP server's own business, whatever the route.
+"""The exporter's HTTP server, whatever the route.
 
-listen       sockets: TCP, Unix, systemd's
-web          the official exporters' web configuration
-tls          certificates of server and clients
-gate         users, headers, how often
-passwords    users' passwords, one at a time
-cors         pages of other origins
-head         HEAD for every GET
-direct       scrapes, past FastAPI
-admission    how many scrapes at once
-connection   how long a client is waited for
-disconnect   a client that hangs up
-negotiation  the format that a client asks for
-slices       long answers, a piece at a time
-problem      errors as documents
+listen      sockets: TCP, Unix, systemd's
+tls         certificates of the server and of clients
+web_config  the official exporters' web configuration file
+connection  HTTP/1.1 on uvicorn, with limits for each connection
+limits      limits that all connections share
+auth        users, passwords, the API token
+middleware  HEAD, CORS, concurrency
+responses   problem documents, content negotiation, long bodies
+disconnect  cancels the work of clients that disconnected
 """

@@ -25,7 +25,7 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 from exporter.http.limits import ConnectionLimits
-from exporter.http.problem import Problem
+from exporter.http.responses import Problem
 
 logger = logging.getLogger(__name__)
 

@@ -1,12 +1,14 @@
 """A scraper that hangs up is not worked for any longer."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
 from typing import TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 
-from exporter.http.problem import Problem, cut_short
+from exporter.http.responses import Problem
 
 T = TypeVar("T")
 
@@ -48,3 +50,12 @@ async def while_connected(request: Request, work: Coroutine[None, None, T]) -> T
         timer.cancel()
         if watching:
             watching.cancel()
+
+
+@contextmanager
+def cut_short() -> Iterator[None]:
+    """The HTTP server cancels a request only when it shuts down: then that is the answer."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "the exporter is shutting down") from None

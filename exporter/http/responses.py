@@ -1,21 +1,64 @@
-"""Long texts written without holding up the event loop."""
+"""Responses: problem documents (RFC 9457), content negotiation, and long bodies in chunks.
+
+Content negotiation is Prometheus': Accept and Accept-Encoding with their weights (RFC 9110, 12.4.2).
+Whatever a header holds, one of our own formats is chosen and nothing of the header is repeated.
+"""
 
 import asyncio
 import json
+import re
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from functools import lru_cache
+from http import HTTPStatus
 
 from fastapi import Request, Response
 from starlette.types import Receive, Scope, Send
 
-from exporter.http.negotiation import gzip_accepted
+from exporter.exposition import Format
 from protocol.timeslice import Turn
 
 _GZIP = 16 + zlib.MAX_WBITS
 _WORTH_PACKING = 14_600
 """Bytes: what is shorter goes out whole before the first acknowledgement (RFC 6928), packed or not."""
 _PIECE = 2**16
+_WEIGHT = re.compile(r"(?:0(?:\.\d{0,3})?|1(?:\.0{0,3})?)", re.ASCII)
+_LONGEST_HEADER = 4096
+_KEPT = 32
+"""Headers whose meaning is kept: scrapers send the same ones for years."""
+
+
+class Problem(Exception):
+    """An answer that is an error: what happened this time in `detail`, and members beyond RFC 9457's own."""
+
+    def __init__(
+        self,
+        status: HTTPStatus,
+        detail: str,
+        headers: Mapping[str, str] | None = None,
+        **members: object,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.headers = headers
+        self.members = members
+
+    def response(self) -> Response:
+        document = {
+            "type": "about:blank",
+            "title": self.status.phrase,
+            "status": self.status.value,
+            "detail": self.detail,
+            **self.members,
+        }
+        return Response(
+            json.dumps(document),
+            self.status,
+            self.headers,
+            media_type="application/problem+json",
+        )
 
 
 class ChunkedBody(Response):
@@ -69,3 +112,38 @@ async def _packed(pieces: Iterable[bytes], turn: Turn) -> list[bytes]:
         if turn.over:
             await turn.others()
     return [*packed, packer.flush()]
+
+
+@lru_cache(_KEPT)
+def text_format(accept: str) -> Format:
+    """OpenMetrics 1.0 where it is wanted at least as much as plain text; else the text format 0.0.4."""
+    weights = {Format.TEXT: -1.0, Format.OPENMETRICS: -1.0}
+    for name, parameters, weight in _choices(accept):
+        if name == "application/openmetrics-text":
+            if parameters.get("version", "1.0.0") in ("1.0.0", "0.0.1"):
+                weights[Format.OPENMETRICS] = max(weights[Format.OPENMETRICS], weight)
+        elif name in ("text/plain", "text/*", "*/*") and (
+            parameters.get("version", "0.0.4") == "0.0.4"
+        ):
+            weights[Format.TEXT] = max(weights[Format.TEXT], weight)
+    wanted = weights[Format.OPENMETRICS]
+    return Format.OPENMETRICS if wanted > 0 and wanted >= weights[Format.TEXT] else Format.TEXT
+
+
+@lru_cache(_KEPT)
+def gzip_accepted(accept_encoding: str) -> bool:
+    """Whether gzip is wanted, by name or by a star, with a weight above zero."""
+    weights = {name: weight for name, _, weight in _choices(accept_encoding)}
+    return weights.get("gzip", weights.get("*", 0.0)) > 0
+
+
+def _choices(header: str) -> Iterator[tuple[str, dict[str, str], float]]:
+    for choice in header[:_LONGEST_HEADER].split(","):
+        name, *rest = (part.strip() for part in choice.split(";"))
+        parameters: dict[str, str] = {}
+        for parameter in rest:
+            key, _, value = parameter.partition("=")
+            parameters[key.strip().lower()] = value.strip().strip('"')
+        weight = parameters.pop("q", "1")
+        if name and _WEIGHT.fullmatch(weight):
+            yield name.lower(), parameters, float(weight)

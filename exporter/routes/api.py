@@ -11,14 +11,14 @@ from exporter.audit import AuditRecord, client_of
 from exporter.configuration.config import Target
 from exporter.history import Entry
 from exporter.http.auth import BEARER, bearer_token
-from exporter.http.disconnect import while_connected
-from exporter.http.problem import Problem, cut_short, unanswered
-from exporter.http.responses import json_list, text_response
+from exporter.http.disconnect import cut_short, while_connected
+from exporter.http.responses import Problem, json_list, text_response
 from exporter.routes import models
 from exporter.routes.scraping import deadline_of
 from exporter.service import ActiveConfig, Service
 from exporter.targets import TargetReading, UnknownTarget
 from protocol.dialects import V0
+from protocol.errors import FailureReason, NoReading
 from protocol.vocabulary import Command
 
 router = APIRouter(prefix="/api/v1", tags=["targets"])
@@ -78,7 +78,7 @@ async def transforms(request: Request, name: Name) -> dict[str, Any]:
     asking = installed.targets.read_transforms(found, deadline_of(request))
     reading = await while_connected(request, asking)
     if reading.error:
-        raise unanswered(reading.error)
+        raise _unanswered(reading.error)
     return {"target": name, "enabled": reading[Command.TRANSFORMS]}
 
 
@@ -110,7 +110,7 @@ async def _switch(request: Request, service: Service, write: AuditRecord) -> boo
     )
     write.before = switched.before
     if switched.reading.error:
-        raise unanswered(switched.reading.error)
+        raise _unanswered(switched.reading.error)
     return bool(switched.reading[Command.TRANSFORMS])
 
 
@@ -139,6 +139,13 @@ def _authorize(service: Service, token: str | None) -> None:
             "writing takes the API token: Authorization: Bearer …",
             {"WWW-Authenticate": BEARER},
         )
+
+
+def _unanswered(error: NoReading) -> Problem:
+    """The problem of a server that refused, or could not be reached, or did not answer."""
+    silent = error.reason is FailureReason.TIMEOUT
+    status = HTTPStatus.GATEWAY_TIMEOUT if silent else HTTPStatus.BAD_GATEWAY
+    return Problem(status, str(error), reason=error.reason.value)
 
 
 def _switchable(target: Target) -> Target:

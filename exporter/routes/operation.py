@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import PlainTextResponse
 
 from exporter.http.auth import BEARER, bearer_token
-from exporter.http.problem import Problem
+from exporter.http.responses import Problem
 from exporter.routes import models
 from exporter.service import Service
 from smtpstatus.document import ConfigError

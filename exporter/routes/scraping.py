@@ -9,11 +9,9 @@ from typing import Any, NamedTuple
 from fastapi import APIRouter, Request, Response
 from starlette.datastructures import QueryParams
 
-from exporter.exposition import exposition
+from exporter.exposition import Format, exposition
 from exporter.http.disconnect import while_connected
-from exporter.http.negotiation import Format, text_format
-from exporter.http.problem import Problem
-from exporter.http.responses import text_response
+from exporter.http.responses import Problem, text_format, text_response
 from exporter.routes import models
 from exporter.routes.deadline import HEADER, budget
 from exporter.routes.debugging import EventRecorder, debug_report
@@ -78,7 +76,7 @@ def _probe_of(query: bytes) -> _Probe:
 
 
 ENDPOINTS = {"/metrics": metrics, "/probe": probe}
-"""Those that exporter/http/direct.py answers with."""
+"""Those that exporter/http/middleware.py answers with."""
 
 
 @router.get("/sd", responses=models.SD)

@@ -16,9 +16,8 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import Message
 
-from exporter.http.auth import Authentication
-from exporter.http.passwords import Passwords
-from exporter.http.problem import Problem
+from exporter.http.auth import Authentication, Passwords
+from exporter.http.responses import Problem
 from exporter.http.web_config import WebFile
 
 API_TOKEN = "api-token"

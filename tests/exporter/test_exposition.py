@@ -18,8 +18,7 @@ from starlette.requests import Request
 
 from exporter.configuration.config import Config, Target
 from exporter.configuration.secret import Secret
-from exporter.exposition import exposition, label_text
-from exporter.http.negotiation import Format
+from exporter.exposition import Format, exposition, label_text
 from exporter.http.responses import json_list, text_response
 from exporter.metrics import FAMILIES, SCRAPE_ERROR, SCRAPE_ERROR_DOCUMENTATION, Row, sample_text
 from exporter.service import Service

@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.http.negotiation import Format, gzip_accepted, text_format
+from exporter.exposition import Format
+from exporter.http.responses import gzip_accepted, text_format
 
 OPENMETRICS = "application/openmetrics-text"
 PROMETHEUS = (

@@ -11,7 +11,7 @@ from prometheus_client.openmetrics.parser import (
 )
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from exporter.http.negotiation import Format
+from exporter.exposition import Format
 from protocol.dialects import DIALECTS
 from protocol.errors import FailureReason
 from protocol.server import serve
