@@ -28,7 +28,7 @@ from exporter.http.web_config import WebFile
 from exporter.service import Service, refusal
 from protocol.address import HostPort
 from smtpstatus import log
-from smtpstatus.document import ConfigError
+from smtpstatus.errors import ConfigError
 
 logger = logging.getLogger("exporter")
 
@@ -74,6 +74,10 @@ def _start(arguments: Sequence[str], environ: Mapping[str, str]) -> None:
     options = flags.parse(arguments, environ)
     if "PROMETHEUS_MULTIPROC_DIR" in environ:
         raise ConfigError("PROMETHEUS_MULTIPROC_DIR is set, but this is one process: unset it")
+    if options.check_syntax:
+        loaded = config.load(options.config_files, environ, read_secrets=False)
+        print(f"configuration syntax OK: {_count(loaded)}")
+        return
     web = WebFile(options.web_config_file) if options.web_config_file else None
 
     def load() -> Config:
@@ -86,8 +90,7 @@ def _start(arguments: Sequence[str], environ: Mapping[str, str]) -> None:
         return loaded
 
     if options.config_check:
-        count = len(load().targets)
-        print(f"configuration OK: {count} target{'' if count == 1 else 's'}")
+        print(f"configuration OK: {_count(load())}")
         return
     log.configure(options.log_level, options.log_format, sys.stderr)
     _raise_descriptor_limit()
@@ -98,6 +101,11 @@ def _start(arguments: Sequence[str], environ: Mapping[str, str]) -> None:
     gc.freeze()
     gc.set_threshold(200_000, 20, 100)
     uvloop.run(_run(options, environ, service, web))
+
+
+def _count(loaded: Config) -> str:
+    count = len(loaded.targets)
+    return f"{count} target{'' if count == 1 else 's'}"
 
 
 def _raise_descriptor_limit() -> None:

@@ -14,7 +14,7 @@ from exporter.targets import TargetReading, Targets
 from protocol.errors import DiscardReason, FailureReason, ReadbackMismatch
 from protocol.timeslice import Turn, parts
 from smtpstatus.defect import summary
-from smtpstatus.document import ConfigError
+from smtpstatus.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 

@@ -25,7 +25,7 @@ from protocol.multiplexer import Trace
 from protocol.reader import Reader
 from protocol.timeslice import Turn, parts
 from protocol.vocabulary import Command
-from smtpstatus.document import ConfigError
+from smtpstatus.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from protocol.address import HostPort
 from protocol.server import serve
-from reference_server.config import Config, ConfigError, parse
+from reference_server.config import Config, parse
 from reference_server.connection import Sessions
 from reference_server.delivery import Maildirs
 from reference_server.descriptors import TooFewDescriptors, free_descriptors, within
@@ -23,6 +23,7 @@ from reference_server.status import ServerStatus
 from reference_server.threads import TooFewThreads, started_pool
 from reference_server.transform import TransformChain
 from smtpstatus import log
+from smtpstatus.errors import ConfigError
 
 logger = logging.getLogger("reference_server")
 

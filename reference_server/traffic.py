@@ -13,9 +13,11 @@ from random import Random
 from typing import TypeVar
 
 from protocol.address import HostPort
-from reference_server.config import ConfigError, Parser, at, domain, positive
+from reference_server.config import domain
 from reference_server.letter import Conduct, Letter, pace, write
 from smtpstatus.duration import parse_duration
+from smtpstatus.errors import ConfigError
+from smtpstatus.flags import Parser, at, positive
 from smtpstatus.version import __version__
 
 T = TypeVar("T")

@@ -15,6 +15,7 @@ import yaml
 
 from smtpstatus.composer import ComposeError, compose
 from smtpstatus.duration import parse_duration
+from smtpstatus.errors import ConfigError
 from smtpstatus.file import read_text
 
 T = TypeVar("T")
@@ -36,10 +37,6 @@ _TYPES = {
     "tag:yaml.org,2002:seq": "a list",
     "tag:yaml.org,2002:map": "a mapping",
 }
-
-
-class ConfigError(Exception):
-    """What is wrong with the configuration: one line that names the place and the remedy, never a secret."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,13 @@ from protocol.dialects import DIALECTS, V0
 from protocol.errors import TokenError
 from protocol.token import Token
 from smtpstatus import dialects, document
-from smtpstatus.document import ConfigError, Value, optional
+from smtpstatus.document import Value, optional
+from smtpstatus.errors import ConfigError
 from smtpstatus.secret import unexpanded
 
 _TOKEN_KEYS = ("token", "token_file", "token_env")
+_UNREAD = Secret("", "")
+"""Stands for a secret that is not read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,16 +70,19 @@ class Config:
         return list(dict.fromkeys(found))
 
 
-def load(paths: Sequence[Path], environ: Mapping[str, str]) -> Config:
-    """Read files, and directories of *.yml and *.yaml files, as one configuration; without any, the environment.
+def load(
+    paths: Sequence[Path], environ: Mapping[str, str], *, read_secrets: bool = True
+) -> Config:
+    """Loads files, and directories of *.yml and *.yaml files, as one configuration; without any, the environment.
 
+    Without `read_secrets`, no token file or variable is read, and the result is good only to be counted.
     Raises `ConfigError`.
     """
     if not paths:
         return _from_environment(environ)
     if environ.get("SMTPSTATUS_TARGET"):
         raise ConfigError("both SMTPSTATUS_TARGET and --config.file are set: unset one of them")
-    reader = _Reader(environ)
+    reader = _Reader(environ, read_secrets)
     roots = [root for path in _files(paths) if (root := document.read(path))]
     return reader.config(roots)
 
@@ -151,8 +157,9 @@ def token(secret: Secret, dialect: Dialect) -> Token:
 class _Reader:
     """One pass over the files: what was seen so far, so that nothing is defined twice."""
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    def __init__(self, environ: Mapping[str, str], read_secrets: bool) -> None:
         self._environ = environ
+        self._read_secrets = read_secrets
         self._files: dict[Path, Secret] = {}
         self._dialects = dict(DIALECTS)
 
@@ -233,6 +240,8 @@ class _Reader:
 
     def _token(self, item: Value, keys: Mapping[str, Value], dialect: Dialect) -> Secret:
         secret = self._secret(item, keys)
+        if secret is _UNREAD:
+            return secret
         try:
             token(secret, dialect)
         except TokenError as error:
@@ -245,6 +254,9 @@ class _Reader:
         if len(given) != 1:
             item.refuse("expected exactly one of token, token_file and token_env")
         value = keys[given[0]]
+        if given[0] != "token" and not self._read_secrets:
+            value.text()
+            return _UNREAD
         read = {"token": _inline, "token_env": self._variable, "token_file": self._file}
         return read[given[0]](value)
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from smtpstatus.document import ConfigError
+from smtpstatus.errors import ConfigError
 from smtpstatus.secret import read_secret, secret_text
 
 Stamp = tuple[int, ...] | None

@@ -15,8 +15,9 @@ from typing import Self
 from exporter.http import tls
 from protocol.server import ErrorRateLimiter
 from smtpstatus import document
-from smtpstatus.document import ConfigError, Value
+from smtpstatus.document import Value
 from smtpstatus.duration import parse_duration
+from smtpstatus.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from exporter.http.auth import BEARER, bearer_token
 from exporter.http.responses import Problem
 from exporter.routes import models
 from exporter.service import Service
-from smtpstatus.document import ConfigError
+from smtpstatus.errors import ConfigError
 
 router = APIRouter(tags=["operation"], default_response_class=PlainTextResponse)
 

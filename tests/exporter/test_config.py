@@ -11,7 +11,7 @@ from exporter.configuration import config
 from exporter.configuration.config import Config
 from protocol.address import HostPort
 from protocol.dialects import DIALECTS, V0
-from smtpstatus.document import ConfigError
+from smtpstatus.errors import ConfigError
 
 WHOLE = """\
 timeout: 500ms

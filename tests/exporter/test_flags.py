@@ -5,12 +5,13 @@ import pytest
 
 from exporter.configuration import flags
 from exporter.configuration.flags import FLAGS, Options
-from smtpstatus.document import ConfigError
+from smtpstatus.errors import ConfigError
 
-DEFAULTS = Options((), False, (":17030",), False, None, 40, 0.5, "info", "logfmt")
+DEFAULTS = Options((), False, False, (":17030",), False, None, 40, 0.5, "info", "logfmt")
 GIVEN = {
     "config.file": "config.yml",
     "config.check": "true",
+    "config.check-syntax": "false",
     "web.listen-address": "127.0.0.1:0,unix:/run/x",
     "web.systemd-socket": "true",
     "web.config.file": "web.yml",
@@ -22,6 +23,7 @@ GIVEN = {
 TOLD = Options(
     (Path("config.yml"),),
     True,
+    False,
     ("127.0.0.1:0", "unix:/run/x"),
     True,
     Path("web.yml"),
@@ -37,7 +39,7 @@ def test_without_anything_there_are_defaults() -> None:
 
 
 def test_every_flag_has_an_environment_variable() -> None:
-    environ = {flag.variable: GIVEN[flag.name] for flag in FLAGS}
+    environ = {FLAGS.variable(flag.name): GIVEN[flag.name] for flag in FLAGS.flags}
 
     assert flags.parse([], environ) == TOLD
     assert "SMTPSTATUS_EXPORTER_WEB_LISTEN_ADDRESS" in environ
@@ -45,7 +47,7 @@ def test_every_flag_has_an_environment_variable() -> None:
 
 
 def test_a_flag_wins_over_its_variable_and_may_be_repeated() -> None:
-    environ = {flag.variable: GIVEN[flag.name] for flag in FLAGS}
+    environ = {FLAGS.variable(flag.name): GIVEN[flag.name] for flag in FLAGS.flags}
     arguments = ["--web.listen-address=:1", "--web.listen-address", ":2", "--log.level=warn"]
     options = flags.parse(arguments, environ)
 
@@ -56,13 +58,16 @@ def test_a_flag_wins_over_its_variable_and_may_be_repeated() -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--web.max-requests=-1"], "--web.max-requests: '-1' is no number"),
+        (["--web.max-requests=-1"], "--web.max-requests: invalid number '-1'"),
         (["--timeout-offset=soon"], "--timeout-offset: invalid duration 'soon'"),
         (["--log.level=loud"], "--log.level: 'loud' is not one of debug, info, warn, error"),
         (["--log.format=xml"], "--log.format: 'xml' is not one of logfmt, json"),
-        (["--unknown"], "unrecognized arguments: --unknown; --help tells the flags"),
-        (["--config"], "unrecognized arguments: --config"),
-        (["extra"], "unrecognized arguments: extra"),
+        (["--unknown"], "unknown flag --unknown; see --help"),
+        (["--config"], "unknown flag --config"),
+        (["--token=secretpa"], "unknown flag --token; see --help"),
+        (["--token", "secretpa"], "unknown flag --token; see --help"),
+        (["--web.config.file"], "--web.config.file: expected one argument; see --help"),
+        (["extra"], "unexpected argument: a flag's name begins with --"),
     ],
 )
 def test_what_is_wrong_is_one_line(arguments: list[str], told: str) -> None:
@@ -85,8 +90,8 @@ def test_help_names_every_flag_its_variable_and_its_default(
 
     text = re.sub(r"\s+", " ", capsys.readouterr().out)
     assert ended.value.code == 0
-    for flag in FLAGS:
+    for flag in FLAGS.flags:
         assert f"--{flag.name} " in text
-        assert flag.variable in text.replace(" ", "")
-        if flag.default not in ("", "false"):
-            assert f"(default {flag.default})" in text
+        assert FLAGS.variable(flag.name) in text.replace(" ", "")
+        if flag.default:
+            assert f"(default: {flag.default})" in text

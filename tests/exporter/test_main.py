@@ -183,6 +183,23 @@ def test_config_check_tells_whether_the_configuration_is_good(tmp_path: Path) ->
     assert f"{config}:3: targets[0]: unknown key: did you mean address?" in line
 
 
+def test_config_check_syntax_needs_no_secrets(tmp_path: Path) -> None:
+    config = tmp_path / "config.yml"
+    config.write_text(
+        "targets:\n"
+        "  - {name: a, address: h, token_file: $CREDENTIALS_DIRECTORY/a}\n"
+        "  - {name: b, address: h, token_env: UNSET}\n"
+        "probe: [{networks: [10.0.0.0/8], token_file: /run/secrets/none}]\n"
+        "api: {token_file: none}\n"
+    )
+    command = [str(COMMANDS / "smtpstatus-exporter"), "--config.check-syntax", "--config.file"]
+    output = subprocess.check_output([*command, str(config)], text=True, timeout=20)
+    assert output == "configuration syntax OK: 2 targets\n"
+
+    config.write_text("targets: [{name: a, address: h, token: short}]")
+    assert "token has 5 bytes" in refused("--config.check-syntax", "--config.file", str(config))
+
+
 @pytest.mark.parametrize(
     ("arguments", "environment", "told"),
     [

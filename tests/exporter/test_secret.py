@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from exporter.configuration.secret import Secret, file_path
-from smtpstatus.document import ConfigError
+from smtpstatus.errors import ConfigError
 from smtpstatus.secret import read_secret
 
 

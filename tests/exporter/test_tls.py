@@ -12,7 +12,7 @@ import bcrypt
 import pytest
 
 from exporter.http.web_config import WebConfig, WebFile
-from smtpstatus.document import ConfigError
+from smtpstatus.errors import ConfigError
 from tests.support.processes import eventually, prometheus, running
 from tests.support.real import require
 

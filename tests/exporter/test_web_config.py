@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.http.web_config import WebConfig, WebFile
-from smtpstatus.document import ConfigError
+from smtpstatus.errors import ConfigError
 
 SALT = b"$2b$04$CBf1gaEYLk0EnnzPjC0nWe"
 """A constant, because pytest-xdist requires constant parameters."""

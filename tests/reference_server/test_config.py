@@ -6,10 +6,11 @@ import pytest
 from protocol.address import HostPort
 from protocol.dialects import DIALECTS
 from protocol.token import Token
-from reference_server.config import ConfigError, parse
+from reference_server.config import parse
 from reference_server.limits import ServerLimits, SessionLimits
 from reference_server.transform import Bounds
 from smtpstatus.duration import format_duration
+from smtpstatus.errors import ConfigError
 
 DOCUMENT = Path(__file__).parents[2] / "docs/reference-server.md"
 TOKEN = {"SMTPSTATUS_TOKEN": "secretpa", "PATH": "/usr/bin:/bin"}
@@ -102,7 +103,9 @@ def test_an_error_names_the_variable_where_the_variable_is_wrong_and_never_the_t
     assert str(caught.value).startswith("SMTPSTATUS_TOKEN: token has 6 bytes")
     assert "sesame" not in str(caught.value)
 
-    with pytest.raises(ConfigError, match=r"^SMTPSTATUS_SERVER_SMTP_MAX_ERRORS: 'x' is no"):
+    with pytest.raises(
+        ConfigError, match=r"^SMTPSTATUS_SERVER_SMTP_MAX_ERRORS: invalid number 'x'"
+    ):
         parse([], TOKEN | {"SMTPSTATUS_SERVER_SMTP_MAX_ERRORS": "x"})
     with pytest.raises(ConfigError, match=r"^SMTPSTATUS_SERVER_TRANSFORM: no program 'nothing'"):
         parse([], TOKEN | {"SMTPSTATUS_SERVER_TRANSFORM": "nothing"})

@@ -147,20 +147,20 @@ def test_mail_is_stored_on_a_file_system_without_hard_links(tmp_path: Path) -> N
 
 
 BAD = {
-    "unknown flag": (["--speed", "5"], "unrecognized arguments: --speed 5; --help shows"),
-    "flag without a value": (["--token"], "argument --token: expected one argument"),
-    "no token": ([], "no token is given: set --token"),
+    "unknown flag": (["--speed", "5"], "unknown flag --speed; see --help"),
+    "flag without a value": (["--token"], "--token: expected one argument; see --help"),
+    "no token": ([], "no token: set --token-file"),
     "short token": (["--token", "short"], "--token: token has 5 bytes"),
     "no such token file": (["--token-file", "/nowhere/t"], "cannot read token file /nowhere/t"),
     "address": (["--token", TOKEN, "--smtp.listen-address", "x"], "invalid address 'x'"),
     "directory": (["--token", TOKEN, "--maildir", "/dev/null/mail"], "--maildir: cannot write"),
     "empty directory": (["--token", TOKEN, "--maildir", ""], "--maildir: it is empty: name a"),
     "program": (["--token", TOKEN, "--transform", "/nowhere/prog"], "'/nowhere/prog' can be run"),
-    "switch": (["--token", TOKEN, "--transforms", "maybe"], "it is one of on, off"),
+    "switch": (["--token", TOKEN, "--transforms", "maybe"], "is not one of on, off"),
     "domain": (["--token", TOKEN, "--domain", "a b"], "write it like example.com"),
     "dialect": (["--token", TOKEN, "--dialect", "v9"], "there are v0, group-4"),
     "duration": (["--token", TOKEN, "--smtp.idle-timeout", "soon"], "write 700ms, 2s, 1m30s"),
-    "count": (["--token", TOKEN, "--smtp.max-recipients", "0"], "no whole number above 0"),
+    "count": (["--token", TOKEN, "--smtp.max-recipients", "0"], "expected a whole number above 0"),
 }
 
 

@@ -8,7 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from smtpstatus import document
-from smtpstatus.document import ConfigError, Value
+from smtpstatus.document import Value
+from smtpstatus.errors import ConfigError
 
 
 @pytest.fixture(params=["libyaml", "pure Python"])

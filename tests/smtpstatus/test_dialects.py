@@ -7,7 +7,7 @@ from exporter.configuration import config
 from protocol.dialect import Dialect, Operation
 from protocol.dialects import DIALECTS
 from protocol.vocabulary import Command, Status
-from smtpstatus.document import ConfigError
+from smtpstatus.errors import ConfigError
 from tests.exporter.running import TOKEN, Start, running_mail_server
 
 MINE = """\

@@ -12,7 +12,7 @@ from exporter.configuration.flags import FLAGS
 from exporter.http.web_config import WebConfig
 from protocol.dialects import DIALECTS
 from protocol.vocabulary import Command, Status
-from smtpstatus.document import ConfigError
+from smtpstatus.errors import ConfigError
 
 DOCUMENT = (Path(__file__).parents[2] / "docs/configuration.md").read_text()
 
@@ -39,9 +39,9 @@ def known(directory: Path, text: str) -> set[str]:
 
 
 def test_the_flags_are_listed_with_their_variables_and_defaults() -> None:
-    for flag in FLAGS:
-        default = "" if flag.default in ("", "false") else f"`{flag.default}`"
-        cells = [f"`--{flag.name}`", f"`{flag.variable}`", default, flag.help]
+    for flag in FLAGS.flags:
+        default = f"`{flag.default}`" if flag.default else ""
+        cells = [f"`--{flag.name}`", f"`{FLAGS.variable(flag.name)}`", default, flag.help]
         row = re.escape("|".join(cells)).replace(re.escape("|"), r" *\| *")
         assert re.search(rf"^\| *{row} *\|$", DOCUMENT, re.M), flag.name
 
