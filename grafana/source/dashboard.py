@@ -1,4 +1,4 @@
-"""A dashboard around its panels: variables, links, annotations, and where each panel stands."""
+"""A dashboard around its panels: variables, links, annotations and positions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,16 +10,17 @@ _WIDTH = 24
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Panels side by side, each with its width; the grid is 24 wide."""
+    """Panels side by side, each with its width of the grid's 24; a collapsed row loads when it is opened."""
 
     title: str
     height: int
     panels: Sequence[tuple[int, Json]]
+    collapsed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """A mark in every panel where the expression has a sample; with `at_value` at the time that the value tells."""
+    """A mark in every graph where the expression has a sample; with `at_value`, at the time that is its value."""
 
     name: str
     expression: str
@@ -36,6 +37,7 @@ def dashboard(
     rows: Sequence[Row],
     annotations: Sequence[Annotation] = (),
     period: str = "now-1h",
+    refresh: str = "30s",
 ) -> Json:
     return {
         "id": None,
@@ -47,7 +49,7 @@ def dashboard(
         "version": 1,
         "editable": False,
         "graphTooltip": 1,
-        "refresh": "30s",
+        "refresh": refresh,
         "time": {"from": period, "to": "now"},
         "timezone": "browser",
         "weekStart": "",
@@ -73,9 +75,8 @@ def data_source_variable() -> Json:
     }
 
 
-def label_variable(name: str, label: str, series: str, *, everything: bool = True) -> Json:
-    """The values of a label of `series`; at first all, or else the first one."""
-    query = f"label_values({series}, {name})"
+def query_variable(name: str, label: str, query: str, kind: int) -> Json:
+    """The values of a Prometheus query; `kind` is Grafana's number of the query's type."""
     return {
         "type": "query",
         "name": name,
@@ -83,7 +84,7 @@ def label_variable(name: str, label: str, series: str, *, everything: bool = Tru
         "datasource": DATA_SOURCE,
         "definition": query,
         "query": {
-            "qryType": 1,
+            "qryType": kind,
             "query": query,
             "refId": "PrometheusVariableQueryEditor-VariableQuery",
         },
@@ -91,32 +92,48 @@ def label_variable(name: str, label: str, series: str, *, everything: bool = Tru
         "sort": 1,
         "regex": "",
         "hide": 0,
-        "multi": True,
-        "includeAll": True,
-        "allValue": ".+",
-        "current": {"text": ["All"], "value": ["$__all"]} if everything else {},
+        "multi": False,
+        "includeAll": False,
+        "current": {},
     }
 
 
-def chained_variables(metric: str, *, target: str = "") -> list[Json]:
-    """Data source, job and instance, each chosen among what the ones before leave; `target` is "all" or "first"."""
-    variables = [
+def label_variable(
+    name: str, label: str, series: str, *, of: str = "", everything: bool = True
+) -> Json:
+    """The values of the label `of` (default: `name`); initially all, or else the first."""
+    chosen = query_variable(name, label, f"label_values({series}, {of or name})", 1)
+    chosen |= {"multi": True, "includeAll": everything}
+    if everything:
+        chosen |= {"allValue": ".+", "current": {"text": ["All"], "value": ["$__all"]}}
+    return chosen
+
+
+def chained_variables(metric: str, *, job: str = "job") -> list[Json]:
+    """Data source, job and instance, each with the values that the previous ones leave."""
+    return [
         data_source_variable(),
-        label_variable("job", "Job", metric),
-        label_variable("instance", "Instance", f'{metric}{{job=~"$job"}}'),
+        label_variable(job, "Job", metric, of="job"),
+        label_variable("instance", "Instance", f'{metric}{{job=~"${job}"}}'),
     ]
-    if target:
-        chosen = f'{metric}{{job=~"$job",instance=~"$instance"}}'
-        variables.append(label_variable("target", "Server", chosen, everything=target == "all"))
-    return variables
 
 
-def to_server(field: str) -> Json:
-    """A link from a table's row to the dashboard of the server that `field` names."""
+def to_server(field: str, *, since: str = "") -> Json:
+    """A link from a table's row to the server in `field`: now, or from an hour before the time in `since`."""
+    time = f"from=${{__data.fields.{since}.numeric}}&to=now" if since else "${__url_time_range}"
     return {
-        "title": "Its dashboard",
+        "title": "Server at the time of the alert" if since else "Server",
         "url": "/d/smtpstatus-server?var-datasource=${datasource}&${job:queryparam}&${instance:queryparam}"
-        f"&var-target=${{__data.fields.{field}:percentencode}}&${{__url_time_range}}",
+        f"&var-server=${{__data.fields.{field}:percentencode}}&{time}",
+        "targetBlank": False,
+    }
+
+
+def to_exporter() -> Json:
+    """A link to the dashboard of the exporter."""
+    return {
+        "title": "Exporter",
+        "url": "/d/smtpstatus-exporter?var-datasource=${datasource}&${instance:queryparam}&${__url_time_range}",
         "targetBlank": False,
     }
 
@@ -131,7 +148,7 @@ def _links() -> Json:
         "keepTime": True,
         "targetBlank": False,
         "icon": "external link",
-        "tooltip": "The other dashboards, for the same servers and the same time",
+        "tooltip": "The other dashboards, with the same selection and time range",
         "url": "",
     }
 
@@ -152,22 +169,30 @@ def _annotation(annotation: Annotation) -> Json:
 
 
 def _placed(rows: Sequence[Row]) -> list[Json]:
-    """Every panel with its id and its place: rows below one another, each under its heading."""
+    """Every panel with its id and position: rows from top to bottom, each under its heading."""
     placed: list[Json] = []
-    top = 0
+    top = number = 0
     for row in rows:
-        heading = {"type": "row", "title": row.title, "collapsed": False, "panels": []}
-        placed.append(heading | _place(len(placed), 0, top, _WIDTH, 1))
+        number += 1
+        heading = {"type": "row", "title": row.title, "collapsed": row.collapsed, "panels": []}
+        heading |= _place(number, 0, top, _WIDTH, 1)
+        placed.append(heading)
         top += 1
         left = 0
+        inside: list[Json] = []
         for width, panel in row.panels:
             if left + width > _WIDTH:
                 top, left = top + row.height, 0
-            placed.append(panel | _place(len(placed), left, top, width, row.height))
+            number += 1
+            inside.append(panel | _place(number, left, top, width, row.height))
             left += width
-        top += row.height
+        if row.collapsed:
+            heading["panels"] = inside
+        else:
+            placed += inside
+            top += row.height
     return placed
 
 
-def _place(index: int, left: int, top: int, width: int, height: int) -> Json:
-    return {"id": index + 1, "gridPos": {"x": left, "y": top, "w": width, "h": height}}
+def _place(number: int, left: int, top: int, width: int, height: int) -> Json:
+    return {"id": number, "gridPos": {"x": left, "y": top, "w": width, "h": height}}

@@ -1,9 +1,11 @@
-"""The exporter itself: whether what the other dashboards show can be trusted."""
+"""The exporter itself: whether the other dashboards can be trusted."""
 
 from grafana.source.dashboard import Row, chained_variables, dashboard
 from grafana.source.expression import increase, of_exporter, rate, ratio
 from grafana.source.panel import Json, Look, Query, heatmap, stat, time_series
+from grafana.source.words import DISCARDS, OUTCOMES, REASONS
 
+INFO = of_exporter("smtpstatus_exporter_build_info")
 ROUND_TRIPS = of_exporter("smtpstatus_exporter_round_trip_seconds_bucket")
 ROUND_TRIP_SUM = of_exporter("smtpstatus_exporter_round_trip_seconds_sum")
 ROUND_TRIP_COUNT = of_exporter("smtpstatus_exporter_round_trip_seconds_count")
@@ -26,59 +28,61 @@ def exporter() -> Json:
     return dashboard(
         "smtpstatus-exporter",
         "SMTPStatus / Exporter",
-        "The exporter: round trips, failures, what it discarded, whether it keeps up, and what it uses.",
-        chained_variables("smtpstatus_exporter_build_info"),
-        [_now(), _round_trips(), _work(), _administration(), _process()],
+        "The exporter: round trips, failures, discarded datagrams, its load, and the resources it uses.",
+        # Not `job`: the servers' job, which the drop-down would carry over, may be another.
+        chained_variables("smtpstatus_exporter_build_info", job="exporter_job"),
+        [_now(), _round_trips(), _work(), _network(), _administration(), _process(), _python()],
     )
 
 
 def _now() -> Row:
     start = of_exporter("process_start_time_seconds")
+    known = f"last_over_time({INFO}[$__range])"
     panels = [
         stat(
             "State",
-            "Whether Prometheus reaches the exporter.",
-            Query(f"min by (instance) ({of_exporter('up')})", BY_INSTANCE),
+            "Whether Prometheus can scrape the exporter.",
+            Query(
+                f"min by (instance) ({of_exporter('up')} and on (job, instance) {known})",
+                BY_INSTANCE,
+            ),
             Look(words={"1": ("up", "green"), "0": ("down", "red")}),
-            named=True,
+            mode="value_and_name",
         ),
         stat(
             "Servers",
-            "Servers that are configured.",
+            "Servers in the configuration.",
             Query(of_exporter("smtpstatus_exporter_targets"), BY_INSTANCE),
             Look(),
-            named=True,
+            mode="value_and_name",
         ),
         stat(
             "Version",
-            "The exporter's version and Python's.",
-            Query(
-                of_exporter("smtpstatus_exporter_build_info"),
-                "{{version}} (Python {{python_version}})",
-            ),
-            Look(words={"1": ("running", "green")}),
-            named=True,
+            "The versions of the exporter and of Python.",
+            Query(INFO, "{{version}} (Python {{python_version}})"),
+            Look(words={"1": ("running", "blue")}),
+            mode="name",
         ),
         stat(
-            "Configuration",
-            "Whether the configuration that was read last is in use. If not, the one before stays in use.",
+            "Reload",
+            "Whether the last reload of the configuration succeeded. If not, the previous one stays in use.",
             Query(of_exporter("smtpstatus_exporter_config_last_reload_successful"), BY_INSTANCE),
-            Look(words={"1": ("in use", "green"), "0": ("refused", "red")}),
-            named=True,
+            Look(words={"1": ("successful", "green"), "0": ("failed", "red")}),
+            mode="value_and_name",
         ),
         stat(
             "Configured",
-            "When the configuration in use was taken into use.",
+            "When the configuration in use was loaded.",
             Query(f"{LOADED} * 1000", BY_INSTANCE),
             Look("dateTimeFromNow"),
-            named=True,
+            mode="value_and_name",
         ),
         stat(
             "Started",
             "When the process started.",
             Query(f"{start} * 1000", BY_INSTANCE),
             Look("dateTimeFromNow"),
-            named=True,
+            mode="value_and_name",
         ),
     ]
     return Row("Now", 4, [(4, panel) for panel in panels])
@@ -91,171 +95,176 @@ def _round_trips() -> Row:
         for quantile in (0.5, 0.9, 0.99)
     ]
     mean = ratio(f"sum({rate(ROUND_TRIP_SUM)})", f"sum({rate(ROUND_TRIP_COUNT)})")
-    return Row(
+    distribution = heatmap(
         "Round trips",
-        9,
-        [
-            (
-                12,
-                heatmap(
-                    "Round trips",
-                    "From a datagram sent once to its answer: how many, by how long they took. Two bands: "
-                    "near and far servers. A band that rises: the servers or the network became slow.",
-                    Query(f"sum by (le) ({increase(ROUND_TRIPS)})", "{{le}}"),
-                    Look("s"),
-                ),
-            ),
-            (
-                12,
-                time_series(
-                    "Round trips, quantiles and mean",
-                    "From a datagram sent once to its answer, over all servers.",
-                    [*quantiles, Query(mean, "mean")],
-                    Look("s"),
-                ),
-            ),
-        ],
+        "Round-trip times of requests answered on the first transmission: how many for each duration. Two bands: "
+        "near and distant servers. A rising band: slower servers or a slower network.",
+        Query(f"sum by (le) ({increase(ROUND_TRIPS)})", "{{le}}"),
+        Look("s"),
     )
+    summary = time_series(
+        "Round trips, quantiles and mean",
+        "Round-trip times of requests answered on the first transmission, of all servers.",
+        [*quantiles, Query(mean, "mean")],
+        Look("s"),
+    )
+    return Row("Round trips", 9, [(12, distribution), (12, summary)])
 
 
 def _work() -> Row:
-    again = ratio(
-        f"sum by (instance) ({rate(RETRANSMITTED)})", f"sum by (instance) ({rate(SENT)})"
-    )
     panels = [
         time_series(
-            "Readings per second",
-            "Readings of servers (one server once), and those that failed.",
+            "Reads per second",
+            "Reads of a server, and the failed ones.",
             [
-                Query(f"sum by (instance) ({rate(REQUESTS)})", "{{instance}}"),
+                Query(f"sum by (instance) ({rate(REQUESTS)})", BY_INSTANCE),
                 Query(f"sum by (instance) ({rate(FAILURES)})", "{{instance}} failed"),
             ],
             Look("reqps"),
         ),
         time_series(
-            "Failed readings by reason",
-            "Readings that failed, by reason.",
+            "Failed reads by reason",
+            "Failed reads of a server, by the reason.",
             [Query(f"sum by (reason) ({rate(FAILURES)})", "{{reason}}")],
-            Look("reqps"),
+            Look("reqps", colors={reason: color for reason, (_, color) in REASONS.items()}),
             stacked=True,
         ),
         time_series(
+            "Scrape duration",
+            "How long Prometheus waited for a response. Near the scrape's timeout: see SmtpstatusExporterSlow.",
+            [Query(f"max by (instance) ({of_exporter('scrape_duration_seconds')})", BY_INSTANCE)],
+            Look("s"),
+        ),
+    ]
+    return Row("Reads", 8, [(8, panel) for panel in panels])
+
+
+def _network() -> Row:
+    again = ratio(
+        f"sum by (instance) ({rate(RETRANSMITTED)})", f"sum by (instance) ({rate(SENT)})"
+    )
+    panels = [
+        time_series(
             "Datagrams per second",
-            "Datagrams sent, and those among them that were sent again.",
+            "Datagrams sent, and the retransmitted ones among them.",
             [
-                Query(f"sum by (instance) ({rate(SENT)})", "{{instance}}"),
-                Query(f"sum by (instance) ({rate(RETRANSMITTED)})", "{{instance}} again"),
+                Query(f"sum by (instance) ({rate(SENT)})", BY_INSTANCE),
+                Query(f"sum by (instance) ({rate(RETRANSMITTED)})", "{{instance}} retransmitted"),
             ],
             Look("pps"),
         ),
         time_series(
             "Retransmitted",
-            "The share of datagrams that were sent again. For all servers at once: look at this host's network.",
+            "The share of datagrams that were retransmitted, those to servers that are down included.",
             [Query(again, BY_INSTANCE)],
             Look("percentunit", maximum=1),
         ),
         time_series(
             "Discarded datagrams by reason",
-            "Datagrams received and not believed. Late answers have the reason identifier; a stranger's have "
-            "source, signature or size: somebody scans or forges.",
-            [Query(f"sum by (reason) ({rate(DISCARDED)})", "{{reason}}")],
-            Look("pps"),
+            "Datagrams received and discarded. Late responses have the reason identifier and are normal; source, "
+            "signature and size are a scan, spoofed datagrams, or a sender that speaks another protocol.",
+            [Query(f"60 * sum by (reason) ({rate(DISCARDED)})", "{{reason}}")],
+            Look("suffix: /min", colors=DISCARDS),
             stacked=True,
         ),
-        time_series(
-            "Scrape duration",
-            "How long Prometheus waited for an answer. Near the scrape's timeout: see the runbook.",
-            [Query(f"max by (instance) ({of_exporter('scrape_duration_seconds')})", BY_INSTANCE)],
-            Look("s"),
-        ),
-        time_series(
-            "Scrapes in flight",
-            "Requests to /metrics and /probe under way.",
-            [Query(IN_FLIGHT, BY_INSTANCE)],
-            Look(),
-        ),
-        time_series(
-            "Rejected scrapes",
-            "Requests to /metrics and /probe per second that were turned away with 503: too many at once.",
-            [Query(rate(REJECTED), BY_INSTANCE)],
-            Look("reqps"),
-        ),
     ]
-    return Row("Work", 7, [(6, panel) for panel in panels])
+    return Row("Datagrams", 8, [(8, panel) for panel in panels])
 
 
 def _administration() -> Row:
-    writes = time_series(
-        "Writes by outcome",
-        "Requests to switch transforms: done, denied for want of the API token, not supported by the server's "
-        "dialect, or failed on the way to the server.",
-        [Query(f"sum by (outcome) ({increase(WRITES)})", "{{outcome}}")],
-        Look(),
-    )
-    reloads = time_series(
-        "Reloads",
-        "Times the configuration was read again, and times it was refused.",
-        [
-            Query(increase(RELOADS), "{{instance}} read"),
-            Query(increase(RELOAD_FAILURES), "{{instance}} refused"),
-        ],
-        Look(),
-    )
-    return Row("Administration", 7, [(12, writes), (12, reloads)])
+    panels = [
+        time_series(
+            "Writes by outcome",
+            "Requests to switch transforms: done, denied without a valid API token, invalid, unsupported by the "
+            "server's dialect, or failed between the exporter and the server.",
+            [Query(f"sum by (outcome) ({increase(WRITES)})", "{{outcome}}")],
+            Look(decimals=0, colors=OUTCOMES),
+        ),
+        time_series(
+            "Reloads",
+            "Reloads of the configuration, and the failed ones.",
+            [
+                Query(increase(RELOADS), BY_INSTANCE),
+                Query(increase(RELOAD_FAILURES), "{{instance}} failed"),
+            ],
+            Look(decimals=0),
+        ),
+        time_series(
+            "Rejected scrapes",
+            "Requests to /metrics and /probe per minute that were rejected with 503: too many simultaneous requests.",
+            [Query(f"60 * {rate(REJECTED)}", BY_INSTANCE)],
+            Look("suffix: /min"),
+            legend=False,
+        ),
+    ]
+    return Row("Administration", 8, [(8, panel) for panel in panels])
 
 
 def _process() -> Row:
-    generations = f"sum by (generation) ({rate(of_exporter('python_gc_collections_total'))})"
-    objects = {
-        "collected": of_exporter("python_gc_objects_collected_total"),
-        "not collectable": of_exporter("python_gc_objects_uncollectable_total"),
-    }
+    files = f"{of_exporter('process_open_fds')} / {of_exporter('process_max_fds')}"
     panels = [
         time_series(
             "CPU",
-            "Processors in use: 1 is one of them, and as much as one exporter can use.",
+            "CPU cores in use; an exporter can use one.",
             [Query(rate(of_exporter("process_cpu_seconds_total")), BY_INSTANCE)],
             Look("percentunit"),
         ),
         time_series(
             "Memory",
-            "Memory in use, and address space reserved.",
-            [
-                Query(of_exporter("process_resident_memory_bytes"), "{{instance}} resident"),
-                Query(of_exporter("process_virtual_memory_bytes"), "{{instance}} virtual"),
-            ],
-            Look("bytes"),
+            "Resident memory.",
+            [Query(of_exporter("process_resident_memory_bytes"), BY_INSTANCE)],
+            Look("decbytes"),
         ),
         time_series(
             "Open files and sockets",
-            "File descriptors in use, and how many there may be.",
-            [
-                Query(of_exporter("process_open_fds"), "{{instance}} open"),
-                Query(of_exporter("process_max_fds"), "{{instance}} at most"),
-            ],
-            Look(),
+            "Open file descriptors as a share of their limit.",
+            [Query(files, BY_INSTANCE)],
+            Look("percentunit", maximum=1),
         ),
+    ]
+    return Row("Process", 8, [(8, panel) for panel in panels])
+
+
+def _python() -> Row:
+    generations = f"sum by (generation) ({rate(of_exporter('python_gc_collections_total'))})"
+    objects = {
+        "collected": of_exporter("python_gc_objects_collected_total"),
+        "uncollectable": of_exporter("python_gc_objects_uncollectable_total"),
+    }
+    panels = [
         time_series(
             "Garbage collections",
-            "Collections per second by generation; the oldest one is what pauses.",
+            "Garbage collections per second, by generation.",
             [Query(generations, "generation {{generation}}")],
             Look("ops"),
         ),
         time_series(
-            "Garbage",
-            "Objects per second that the garbage collector found.",
+            "Garbage collector's objects",
+            "Objects that the garbage collector found, per second.",
             [
                 Query(f"sum by (instance) ({rate(series)})", f"{{{{instance}}}} {name}")
                 for name, series in objects.items()
             ],
-            Look("cps"),
+            Look("suffix: obj/s"),
+        ),
+        time_series(
+            "Scrapes in flight",
+            "Requests to /metrics and /probe in progress, the scrape that reads this number included.",
+            [Query(IN_FLIGHT, BY_INSTANCE)],
+            Look(decimals=0),
+        ),
+        time_series(
+            "Virtual memory",
+            "Reserved address space.",
+            [Query(of_exporter("process_virtual_memory_bytes"), BY_INSTANCE)],
+            Look("decbytes"),
         ),
         stat(
             "Python",
             "The interpreter.",
             Query(of_exporter("python_info"), "{{implementation}} {{version}}"),
-            Look(words={"1": ("running", "green")}),
-            named=True,
+            Look(words={"1": ("running", "blue")}),
+            mode="name",
         ),
     ]
-    return Row("Process", 7, [(8, panel) for panel in panels])
+    return Row("Runtime", 8, [(8, panel) for panel in panels], collapsed=True)

@@ -1,17 +1,25 @@
 """PromQL over what a dashboard's variables select."""
 
 JOB_AND_INSTANCE = 'job=~"$job",instance=~"$instance"'
-TARGET = f'{JOB_AND_INSTANCE},target=~"$target"'
+EXPORTER = 'job=~"$exporter_job",instance=~"$instance"'
+ALERT = 'alertname=~"Smtpstatus.+",job=~"$job|",instance=~"$instance|"'
+"""Matches also the alert that an exporter is missing, which has no such labels."""
+SAME_SERVER = "on (job, instance, target)"
 
 
 def of_target(metric: str, *matchers: str) -> str:
-    """The series of the chosen servers."""
-    return f"{metric}{{{','.join((TARGET, *matchers))}}}"
+    """The series of every server of the selected exporters."""
+    return f"{metric}{{{','.join((JOB_AND_INSTANCE, *matchers))}}}"
+
+
+def of_server(metric: str) -> str:
+    """The series of the selected server."""
+    return f'{metric}{{{JOB_AND_INSTANCE},target=~"$server"}}'
 
 
 def of_exporter(metric: str, *matchers: str) -> str:
-    """The series of the chosen exporters."""
-    return f"{metric}{{{','.join((JOB_AND_INSTANCE, *matchers))}}}"
+    """The exporter's own series, in the dashboard of the exporter."""
+    return f"{metric}{{{','.join((EXPORTER, *matchers))}}}"
 
 
 def rate(series: str) -> str:
@@ -19,24 +27,45 @@ def rate(series: str) -> str:
 
 
 def increase(series: str) -> str:
-    return f"increase({series}[$__rate_interval])"
+    """A whole number: increase() extrapolates."""
+    return f"round(increase({series}[$__rate_interval]))"
 
 
 def over_interval(function: str, series: str) -> str:
-    """`function` over the scrapes that one point of a graph stands for, so that none is skipped."""
+    """`function` over the scrapes that one point of a graph covers, so that none is skipped."""
     return f"{function}({series}[$__rate_interval])"
 
 
 def over_range(function: str, series: str) -> str:
-    """`function` over the whole time range that the dashboard shows."""
+    """`function` over the dashboard's time range."""
     return f"{function}({series}[$__range])"
 
 
 def unnamed(expression: str) -> str:
-    """The series without the metric's name, which would keep the rows of one server in a table apart."""
+    """The series without the metric's name, which would prevent a table from joining the rows of a server."""
     return f"max without () ({expression})"
 
 
 def ratio(part: str, whole: str) -> str:
-    """`part` / `whole`, and 0 instead of nothing where there is no `whole`."""
+    """`part` / `whole`, and 0 instead of nothing where `whole` is 0."""
     return f"({part}) / ({whole} > 0) or 0 * ({whole})"
+
+
+def restarts(connections: str, transferred: str, window: str) -> str:
+    """Where counters were reset. One above 2^31 that falls while the other does not has wrapped (docs/metrics.md)."""
+
+    def reset(counter: str, other: str) -> str:
+        wrapped = f"max_over_time({counter}[{window}]) > 2 ^ 31 and resets({other}[{window}]) == 0"
+        return f"(resets({counter}[{window}]) > 0 unless ({wrapped}))"
+
+    return f"({reset(connections, transferred)} or {reset(transferred, connections)})"
+
+
+def last_time(condition: str, period: str, step: str) -> str:
+    """The last time within `period` at which `condition` had a sample, in seconds."""
+    return f"max_over_time((0 * ({condition}) + time())[{period}:{step}])"
+
+
+def week_ago(series: str) -> str:
+    """The mean of the same hour last week, or of yesterday while there is no week of data."""
+    return f"(avg_over_time({series}[1h] offset 6d23h30m) or avg_over_time({series}[1h] offset 23h30m))"

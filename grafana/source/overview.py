@@ -1,261 +1,246 @@
-"""The fleet: which servers are down, what is unusual, since when, and what changed."""
+"""The fleet: which servers are down, why, since when, what is unusual, and what changed."""
 
-from grafana.source.dashboard import Annotation, Row, chained_variables, dashboard, to_server
+from grafana.source.dashboard import Row, chained_variables, dashboard, query_variable, to_server
 from grafana.source.expression import (
-    of_exporter,
-    of_target,
-    over_interval,
+    JOB_AND_INSTANCE,
+    SAME_SERVER,
     over_range,
     rate,
     ratio,
+    restarts,
     unnamed,
+    week_ago,
 )
-from grafana.source.panel import Column, Json, Look, Query, bars, stat, table, time_series
+from grafana.source.panel import Json, Look, Query, bars, time_series
+from grafana.source.problems import incidents, now
+from grafana.source.series import (
+    ACTIVE,
+    ACTIVE_SUM,
+    BYTE_SUM,
+    BYTES,
+    CHANGED,
+    CONNECTION_RATE,
+    CONNECTION_SUM,
+    CONNECTION_SUM_5M,
+    CONNECTIONS,
+    DURATION,
+    DURATION_P50,
+    DURATION_P99,
+    ERROR,
+    ERRORS,
+    LOSS,
+    LOSS_MAX,
+    NO_RULES,
+    NO_SWITCH,
+    RETRANSMITTED,
+    SENT,
+    SERVERS,
+    TRANSFORMS,
+    TRANSFORMS_OFF,
+    UP,
+    UP_1D,
+    UP_5M,
+    switched,
+)
+from grafana.source.table import Column, table
 from grafana.source.words import ON_OFF, REASONS, UP_DOWN
 
-UP = of_target("smtpstatus_up")
-CONNECTIONS = of_target("smtpstatus_connections_total")
-ACTIVE = of_target("smtpstatus_active_connections")
-BYTES = of_target("smtpstatus_transferred_bytes_total")
-TRANSFORMS = of_target("smtpstatus_transforms_enabled")
-CHANGED = of_target("smtpstatus_transforms_changed_timestamp_seconds")
-ERROR = of_target("smtpstatus_scrape_error")
-DURATION = of_target("smtpstatus_scrape_duration_seconds")
-SENT = of_target("smtpstatus_scrape_datagrams_sent")
-RETRANSMITTED = of_target("smtpstatus_scrape_retransmissions")
-SENT_LATELY = over_interval("sum_over_time", SENT)
-RETRANSMITTED_LATELY = over_interval("sum_over_time", RETRANSMITTED)
-USUAL = of_target("instance_target:smtpstatus_connections:rate5m_avg1d")
-RECENT = of_target("instance_target:smtpstatus_connections:rate5m")
-AVAILABILITY = of_target("instance_target:smtpstatus_up:avg1d")
-SINCE = of_exporter("ALERTS_FOR_STATE", 'alertname=~"Smtpstatus.+"')
-
-NO_SWITCH = "No data: no server here answers the command for its transforms"
-GOOD_AT_ZERO = ((None, "green"), (1, "red"))
-LOSS = ((None, "transparent"), (0.05, "orange"), (0.2, "red"))
-
-SWITCHED = Annotation(
-    "Transforms switched",
-    f"{CHANGED} * 1000 > $__from < $__to",
-    "Transforms of {{target}} switched through the exporter",
-    "purple",
-    at_value=True,
-)
+_LOSS_STEPS = ((None, "transparent"), (0.05, "orange"), (0.2, "red"))
+_UP_STEPS = ((None, "red"), (0.9, "orange"), (0.999, "transparent"))
+_USUAL_STEPS = ((None, "orange"), (0.3, "transparent"), (3, "orange"))
 
 
 def overview() -> Json:
     return dashboard(
         "smtpstatus-overview",
         "SMTPStatus / Overview",
-        "Every mail server that is watched: which are down, what is unusual, since when, what changed.",
-        chained_variables("smtpstatus_up", target="all"),
-        [_now(), _alerts(), _servers(), _traffic(), _health(), _changes()],
-        [SWITCHED],
-        period="now-6h",
+        "Every mail server: which are down, why, since when, what is unusual, what changed.",
+        [*chained_variables("smtpstatus_up"), _group()],
+        [*now(), *incidents(), _servers(), _traffic(), _busiest(), _health(), _changes()],
+        switched(CHANGED, TRANSFORMS),
     )
 
 
-def _now() -> Row:
-    panels = [
-        (
-            3,
-            stat(
-                "Servers watched",
-                "How many servers are watched: one for each exporter that asks it.",
-                Query(f"count({UP})", "servers"),
-                Look(empty="No data: no exporter is scraped"),
-            ),
-        ),
-        (
-            3,
-            stat(
-                "Down",
-                "Servers that did not answer everything at the last scrape.",
-                Query(f"sum(1 - {UP})", "down"),
-                Look(steps=GOOD_AT_ZERO),
-            ),
-        ),
-        (
-            3,
-            stat(
-                "Transforms off",
-                "Servers that say that their transforms are off.",
-                Query(f"sum(1 - {TRANSFORMS})", "off"),
-                Look(steps=((None, "green"), (1, "orange")), empty=NO_SWITCH),
-            ),
-        ),
-        (
-            3,
-            stat(
-                "Retransmitted",
-                "The share of datagrams that were sent again, of all servers: 0 on a sound network.",
-                Query(
-                    ratio(f"sum({RETRANSMITTED_LATELY})", f"sum({SENT_LATELY})"), "retransmitted"
-                ),
-                Look("percentunit", steps=((None, "green"), (0.05, "orange"), (0.2, "red"))),
-            ),
-        ),
-        (
-            4,
-            stat(
-                "Connections now",
-                "SMTP connections that all servers accept, those turned away included.",
-                Query(f"sum({rate(CONNECTIONS)})", "connections"),
-                Look("cps"),
-            ),
-        ),
-        (
-            4,
-            stat(
-                "Open now",
-                "SMTP connections that are open on all servers.",
-                Query(f"sum({ACTIVE})", "open"),
-                Look(),
-            ),
-        ),
-        (
-            4,
-            stat(
-                "Throughput now",
-                "Bytes per second over the SMTP connections of all servers, in both directions.",
-                Query(f"sum({rate(BYTES)})", "throughput"),
-                Look("Bps"),
-            ),
-        ),
-    ]
-    return Row("Now", 4, panels)
-
-
-def _alerts() -> Row:
-    severity = {"critical": ("critical", "red"), "warning": ("warning", "orange")}
-    panel = table(
-        "What is wrong, and since when",
-        "Alerts that are pending or firing. docs/runbook.md has a paragraph on each.",
-        [
-            Column("Alert", label="alertname", width=280),
-            Column("Since", f"{unnamed(SINCE)} * 1000", look=Look("dateTimeFromNow"), width=160),
-            Column("Severity", label="severity", look=Look(words=severity), colored=True),
-            Column("Server", label="target", link=to_server("Server")),
-        ],
-        Look(empty="Nothing is wrong, or Prometheus has not loaded prometheus/rules/alerts.yml"),
-        sort="Since",
+def _group() -> Json:
+    """The labels of the servers, except those that all or none of them share."""
+    chosen = query_variable(
+        "group", "Group", f"label_names(smtpstatus_up{{{JOB_AND_INSTANCE}}})", 0
     )
-    return Row("Alerts", 6, [(24, panel)])
+    return chosen | {"regex": "/^(?!__name__$|job$|target$)(.+)$/", "sort": 2}
 
 
 def _servers() -> Row:
-    description = (
-        "Every server, those that do not answer first; the name leads to its own dashboard. "
-        "Against usual: connections per second of the last 5 minutes, less the mean of the last day. "
-        "It and the share of time up need prometheus/rules/recording.yml. "
-        "Lost: the share of datagrams sent again in the last 15 minutes."
-    )
+    busiest = f"topk(50, last_over_time({CONNECTION_RATE}[1h] @ end()))"
+    down = f"topk(50, {UP} @ end() == 0)"
+    alert = f'ALERTS_FOR_STATE{{alertname="SmtpstatusTargetDown",{JOB_AND_INSTANCE}}}'
+    began = f"max by (job, instance, target) ({alert})"
+    since = f"{unnamed(UP)} * 0 + {SAME_SERVER} group_left () {began} * 1000"
     lost = ratio(f"sum_over_time({RETRANSMITTED}[15m])", f"sum_over_time({SENT}[15m])")
+    usual = f"{unnamed(CONNECTION_RATE)} / ({week_ago(CONNECTION_RATE)} > 0)"
     columns = [
-        Column("Server", label="target", link=to_server("Server"), width=200),
-        Column("State", unnamed(UP), look=Look(words=UP_DOWN), colored=True, width=80),
-        Column("Why", unnamed(f"{ERROR} == 1"), "reason", Look(words=REASONS), width=180),
-        Column("Connections", rate(CONNECTIONS), look=Look("cps", decimals=2)),
-        Column("Against usual", f"{RECENT} - {USUAL}", look=Look("cps", decimals=2)),
-        Column("Open", unnamed(ACTIVE), look=Look()),
-        Column("Throughput", rate(BYTES), look=Look("Bps")),
-        Column("Transforms", unnamed(TRANSFORMS), look=Look(words=ON_OFF), colored=True),
-        Column("Switched", f"{CHANGED} * 1000", look=Look("dateTimeFromNow")),
-        Column("Lost", lost, look=Look("percentunit", steps=LOSS), colored=True),
-        Column("Answers in", unnamed(DURATION), look=Look("s")),
-        Column("Up, last day", unnamed(AVAILABILITY), look=Look("percentunit", decimals=2)),
+        Column("Server", label="target", links=[to_server("Server")], width=150),
+        Column(
+            "State", unnamed(UP), look=Look(words=UP_DOWN), colored=True, centered=True, width=70
+        ),
+        Column("Why", unnamed(f"{ERROR} == 1"), "reason", Look(words=REASONS), width=110),
+        Column("Since", since, look=Look("dateTimeFromNow"), width=105),
+        Column(
+            "Up, 1 h",
+            f"avg_over_time({UP_5M}[1h])",
+            look=Look("percentunit", decimals=0, steps=_UP_STEPS),
+            colored=True,
+            width=70,
+        ),
+        Column(
+            "Last hour",
+            unnamed(f"{CONNECTION_RATE} and {SAME_SERVER} ({busiest} or {down})"),
+            trend=True,
+            width=120,
+        ),
+        Column("Rate", rate(CONNECTIONS), look=Look("suffix: /s", decimals=2), width=80),
+        Column(
+            "Usual",
+            usual,
+            look=Look("prefix:× ", decimals=1, steps=_USUAL_STEPS),
+            colored=True,
+            width=70,
+        ),
+        Column("Open", unnamed(ACTIVE), look=Look(), width=65),
+        Column("Throughput", rate(BYTES), look=Look("Bps"), width=100),
+        Column(
+            "Transforms",
+            unnamed(TRANSFORMS),
+            look=Look(words=ON_OFF),
+            colored=True,
+            centered=True,
+            width=95,
+        ),
+        Column("Lost", lost, look=Look("percentunit", steps=_LOSS_STEPS), colored=True, width=65),
+        Column("Time", unnamed(DURATION), look=Look("s"), width=75),
+        Column("Up, 1 d", unnamed(UP_1D), look=Look("percentunit", decimals=2), width=75),
     ]
-    return Row("Servers", 12, [(24, table("Servers", description, columns, Look(), sort="State"))])
+    servers = table(
+        "All servers",
+        "Every server, those that are down first; the name links to its dashboard. Last hour: connections per second "
+        "of the 50 busiest servers and of 50 that are down. Rate: connections per second. Usual: that rate as a "
+        "multiple of the same hour last week (yesterday, while there is no week of data). Lost: retransmitted "
+        "datagrams of the last 15 minutes. Time: of the last scrape. Usual, Last hour and Up require "
+        "prometheus/rules/recording.yml, Since requires alerts.yml.",
+        columns,
+        Look(empty="No data: no server is read. (Is the exporter up?)"),
+        sort=[("State", False), ("Server", False)],
+        period="1h",
+    )
+    return Row("Servers", 12, [(24, servers)])
 
 
 def _traffic() -> Row:
-    connections = time_series(
-        "Connections per second",
-        "All servers together, what is usual (the mean of the last day, by prometheus/rules/recording.yml), "
-        "and the busiest server.",
-        [
-            Query(f"sum({rate(CONNECTIONS)})", "all"),
-            Query(f"sum({USUAL})", "usual"),
-            Query(f"max({rate(CONNECTIONS)})", "busiest"),
-        ],
-        Look("cps"),
+    panels = [
+        time_series(
+            "Connections per second",
+            "SMTP connections accepted per second by all servers, and the same hour last week "
+            "(yesterday, while there is no week of data).",
+            [
+                Query(f"sum({CONNECTION_SUM})", "all servers"),
+                Query(f"sum({week_ago(CONNECTION_SUM_5M)})", "usual"),
+            ],
+            Look("suffix: conn/s", empty=NO_RULES, colors={"usual": "gray"}),
+        ),
+        time_series(
+            "Open connections",
+            "Open SMTP connections of all servers.",
+            [Query(f"sum({ACTIVE_SUM})", "all servers")],
+            Look(empty=NO_RULES),
+            legend=False,
+        ),
+        time_series(
+            "Bytes per second",
+            "Bytes per second over the SMTP connections of all servers, in both directions.",
+            [Query(f"sum({BYTE_SUM})", "all servers")],
+            Look("Bps", empty=NO_RULES),
+            legend=False,
+        ),
+    ]
+    return Row("Traffic", 8, [(8, panel) for panel in panels])
+
+
+def _busiest() -> Row:
+    lines = time_series(
+        "Connections per second of the busiest servers",
+        "The five servers with the most connections per second at the end of the time range.",
+        [Query(f"{CONNECTION_RATE} and {SAME_SERVER} topk(5, {CONNECTION_RATE} @ end())")],
+        Look("suffix: conn/s", empty=NO_RULES),
     )
-    throughput = time_series(
-        "Throughput",
-        "Bytes per second over the SMTP connections, both directions: all servers, and the busiest.",
-        [
-            Query(f"sum({rate(BYTES)})", "all"),
-            Query(f"max({rate(BYTES)})", "busiest"),
-        ],
-        Look("Bps"),
-    )
-    concurrency = time_series(
-        "Open connections",
-        "SMTP connections that are open: all servers, and the server with the most.",
-        [Query(f"sum({ACTIVE})", "all"), Query(f"max({ACTIVE})", "most on one server")],
-        Look(),
-    )
-    busiest = bars(
+    link = {
+        "title": "Server",
+        "url": "/d/smtpstatus-server?var-datasource=${datasource}&${job:queryparam}&${instance:queryparam}"
+        "&var-server=${__field.labels.target:percentencode}&${__url_time_range}",
+        "targetBlank": False,
+    }
+    now = bars(
         "Busiest servers",
-        "The ten servers with the most connections per second now.",
+        "The ten servers with the most connections per second; a bar links to its server.",
         Query(f"topk(10, {rate(CONNECTIONS)})"),
-        Look("cps", decimals=2),
+        Look("suffix: /s", decimals=2),
+        link=link,
     )
-    return Row("Traffic", 8, [(9, connections), (5, concurrency), (5, throughput), (5, busiest)])
+    return Row("Busiest servers", 9, [(16, lines), (8, now)])
 
 
 def _health() -> Row:
-    # A healthy server has no series of errors: its zero is called "none".
-    none = f'label_replace(0 * {UP}, "reason", "none", "", "")'
-    failing = time_series(
-        "Servers that do not answer, by reason",
-        "Servers whose last scrape failed. Silent or closed: the server or the way to it; wrong token: the "
-        "configuration. Many at once: the network, or the exporter.",
-        [Query(f"sum by (reason) ({ERROR} or {none})", "{{reason}}")],
-        Look(decimals=0),
-        stacked=True,
-    )
-    lost = time_series(
-        "Retransmitted datagrams",
-        "The share of datagrams that were sent again for want of an answer: all servers, and the worst.",
-        [
-            Query(ratio(f"sum({RETRANSMITTED_LATELY})", f"sum({SENT_LATELY})"), "all"),
-            Query(f"max({ratio(RETRANSMITTED_LATELY, SENT_LATELY)})", "worst"),
-        ],
-        Look("percentunit", maximum=1),
-    )
-    duration = time_series(
-        "Time to answer",
-        "How long it took to ask a server everything: the median server, and the slowest.",
-        [
-            Query(f"quantile(0.5, {DURATION})", "median"),
-            Query(f"max({DURATION})", "slowest"),
-        ],
-        Look("s"),
-    )
-    off = time_series(
-        "Servers with transforms off",
-        "Servers that say that their transforms are off; marks show switching through the exporter.",
-        [Query(f"sum(1 - {TRANSFORMS})", "off")],
-        Look(decimals=0, empty=NO_SWITCH),
-    )
-    return Row("Health", 8, [(6, failing), (6, lost), (6, duration), (6, off)])
+    none = f'label_replace(0 * sum({SERVERS}), "reason", "none", "", "")'
+    colors = {reason: color for reason, (_, color) in REASONS.items()} | {"none": "gray"}
+    panels = [
+        time_series(
+            "Servers down, by reason",
+            "Servers whose last scrape failed, by the reason: timeout and unreachable point to the server or the "
+            "network, authentication to the configuration. Many at the same time: the network or the exporter.",
+            [Query(f"sum by (reason) ({ERRORS}) or {none}", "{{reason}}")],
+            Look(decimals=0, empty=NO_RULES, colors=colors),
+            stacked=True,
+        ),
+        time_series(
+            "Retransmitted datagrams",
+            "The share of datagrams that were retransmitted, of the servers that are up: of all, and of the worst.",
+            [
+                Query(f"max({LOSS})", "all servers"),
+                Query(f"max({LOSS_MAX})", "worst server"),
+            ],
+            Look("percentunit", maximum=1, empty=NO_RULES),
+        ),
+        time_series(
+            "Time to answer",
+            "How long a scrape of a server took, of the servers that are up: the median, and the slowest 1 %.",
+            [
+                Query(f"max({DURATION_P50})", "median"),
+                Query(f"max({DURATION_P99})", "quantile 0.99"),
+            ],
+            Look("s", empty=NO_RULES),
+        ),
+    ]
+    return Row("Health", 8, [(8, panel) for panel in panels])
 
 
 def _changes() -> Row:
     columns = [
-        Column("Server", label="target", link=to_server("Server"), width=200),
-        Column("Went down or came back", over_range("changes", UP), look=Look()),
-        Column("Restarted", over_range("resets", CONNECTIONS), look=Look()),
-        Column("Transforms switched", over_range("changes", TRANSFORMS), look=Look()),
+        Column("Server", label="target", links=[to_server("Server")], width=200),
+        Column("Flaps", f"{over_range('changes', UP)} > 0", look=Look(), width=90),
+        Column("Restarts", f"{restarts(CONNECTIONS, BYTES, '$__range')}", look=Look(), width=90),
+        Column("Switches", f"{over_range('changes', TRANSFORMS)} > 0", look=Look(), width=90),
     ]
     panel = table(
-        "What changed in this time",
-        "How often each server went down or came back, restarted (its counters began again) and had its "
-        "transforms switched, in the time shown.",
+        "What changed",
+        "Within the time range: how often a server went down or recovered, restarted, and had its transforms "
+        "switched. Servers without a change are not listed.",
         columns,
-        Look(),
-        sort="Went down or came back",
-        descending=True,
+        Look(empty="Nothing changed in this time range"),
+        sort=[("Flaps", True), ("Restarts", True)],
     )
-    return Row("Changes", 8, [(24, panel)])
+    off = time_series(
+        "Transforms off",
+        "Servers whose transforms are off; marks are switches through the exporter.",
+        [Query(f"sum({TRANSFORMS_OFF})", "off")],
+        Look(decimals=0, empty=NO_SWITCH),
+        legend=False,
+    )
+    return Row("Changes", 8, [(16, panel), (8, off)])

@@ -1,24 +1,24 @@
-"""The kinds of panels, as Grafana's schema has them. A panel gets its id and its place from the dashboard."""
+"""Panels that show numbers, lines and text, in Grafana's schema. The dashboard sets their ids and positions."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from string import ascii_uppercase
 from typing import Any
 
 Json = dict[str, Any]
 
 DATA_SOURCE: Json = {"type": "prometheus", "uid": "${datasource}"}
-
-_EMPTY_CELL: Json = {
-    "matcher": {"id": "byRegexp", "options": ".*"},
-    "properties": [{"id": "noValue", "value": "–"}],
+NO_VALUE = "–"
+GRAY_WITHOUT_VALUE: Json = {
+    "type": "special",
+    "options": {"match": "null+nan", "result": {"text": NO_VALUE, "color": "gray"}},
 }
-"""Or each empty cell would say at length why the whole table may be empty."""
+"""Without it a stat without a value has the colour of its first threshold: green."""
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """An expression, and how its series are called in a legend."""
+    """An expression and the legend of its series."""
 
     expression: str
     legend: str = "{{target}}"
@@ -26,33 +26,18 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How values are shown. `empty` is what a panel without data says, and why there may be none."""
+    """How values are shown. `empty` is the text of a graph or table without data, with the likely cause."""
 
-    unit: str = "short"
-    empty: str = "No data: Prometheus has no such series for what is chosen above"
+    unit: str = "locale"
+    empty: str = "No data: Prometheus has no such series for the selection above"
     decimals: int | None = None
     minimum: float | None = 0
     maximum: float | None = None
     steps: Sequence[tuple[float | None, str]] = ((None, "green"),)
     words: Mapping[str, tuple[str, str]] | None = None
-    """For a value its word and colour; `null` stands for no value."""
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A column of a table: the value of an expression, or a label.
-
-    With both it is a label that only this expression has, whose value is not shown.
-    """
-
-    title: str
-    expression: str = ""
-    label: str = ""
-    look: Look | None = None
-    width: int | None = None
-    colored: bool = False
-    link: Json | None = None
-    actions: Sequence[Json] = ()
+    """The text and colour of each value; `null` is no value."""
+    colors: Mapping[str, str] = field(default_factory=dict)
+    """The fixed colour of a series by its name."""
 
 
 def time_series(
@@ -62,6 +47,7 @@ def time_series(
     look: Look,
     *,
     stacked: bool = False,
+    legend: bool = True,
 ) -> Json:
     custom: Json = {
         "drawStyle": "line",
@@ -71,50 +57,76 @@ def time_series(
         "spanNulls": False,
         "stacking": {"mode": "normal" if stacked else "none", "group": "A"},
     }
-    legend = {
-        "showLegend": True,
+    shown = {
+        "showLegend": legend,
         "displayMode": "table",
         "placement": "bottom",
-        "calcs": ["mean", "max", "lastNotNull"],
-        "sortBy": "Max",
+        "calcs": ["lastNotNull", "max"],
+        "sortBy": "Last *",
         "sortDesc": True,
     }
-    options = {"legend": legend, "tooltip": {"mode": "multi", "sort": "desc"}}
-    return _panel("timeseries", title, description, _ranged(queries), look, options, custom)
+    options = {"legend": shown, "tooltip": {"mode": "multi", "sort": "desc"}}
+    built = panel("timeseries", title, description, ranged(queries), look, options, custom)
+    built["fieldConfig"]["overrides"] = [_fixed_color(*item) for item in look.colors.items()]
+    return built
 
 
-def stat(title: str, description: str, query: Query, look: Look, *, named: bool = False) -> Json:
-    """One number; `named` shows the legend beside it, for several."""
+def stat(
+    title: str,
+    description: str,
+    query: Query,
+    look: Look,
+    *,
+    mode: str = "value",
+    link: Json | None = None,
+) -> Json:
+    """One number for each series; `mode` is value, name, or value_and_name."""
     options = {
         "colorMode": "background" if len(look.steps) > 1 or look.words else "value",
         "graphMode": "none",
         "justifyMode": "auto",
-        "textMode": "value_and_name" if named else "auto",
+        "textMode": mode,
         "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
     }
-    target = _target(0, query) | {"instant": True, "range": False}
-    return _panel("stat", title, description, [target], look, options)
+    built = panel("stat", title, description, [instant(0, query)], look, options)
+    defaults = built["fieldConfig"]["defaults"]
+    defaults["noValue"] = NO_VALUE
+    defaults["links"] = [link] if link else []
+    if "null" not in (look.words or {}):
+        defaults["mappings"].append(GRAY_WITHOUT_VALUE)
+    return built
 
 
-def state_timeline(title: str, description: str, queries: Sequence[Query], look: Look) -> Json:
-    """A bar for each series. A gap is a time without samples: each sample lasts for one step and no longer."""
-    options = {
+def state_timeline(
+    title: str,
+    description: str,
+    queries: Sequence[Query],
+    look: Look,
+    *,
+    page: int = 0,
+) -> Json:
+    """A bar for each series, `page` of them at a time. A gap is a time without samples."""
+    options: Json = {
         "mergeValues": True,
         "showValue": "auto",
         "alignValue": "left",
         "rowHeight": 0.9,
-        "perPage": 20,
-        "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True},
+        "perPage": page,
+        "legend": {"displayMode": "list", "placement": "bottom", "showLegend": False},
         "tooltip": {"mode": "single", "sort": "none"},
     }
     custom = {"lineWidth": 0, "fillOpacity": 70, "spanNulls": False, "insertNulls": False}
-    return _panel("state-timeline", title, description, _ranged(queries), look, options, custom)
+    built = panel("state-timeline", title, description, ranged(queries), look, options, custom)
+    # With thresholds, merged values would have the threshold's text and colour instead of the mapping's.
+    built["fieldConfig"]["defaults"]["color"] = {"mode": "fixed", "fixedColor": "gray"}
+    return built
 
 
 def heatmap(title: str, description: str, query: Query, look: Look) -> Json:
     options = {
         "calculate": False,
         "cellGap": 1,
+        "cellValues": {"unit": "short", "decimals": 0},
         "color": {"mode": "scheme", "scheme": "Oranges", "steps": 64, "exponent": 0.5},
         "rowsFrame": {"layout": "auto"},
         "showValue": "never",
@@ -122,66 +134,40 @@ def heatmap(title: str, description: str, query: Query, look: Look) -> Json:
         "yAxis": {"axisPlacement": "left", "unit": look.unit},
         "legend": {"show": True},
     }
-    target = _target(0, query) | {"format": "heatmap"}
-    return _panel("heatmap", title, description, [target], look, options) | {"maxDataPoints": 120}
+    target = query_target(0, query) | {"format": "heatmap"}
+    built = panel("heatmap", title, description, [target], look, options)
+    built["fieldConfig"]["defaults"]["unit"] = "short"  # of the counts; the y axis has its own
+    return built | {"maxDataPoints": 120}
 
 
-def bars(title: str, description: str, query: Query, look: Look) -> Json:
-    """A bar for each series, for now alone."""
+def bars(
+    title: str, description: str, query: Query, look: Look, *, link: Json | None = None
+) -> Json:
+    """A bar for each series, of the present alone."""
     options = {
         "displayMode": "basic",
         "orientation": "horizontal",
-        "valueMode": "color",
+        "valueMode": "text",
+        "namePlacement": "left",
         "showUnfilled": True,
+        "sizing": "manual",
+        "minVizWidth": 8,
+        "minVizHeight": 12,
+        "maxVizHeight": 16,
         "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
     }
-    target = _target(0, query) | {"instant": True, "range": False}
-    return _panel("bargauge", title, description, [target], look, options)
+    built = panel("bargauge", title, description, [instant(0, query)], look, options)
+    built["fieldConfig"]["defaults"]["links"] = [link] if link else []
+    return built
 
 
-def table(
-    title: str,
-    description: str,
-    columns: Sequence[Column],
-    look: Look,
-    *,
-    sort: str,
-    descending: bool = False,
-) -> Json:
-    """A row for each combination of labels. Labels that have no column of their own come last."""
-    asked = [column for column in columns if column.expression]
-    targets = [
-        _target(index, Query(column.expression, ""))
-        | {"instant": True, "range": False, "format": "table"}
-        for index, column in enumerate(asked)
-    ]
-    # With a single query Grafana calls the column "Value" alone.
-    values = [f"Value #{letter}" for letter in ascii_uppercase] if len(asked) > 1 else ["Value"]
-    fields = {column.title: value for column, value in zip(asked, values, strict=False)}
-    names = {column.label or fields[column.title]: column.title for column in columns}
-    unseen = [fields[column.title] for column in asked if column.label]
-    organize = {
-        "excludeByName": dict.fromkeys(("Time", *unseen), True),
-        "indexByName": {name: index for index, name in enumerate(names)},
-        "renameByName": names,
-    }
-    options = {
-        "showHeader": True,
-        "cellHeight": "sm",
-        "sortBy": [{"displayName": sort, "desc": descending}],
-        "footer": {"show": False, "reducer": ["sum"], "countRows": False, "fields": ""},
-    }
-    custom = {"align": "auto", "cellOptions": {"type": "auto"}, "filterable": True}
-    panel = _panel("table", title, description, targets, look, options, custom)
-    panel["fieldConfig"]["overrides"] = [_EMPTY_CELL, *map(_override, columns)]
-    panel["transformations"] = [
-        {"id": "merge", "options": {}},
-        {"id": "organize", "options": organize},
-    ]
-    return panel
+def text(title: str, content: str) -> Json:
+    """Markdown."""
+    options = {"mode": "markdown", "content": content}
+    return {"type": "text", "title": title, "description": "", "targets": [], "options": options}
 
 
-def _panel(
+def panel(
     kind: str,
     title: str,
     description: str,
@@ -190,7 +176,7 @@ def _panel(
     options: Json,
     custom: Json | None = None,
 ) -> Json:
-    defaults = {"noValue": look.empty, "custom": custom or {}} | _shown(look)
+    defaults = {"noValue": look.empty, "custom": custom or {}} | shown(look)
     return {
         "type": kind,
         "title": title,
@@ -202,7 +188,8 @@ def _panel(
     }
 
 
-def _shown(look: Look) -> Json:
+def shown(look: Look) -> Json:
+    """The part of a field's configuration that a `Look` describes."""
     bounds = {"decimals": look.decimals, "min": look.minimum, "max": look.maximum}
     threshold = [{"value": value, "color": color} for value, color in look.steps]
     several = len(look.steps) > 1 or bool(look.words)
@@ -216,22 +203,33 @@ def _shown(look: Look) -> Json:
 
 def _mappings(words: Mapping[str, tuple[str, str]]) -> list[Json]:
     results = {
-        value: {"text": text, "color": color, "index": index}
-        for index, (value, (text, color)) in enumerate(words.items())
+        value: {"text": label, "color": color, "index": index}
+        for index, (value, (label, color)) in enumerate(words.items())
     }
     nothing = results.pop("null", None)
-    mappings: list[Json] = [{"type": "value", "options": results}]
+    mappings: list[Json] = [{"type": "value", "options": results}] if results else []
     if nothing:
         special = {"match": "null+nan", "result": nothing}
         mappings.append({"type": "special", "options": special})
     return mappings
 
 
-def _ranged(queries: Sequence[Query]) -> list[Json]:
-    return [_target(index, query) for index, query in enumerate(queries)]
+def _fixed_color(name: str, color: str) -> Json:
+    return {
+        "matcher": {"id": "byName", "options": name},
+        "properties": [{"id": "color", "value": {"mode": "fixed", "fixedColor": color}}],
+    }
 
 
-def _target(index: int, query: Query) -> Json:
+def ranged(queries: Sequence[Query]) -> list[Json]:
+    return [query_target(index, query) for index, query in enumerate(queries)]
+
+
+def instant(index: int, query: Query) -> Json:
+    return query_target(index, query) | {"instant": True, "range": False}
+
+
+def query_target(index: int, query: Query) -> Json:
     return {
         "refId": ascii_uppercase[index],
         "datasource": DATA_SOURCE,
@@ -241,27 +239,4 @@ def _target(index: int, query: Query) -> Json:
         "format": "time_series",
         "range": True,
         "instant": False,
-    }
-
-
-def _override(column: Column) -> Json:
-    properties: Json = {}
-    if column.look:
-        shown = _shown(column.look)
-        properties |= {name: shown[name] for name in ("unit", "mappings", "thresholds")}
-        if column.look.decimals is not None:
-            properties["decimals"] = column.look.decimals
-    if column.width:
-        properties["custom.width"] = column.width
-    if column.colored:
-        properties["color"] = {"mode": "thresholds"}
-        properties["custom.cellOptions"] = {"type": "color-background", "mode": "basic"}
-    if column.link:
-        properties["links"] = [column.link]
-    if column.actions:
-        properties["custom.cellOptions"] = {"type": "actions"}
-        properties["actions"] = list(column.actions)
-    return {
-        "matcher": {"id": "byName", "options": column.title},
-        "properties": [{"id": name, "value": value} for name, value in properties.items()],
     }

@@ -1,20 +1,39 @@
-"""What values are called, and their colours."""
+"""Words and colours of values, and the address of the runbook."""
 
 RUNBOOK = "https://smtpstatus.example/runbook"
 """The address of docs/runbook.md; prometheus/runbook-url.sh sets it."""
 
-UP_DOWN = {"1": ("up", "green"), "0": ("down", "red"), "null": ("not asked", "gray")}
-ON_OFF = {"1": ("on", "green"), "0": ("off", "orange"), "null": ("not known", "gray")}
+UP_DOWN = {"1": ("up", "green"), "0": ("down", "red"), "null": ("unknown", "gray")}
+ON_OFF = {"1": ("on", "green"), "0": ("off", "orange"), "null": ("unknown", "gray")}
+ON_OFF_KNOWN = {"1": ("on", "green"), "0": ("off", "orange"), "-1": ("unknown", "gray")}
+SEVERITY = {"1": ("critical", "red"), "2": ("warning", "orange"), "3": ("info", "blue")}
 REASONS = {
-    "authentication": ("wrong token", "red"),
-    "command": ("refuses the command", "red"),
-    "contradiction": ("contradicts itself", "red"),
-    "dialect": ("another dialect", "red"),
-    "name": ("unknown host name", "red"),
-    "request": ("refuses the request", "red"),
-    "response": ("makes no sense", "red"),
-    "server": ("fails inside", "red"),
-    "timeout": ("silent", "red"),
-    "unreachable": ("port closed", "red"),
-    "version": ("another version", "red"),
+    "authentication": ("token rejected", "dark-orange"),
+    "command": ("command rejected", "semi-dark-purple"),
+    "contradiction": ("readback differs", "dark-purple"),
+    "dialect": ("other dialect", "semi-dark-orange"),
+    "name": ("unknown host", "dark-yellow"),
+    "request": ("request rejected", "purple"),
+    "response": ("invalid response", "orange"),
+    "server": ("server error", "light-purple"),
+    "timeout": ("timeout", "red"),
+    "unreachable": ("unreachable", "dark-red"),
+    "version": ("other version", "light-orange"),
+}
+DISCARDS = {
+    "identifier": "blue",
+    "result": "orange",
+    "signature": "red",
+    "size": "dark-orange",
+    "source": "dark-red",
+    "status": "yellow",
+    "version": "purple",
+}
+"""Only late responses, of the reason `identifier`, are normal."""
+OUTCOMES = {
+    "done": "green",
+    "denied": "red",
+    "failed": "dark-orange",
+    "invalid": "orange",
+    "unsupported": "yellow",
 }

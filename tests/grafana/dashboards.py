@@ -31,8 +31,13 @@ class Asked:
 
 
 def panels(dashboard: str) -> list[dict[str, Any]]:
-    """A dashboard's panels, without the headings of its rows."""
-    return [panel for panel in DASHBOARDS[dashboard]["panels"] if panel["type"] != "row"]
+    """A dashboard's panels with data, those of collapsed rows included; without headings and text."""
+    return [
+        panel
+        for placed in DASHBOARDS[dashboard]["panels"]
+        for panel in (placed, *placed.get("panels", ()))
+        if panel["type"] not in ("row", "text")
+    ]
 
 
 def queries() -> list[Asked]:

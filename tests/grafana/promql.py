@@ -8,12 +8,16 @@ from promql_parser import Call, Expr, MatrixSelector, VectorSelector
 
 
 def filled(expression: str, job: str = ".+", target: str = ".+") -> str:
-    """The expression as Grafana asks it: every server, or one, over a short window."""
+    """The expression as Grafana sends it: every server, or one, over a short window."""
     now = int(time.time() * 1000)
     values = {
         "job": job,
+        "exporter_job": ".+",
         "instance": ".+",
         "target": target,
+        "server": target,
+        "group": "instance",
+        "__interval": "1s",
         "__rate_interval": "15s",
         "__range": "1m",
         "__from": str(now - 3_600_000),

@@ -6,8 +6,11 @@ closed     nobody listens
 locked     a server that is asked with a wrong token
 """
 
+import shutil
+import subprocess
+import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,28 +33,37 @@ from tests.support.processes import (
     mail_server,
     prometheus,
 )
+from tests.support.real import require
 
 ROOT = Path(__file__).parents[2]
 API_TOKEN = "open-sesame"
 GRAFANA = "http://127.0.0.1:3000"
+CURRENT = "prometheus3"
 
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """A Prometheus that scrapes an exporter, whose URL is `exporter`, in both of the ways that are shipped.
+    """Prometheus servers that scrape an exporter, whose URL is `exporter`, in each of the ways that are shipped.
 
-    Job `smtpstatus` scrapes /metrics; `smtpstatus-fleet` finds the same servers through /sd;
-    `shard-0` and `shard-1` share them out between them.
+    Job `smtpstatus` scrapes /metrics; `smtpstatus-fleet` discovers the same servers through /sd;
+    `shard-0` and `shard-1` share them. `prometheus` is Debian's, and `current` a Prometheus 3 where one is installed.
     """
 
     prometheus: Prometheus
+    current: Prometheus | None
     exporter: str
 
-    def ask(self, expression: str) -> list[dict[str, Any]]:
+    def served(self, program: str = "prometheus") -> Prometheus:
+        """The one that runs this program. Without it the test is skipped, or fails (tests/support/real.py)."""
+        require(program)
+        found = self.current if program == CURRENT else self.prometheus
+        assert found
+        return found
+
+    def ask(self, expression: str, program: str = "prometheus") -> list[dict[str, Any]]:
         """The samples of an instant query."""
-        found: list[dict[str, Any]] = self.prometheus.get("/api/v1/query", query=expression)[
-            "result"
-        ]
+        answer = self.served(program).get("/api/v1/query", query=expression)
+        found: list[dict[str, Any]] = answer["result"]
         return found
 
 
@@ -68,9 +80,18 @@ def running_stack(folder: Path) -> Iterator[Stack]:
         file = folder / "exporter.yml"
         file.write_text(yaml.safe_dump({"targets": targets, "api": api}))
         url = stack.enter_context(exporter(f"--config.file={file}"))
-        _write_rules(folder)
-        configuration = yaml.safe_dump(_configuration(url.removeprefix("http://")))
-        yield Stack(stack.enter_context(prometheus(folder, configuration)), url)
+        address = url.removeprefix("http://")
+        configuration = yaml.safe_dump(_configuration(address))
+
+        def started(program: str) -> Prometheus:
+            own = folder / program
+            own.mkdir()
+            _write_rules(own)
+            _write_history(own, address, [target["name"] for target in targets])
+            return stack.enter_context(prometheus(own, configuration, program=program))
+
+        current = started(CURRENT) if shutil.which(CURRENT) else None
+        yield Stack(started("prometheus"), current, url)
 
 
 def _target(name: str, port: int, token: str = "secretpa", dialect: str = "v0") -> dict[str, str]:
@@ -138,28 +159,57 @@ def _shard(discovered: dict[str, Any], number: int) -> dict[str, Any]:
 
 
 def _write_rules(folder: Path) -> None:
-    """The shipped rules, evaluated every second."""
+    """The shipped rules, evaluated every second and firing immediately."""
     (folder / "rules").mkdir()
     for path in (ROOT / "prometheus/rules").glob("*.yml"):
         rules = yaml.safe_load(path.read_text())
         for group in rules["groups"]:
             group.pop("interval", None)
+            for rule in group["rules"]:
+                rule.pop("for", None)
         (folder / "rules" / path.name).write_text(yaml.safe_dump(rules))
+
+
+def _write_history(folder: Path, address: str, targets: Sequence[str]) -> None:
+    """The recorded rates of yesterday's and last week's same hour, as blocks."""
+    rate, total = (
+        "instance_target:smtpstatus_connections:rate5m",
+        "instance:smtpstatus_connections:rate5m_sum",
+    )
+    now = time.time()
+    lines = [f"# TYPE {rate} gauge", f"# TYPE {total} gauge"]
+    series = [f'{rate}{{job="JOB",instance="{address}",target="{name}"}} 1' for name in targets]
+    series.append(f'{total}{{job="JOB",instance="{address}"}} {len(targets)}')
+    for sample in series:
+        for job in ("smtpstatus", "smtpstatus-fleet"):
+            for days in (7, 1):
+                for minutes in range(-30, 90, 10):
+                    at = now - days * 86400 + minutes * 60
+                    lines.append(f"{sample.replace('JOB', job)} {at:.3f}")
+    file = folder / "history.om"
+    names = sorted(lines, key=lambda line: (total in line, not line.startswith("#")))
+    file.write_text("\n".join([*names, "# EOF\n"]))
+    paths = [str(file), str(folder / "data")]
+    command = [require("promtool"), "tsdb", "create-blocks-from", "openmetrics", *paths]
+    subprocess.run(command, check=True, capture_output=True)
 
 
 def settle(stack: Stack) -> None:
     """Wait until there are samples enough for every rate, and the rules have been evaluated over them."""
+    for served in filter(None, (stack.prometheus, stack.current)):
+        _settle(served)
 
+
+def _settle(served: Prometheus) -> None:
     def count(selector: str) -> float:
-        return stack.prometheus.value(f"count({selector})") or 0
+        return served.value(f"count({selector})") or 0
 
-    recorded = "instance_target:smtpstatus_connections:rate5m_avg1d"
-    counter = "smtpstatus_connections_total"
     eventually(lambda: count('smtpstatus_up{job="smtpstatus"}'))
     # Each server is scraped in three ways: /metrics, /probe, and /probe by its shard.
     eventually(lambda: count("smtpstatus_up") == 3 * count('smtpstatus_up{job="smtpstatus"}'))
     eventually(lambda: not count("count_over_time(up[1m]) < 3"))
-    eventually(lambda: count(recorded) == count(counter))
+    eventually(lambda: count("instance_target:smtpstatus_up:avg1d") == count("smtpstatus_up"))
+    eventually(lambda: count('ALERTS{alertname="SmtpstatusTransformsOff"}'))
 
 
 def switch_off(stack: Stack, target: str) -> None:

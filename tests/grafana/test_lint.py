@@ -1,7 +1,7 @@
-"""The rules of Grafana's dashboard linter, and what else makes a dashboard work wherever it is provisioned.
+"""The rules of Grafana's dashboard linter, and those that keep a dashboard readable and true without data.
 
-No Grafana takes part in these tests: none is to be had where they run. What a dashboard is made of is checked by rule
-here, and each of its queries is asked of a real Prometheus in test_data.py.
+No Grafana runs in these tests: none can be installed where they run. The structure of a dashboard is checked here, and
+its queries are sent to a real Prometheus in test_data.py.
 """
 
 import json
@@ -10,9 +10,10 @@ from itertools import combinations
 from typing import Any
 
 import pytest
-from promql_parser import MatchOp, VectorSelector
 
 from grafana.source.__main__ import texts
+from grafana.source.words import RUNBOOK
+from protocol.errors import DiscardReason, FailureReason
 from tests.grafana.dashboards import (
     DASHBOARDS,
     FOLDER,
@@ -24,14 +25,24 @@ from tests.grafana.dashboards import (
 from tests.grafana.promql import ranges, selectors
 
 VARIABLES = {
-    "overview": ["datasource", "job", "instance", "target"],
-    "server": ["datasource", "job", "instance", "target"],
-    "exporter": ["datasource", "job", "instance"],
+    "overview": ["datasource", "job", "instance", "group"],
+    "server": ["datasource", "job", "instance", "server"],
+    "exporter": ["datasource", "exporter_job", "instance"],
     "control": ["datasource", "job", "instance", "target", "exporter_api"],
 }
+"""Where a name differs from another dashboard's, the drop-down must not carry the selection over."""
+LABELS = {
+    "job": ("Job", "job"),
+    "exporter_job": ("Job", "job"),
+    "instance": ("Instance", "instance"),
+    "target": ("Server", "target"),
+    "server": ("Server", "target"),
+}
 UNITS = {
-    *("short", "percentunit", "cps", "reqps", "ops", "pps", "Bps", "bytes", "s"),
-    "dateTimeFromNow",
+    *("locale", "percentunit", "reqps", "ops", "pps", "Bps", "decbytes", "s", "dtdurations"),
+    *("dateTimeFromNow", "none", "short"),
+    *("suffix: down", "suffix: conn/s", "suffix: /s", "suffix: /min", "suffix: msg/s"),
+    *("suffix: obj/s", "prefix:× "),
 }
 QUERIES = pytest.mark.parametrize("asked", queries(), ids=str)
 EACH = pytest.mark.parametrize("name", sorted(DASHBOARDS))
@@ -85,49 +96,113 @@ def test_every_data_source_is_the_one_that_is_chosen(name: str) -> None:  # temp
 
 
 @EACH
-def test_variables_are_chained_and_take_several_values(
-    name: str,
-) -> None:  # template-job, -instance
+def test_variables_are_chained_and_multivalued(name: str) -> None:  # template-job, -instance
     variables = {item["name"]: item for item in DASHBOARDS[name]["templating"]["list"]}
 
     assert list(variables) == VARIABLES[name]
     source = variables.pop("datasource")
     assert (source["type"], source["query"]) == ("datasource", "prometheus")
     assert source["label"] == "Data source"
-    labels = {"job": "Job", "instance": "Instance", "target": "Server"}
     before: list[str] = []
     for key, variable in variables.items():
-        if key == "exporter_api":
-            continue
-        assert variable["label"] == labels[key]
-        assert (variable["multi"], variable["includeAll"]) == (True, True)
-        assert variable["allValue"] == ".+"
         assert variable["refresh"] == 2  # template-on-time-change-reload
         query = variable["query"]["query"]
+        assert variable["definition"] == query
+        if key not in LABELS:
+            continue
+        label, of = LABELS[key]
+        assert variable["label"] == label
+        assert variable["multi"]
         found = re.fullmatch(r"label_values\((.+), (\w+)\)", query)  # template-label-promql
         assert found
-        assert found[2] == key
-        assert matchers(selectors(found[1])[0]) == {f'{one}=~"${one}"' for one in before}
-        assert variable["definition"] == query
+        assert found[2] == of
+        chained = {f'{LABELS[one][1]}=~"${one}"' for one in before}
+        assert set(re.findall(r'\w+=~"\$\w+"', found[1])) == chained
         before.append(key)
 
 
-def matchers(selector: VectorSelector) -> set[str]:
-    """The matchers as text, with what a variable was filled with turned back."""
-    return {
-        f'{matcher.name}=~"${matcher.name}"'
-        for matcher in selector.matchers.matchers
-        if matcher.op == MatchOp.Re and matcher.value == ".+"
-    }
+@EACH
+def test_only_a_variable_that_starts_with_all_offers_all(name: str) -> None:
+    """Grafana selects All wherever it is offered and nothing else is current."""
+    for variable in DASHBOARDS[name]["templating"]["list"]:
+        if variable.get("includeAll"):
+            assert variable["current"]["value"] == ["$__all"]
+            assert variable["allValue"] == ".+"
+        else:
+            assert "allValue" not in variable
 
 
 @EACH
-def test_panels_have_titles_descriptions_queries_and_say_why_they_are_empty(name: str) -> None:
+def test_panels_have_titles_descriptions_queries_and_a_text_without_data(name: str) -> None:
     for panel in panels(name):
         assert panel["title"], panel  # panel-title-description
         assert len(panel["description"]) > 10, panel["title"]
         assert panel["targets"], panel["title"]  # panel-no-targets
-        assert len(panel["fieldConfig"]["defaults"]["noValue"]) > 10, panel["title"]
+        if panel["type"] != "stat":
+            assert len(panel["fieldConfig"]["defaults"]["noValue"]) > 10, panel["title"]
+        assert not panel["fieldConfig"]["defaults"]["noValue"].startswith("Nothing is wrong")
+
+
+@EACH
+def test_stats_without_data_are_gray(name: str) -> None:
+    """Without a mapping they would have the colour of the first threshold, green, and a long text too small to read."""
+    for panel in panels(name):
+        if panel["type"] != "stat":
+            continue
+        defaults = panel["fieldConfig"]["defaults"]
+        assert len(defaults["noValue"]) == 1, panel["title"]
+        if panel["options"]["reduceOptions"]["values"]:
+            continue  # a sentence: its colour is that of a column
+        specials = [one["options"] for one in defaults["mappings"] if one["type"] == "special"]
+        (nothing,) = specials
+        assert nothing["match"] == "null+nan"
+        assert nothing["result"]["color"] == "gray"
+
+
+@EACH
+def test_state_timelines_have_no_thresholds(name: str) -> None:
+    """Merged values would have the threshold's text and colour instead of the mapping's."""
+    for panel in panels(name):
+        if panel["type"] == "state-timeline":
+            assert panel["options"]["mergeValues"]
+            assert panel["fieldConfig"]["defaults"]["color"]["mode"] == "fixed"
+            assert panel["fieldConfig"]["defaults"]["mappings"]
+
+
+@EACH
+def test_the_scale_of_a_heatmap_counts(name: str) -> None:
+    for panel in panels(name):
+        if panel["type"] == "heatmap":
+            assert panel["fieldConfig"]["defaults"]["unit"] == "short"
+            assert panel["options"]["cellValues"]["unit"] == "short"
+            assert panel["options"]["yAxis"]["unit"] == "s"
+
+
+@EACH
+def test_a_tile_is_wide_enough_for_its_title(name: str) -> None:
+    for panel in panels(name):
+        if panel["type"] == "stat":
+            width = panel["gridPos"]["w"]
+            assert width >= 4, panel["title"]
+            assert len(panel["title"]) <= 3 * width - 1, panel["title"]
+
+
+@EACH
+def test_the_columns_of_a_table_have_widths_that_fit(name: str) -> None:
+    """In pixels, at 1600 with the menu docked: 1,260 for a table as wide as the page."""
+    for panel in panels(name):
+        if panel["type"] != "table":
+            continue
+        properties = [
+            {entry["id"]: entry["value"] for entry in override["properties"]}
+            for override in panel["fieldConfig"]["overrides"]
+            if override["matcher"]["id"] == "byName"
+        ]
+        shown = [one for one in properties if not one.get("custom.hidden")]
+        assert all(one["custom.width"] for one in shown), panel["title"]
+        available = 1260 * panel["gridPos"]["w"] / 24
+        assert sum(one["custom.width"] for one in shown) < available, panel["title"]
+        assert panel["fieldConfig"]["defaults"]["custom"]["width"], panel["title"]
 
 
 @EACH
@@ -141,9 +216,23 @@ def test_panels_have_units_or_words(name: str) -> None:  # panel-units
 
 
 @EACH
+def test_failures_are_never_drawn_green(name: str) -> None:
+    """Without a colour of its own, the first series of a graph is green."""
+    for panel in panels(name):
+        if panel["type"] == "timeseries" and "{{reason}}" in json.dumps(panel["targets"]):
+            colors = {
+                override["matcher"]["options"]: override["properties"][0]["value"]["fixedColor"]
+                for override in panel["fieldConfig"]["overrides"]
+            }
+            assert set(colors) >= set(DiscardReason) or set(colors) >= set(FailureReason)
+            assert not any("green" in color for color in colors.values())
+
+
+@EACH
 def test_titles_and_ids_are_unique_and_panels_do_not_overlap(name: str) -> None:
     all_panels = DASHBOARDS[name]["panels"]
-    ids = [panel["id"] for panel in all_panels]
+    inside = [panel for row in all_panels for panel in row.get("panels", ())]
+    ids = [panel["id"] for panel in (*all_panels, *inside)]
     titles = [panel["title"] for panel in panels(name)]
 
     assert len(set(ids)) == len(ids)
@@ -160,11 +249,16 @@ def test_titles_and_ids_are_unique_and_panels_do_not_overlap(name: str) -> None:
 
 @QUERIES
 def test_an_expression_selects_what_the_variables_choose(asked: Asked) -> None:
-    found = selectors(asked.expression)  # target-promql
-
-    assert found
-    for selector in found:  # target-job, target-instance
-        assert matchers(selector) >= {'job=~"$job"', 'instance=~"$instance"'}, selector.name
+    assert selectors(asked.expression)  # target-promql
+    job = "exporter_job" if asked.dashboard == "exporter" else "job"
+    for braces in re.findall(r"\{([^}]*)\}", asked.expression):  # target-job, target-instance
+        matchers = set(re.findall(r'\w+=~"[^"]*"', braces))
+        chosen = {f'job=~"${job}"', 'instance=~"$instance"'}
+        # The alert that an exporter is missing has neither label.
+        either = {f'job=~"${job}|"', 'instance=~"$instance|"'}
+        assert matchers >= chosen or (matchers >= either and "alertname" in braces), braces
+        if asked.dashboard == "server":
+            assert 'target=~"$server"' in matchers
 
 
 @QUERIES
@@ -172,7 +266,7 @@ def test_rates_take_the_rate_interval(asked: Asked) -> None:  # target-rate-inte
     for window in re.findall(r"i?rate\([^\[]*\[([^\]]+)\]", asked.expression):
         assert window == "$__rate_interval"
     for window in re.findall(r"increase\([^\[]*\[([^\]]+)\]", asked.expression):
-        assert window in ("$__rate_interval", "$__range")
+        assert window == "$__rate_interval"
 
 
 @QUERIES
@@ -182,25 +276,25 @@ def test_counters_are_never_shown_as_they_are(asked: Asked) -> None:  # target-c
         for selector in selectors(asked.expression)
         if (name := selector.name or "").endswith("_total")
     ]
-    # The linter does not know resets(), which reads a counter as rate() does.
-    reading = ("rate", "irate", "increase", "resets")
+    # The linter does not know resets(), and max_over_time() tells a restart from a wrapped counter.
+    reading = ("rate", "irate", "increase", "resets", "max_over_time")
     read = [metric for function, metric in ranges(asked.expression) if function in reading]
 
     assert counters == [metric for metric in read if metric.endswith("_total")]
 
 
-def test_columns_of_tables_and_links_name_what_is_there() -> None:
+def test_columns_and_links_of_tables_name_existing_fields() -> None:
     for name in DASHBOARDS:
         for panel in panels(name):
             if panel["type"] != "table":
                 continue
-            shown = panel["transformations"][1]["options"]["renameByName"]
+            shown = panel["transformations"][-1]["options"]["renameByName"]
             _, *overrides = panel["fieldConfig"]["overrides"]
             overridden = {item["matcher"]["options"] for item in overrides}
             assert overridden == set(shown.values()), panel["title"]
             used = set(re.findall(r"__data\.fields\.(\w+)", json.dumps(panel)))
             assert used <= overridden
-            assert panel["options"]["sortBy"][0]["displayName"] in overridden
+            assert {one["displayName"] for one in panel["options"]["sortBy"]} <= overridden
 
 
 def test_an_empty_cell_of_a_table_is_not_explained_at_length() -> None:
@@ -220,10 +314,29 @@ def test_links_lead_to_dashboards_that_are_here() -> None:
     assert set(re.findall(r"/d/([\w-]+)", text)) <= uids
 
 
-def test_annotations_parse_and_mark_the_exact_moment_of_a_switch() -> None:
+def test_annotations_parse_and_mark_the_exact_moment_and_direction_of_a_switch() -> None:
     for name, expression in annotations():
         assert selectors(expression), name
     for name in ("overview", "server"):
-        first = DASHBOARDS[name]["annotations"]["list"][0]
-        assert first["name"] == "Transforms switched"
-        assert first["useValueForTime"]
+        on, off = DASHBOARDS[name]["annotations"]["list"][:2]
+        assert (on["name"], off["name"]) == ("Transforms on", "Transforms off")
+        assert on["useValueForTime"]
+        assert off["useValueForTime"]
+
+
+def test_alerts_link_to_the_runbook_and_to_the_server_at_their_time() -> None:
+    (alerts,) = [panel for panel in panels("overview") if panel["title"] == "Alerts by server"]
+    links = {found["url"] for found in objects(alerts) if "url" in found}
+
+    assert f"{RUNBOOK}#${{__data.fields.Alert}}" in links
+    assert any(
+        "smtpstatus-server" in url and "from=${__data.fields.Before.numeric}" in url
+        for url in links
+    )
+
+
+def test_alerts_are_sorted_by_severity() -> None:
+    for panel in panels("overview"):
+        if panel["title"].startswith("Alerts"):
+            first, second = panel["options"]["sortBy"]
+            assert (first["displayName"], second["displayName"]) == ("Severity", "Since")

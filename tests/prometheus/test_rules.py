@@ -96,6 +96,7 @@ def test_one_command_sets_the_addresses_of_the_runbook_and_of_grafana(tmp_path: 
             if path.suffix in (".yml", ".json", ".py") and "tests" not in path.parts
         ]
         assert sum(text.count(f"runbook_url: {runbook}#") for text in texts) == 2 * len(ALERTS)
+        assert any(f'"url": "{runbook}#' in text for text in texts)
         assert not any(RUNBOOK in text or "grafana.example" in text for text in texts)
 
 

@@ -174,14 +174,16 @@ class Prometheus:
 
 
 @contextmanager
-def prometheus(folder: Path, configuration: str, *flags: str) -> Iterator[Prometheus]:
+def prometheus(
+    folder: Path, configuration: str, *flags: str, program: str = "prometheus"
+) -> Iterator[Prometheus]:
     """A Prometheus with this configuration, ready to be asked; `flags` say where it stores, if not in `folder`."""
     folder.mkdir(exist_ok=True)
     file = folder / "prometheus.yml"
     file.write_text(configuration)
     port = free_port()
     process = Process(
-        require("prometheus"),
+        require(program),
         f"--config.file={file}",
         f"--web.listen-address=127.0.0.1:{port}",
         "--log.level=warn",

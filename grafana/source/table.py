@@ -1,0 +1,167 @@
+"""Tables whose rows are joined by labels, and a stat that is a sentence made of such a row."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from string import ascii_uppercase
+
+from grafana.source.panel import NO_VALUE, Json, Look, Query, instant, panel, query_target, shown
+
+_EMPTY_CELL: Json = {
+    "matcher": {"id": "byRegexp", "options": ".*"},
+    "properties": [{"id": "noValue", "value": NO_VALUE}],
+}
+"""Otherwise each empty cell would have the text of an empty table."""
+_OTHER_WIDTH = 110
+"""Of a column for a label that the table does not name, in pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column: the value of an expression, or a label.
+
+    With both, it is a label that only this expression has, and the value is not shown.
+    A trend is a small graph of the expression over the panel's time range.
+    A hidden column is there for links.
+    """
+
+    title: str
+    expression: str = ""
+    label: str = ""
+    look: Look | None = None
+    width: int = 0
+    colored: bool = False
+    centered: bool = False
+    trend: bool = False
+    hidden: bool = False
+    links: Sequence[Json] = ()
+    actions: Sequence[Json] = ()
+
+
+def table(
+    title: str,
+    description: str,
+    columns: Sequence[Column],
+    look: Look,
+    *,
+    sort: Sequence[tuple[str, bool]],
+    hidden_labels: Sequence[str] = (),
+    period: str = "",
+) -> Json:
+    """A row for each combination of labels. Labels without a column follow the columns.
+
+    `sort` names columns, each with whether it descends. `period` is the time range where it is not the dashboard's.
+    """
+    options = {
+        "showHeader": True,
+        "cellHeight": "sm",
+        "sortBy": [{"displayName": name, "desc": descending} for name, descending in sort],
+        "footer": {"show": False, "reducer": ["sum"], "countRows": False, "fields": ""},
+    }
+    custom = {
+        "align": "auto",
+        "cellOptions": {"type": "auto"},
+        "filterable": True,
+        "width": _OTHER_WIDTH,
+    }
+    built = panel("table", title, description, _targets(columns), look, options, custom)
+    built["fieldConfig"]["overrides"] = [_EMPTY_CELL, *map(_override, columns)]
+    built["transformations"] = _joined(columns, hidden_labels)
+    if period:
+        built |= {"timeFrom": period, "hideTimeOverride": True}
+    return built
+
+
+def sentence(
+    title: str,
+    description: str,
+    columns: Sequence[Column],
+    template: str,
+    links: Sequence[Json],
+) -> Json:
+    """A text for each row of the table, in the colour of the first column; `template` names the others."""
+    options = {
+        "colorMode": "background_solid",
+        "graphMode": "none",
+        "justifyMode": "auto",
+        "textMode": "name",
+        "orientation": "horizontal",
+        "text": {"titleSize": 20},
+        "reduceOptions": {"calcs": [], "fields": f"/^{columns[0].title}$/", "values": True},
+    }
+    built = panel("stat", title, description, _targets(columns), Look(), options)
+    built["fieldConfig"]["defaults"]["noValue"] = NO_VALUE
+    overrides = [_override(column) for column in columns]
+    overrides[0]["properties"] += [
+        {"id": "displayName", "value": template},
+        {"id": "links", "value": list(links)},
+    ]
+    built["fieldConfig"]["overrides"] = overrides
+    built["transformations"] = _joined(columns, ())
+    return built
+
+
+def _targets(columns: Sequence[Column]) -> list[Json]:
+    asked = [column for column in columns if column.expression]
+    return [
+        query_target(index, Query(column.expression, "")) | {"interval": "2m"}
+        if column.trend
+        else instant(index, Query(column.expression, "")) | {"format": "table"}
+        for index, column in enumerate(asked)
+    ]
+
+
+def _joined(columns: Sequence[Column], hidden_labels: Sequence[str]) -> list[Json]:
+    asked = [column for column in columns if column.expression]
+    # A single query's column is called "Value" alone.
+    fields = {
+        column.title: f"Trend #{letter}"
+        if column.trend
+        else f"Value #{letter}"
+        if len(asked) > 1
+        else "Value"
+        for column, letter in zip(asked, ascii_uppercase, strict=False)
+    }
+    names = {column.label or fields[column.title]: column.title for column in columns}
+    unseen = [fields[column.title] for column in asked if column.label]
+    organize = {
+        "excludeByName": dict.fromkeys(("Time", *unseen, *hidden_labels), True),
+        "indexByName": {name: index for index, name in enumerate(names)},
+        "renameByName": names,
+    }
+    trends = [{"id": "timeSeriesTable", "options": {}}] if any(c.trend for c in columns) else []
+    return [*trends, {"id": "merge", "options": {}}, {"id": "organize", "options": organize}]
+
+
+def _override(column: Column) -> Json:
+    properties: Json = {}
+    if column.look:
+        look = shown(column.look)
+        properties |= {name: look[name] for name in ("unit", "mappings", "thresholds")}
+        if column.look.decimals is not None:
+            properties["decimals"] = column.look.decimals
+    if column.width:
+        properties["custom.width"] = column.width
+    if column.centered:
+        properties["custom.align"] = "center"
+    if column.hidden:
+        properties["custom.hidden"] = True
+    if column.colored:
+        properties["color"] = {"mode": "thresholds"}
+        properties["custom.cellOptions"] = {"type": "color-background", "mode": "basic"}
+    if column.trend:
+        properties["custom.cellOptions"] = {
+            "type": "sparkline",
+            "hideValue": True,
+            "lineWidth": 1,
+            "fillOpacity": 15,
+        }
+        properties["color"] = {"mode": "fixed", "fixedColor": "blue"}
+    if column.links:
+        properties["links"] = list(column.links)
+    if column.actions:
+        properties["custom.cellOptions"] = {"type": "actions"}
+        properties["actions"] = list(column.actions)
+    return {
+        "matcher": {"id": "byName", "options": column.title},
+        "properties": [{"id": name, "value": value} for name, value in properties.items()],
+    }
