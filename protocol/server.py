@@ -6,7 +6,6 @@
 import asyncio
 import logging
 import socket
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -16,6 +15,7 @@ from protocol.errors import BadRequest, ForeignDatagram
 from protocol.fastpath import Answer, BatchResponder
 from protocol.message import Request, Response, result
 from protocol.mmsg import MessageBatch, host_of
+from protocol.ratelimit import ErrorRateLimiter
 from protocol.token import Token
 from protocol.vocabulary import Status
 
@@ -63,35 +63,6 @@ def respond(
     return Response(request.identifier, Status.DONE, result(command, value, dialect))
 
 
-class ErrorRateLimiter:
-    """How many errors each source address is still told: a small token bucket per address.
-
-    An error answer has the size and the signature of a request, so two servers, or one and itself, could send
-    each other "authentication failed" for ever (protocol.md 6.1). Past `burst` answers, and then more than
-    `per_second`, a source hears nothing, which ends the loop and slows guessing. The table holds the `sources`
-    addresses that were heard last.
-    """
-
-    def __init__(self, burst: float = 40, per_second: float = 1, sources: int = 4096) -> None:
-        self._burst = burst
-        self._per_second = per_second
-        self._sources = sources
-        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._left)
-
-    def allows(self, source: str, now: float) -> bool:
-        """Whether `source` may be told one more error at `now`, a time in seconds of any one clock."""
-        left, since = self._left.pop(source, (self._burst, now))
-        left = min(self._burst, left + (now - since) * self._per_second)
-        allowed = left >= 1
-        self._left[source] = (left - 1 if allowed else left, now)
-        if len(self._left) > self._sources:
-            self._left.popitem(last=False)
-        return allowed
-
-
 class Endpoint:
     """A UDP socket that answers, drained in batches whenever the loop finds it readable."""
 
@@ -111,7 +82,7 @@ class Endpoint:
         self._token = token
         self._answer = answer
         self._dialect = dialect
-        self._ration = ErrorRateLimiter() if limiter is None else limiter
+        self._limiter = ErrorRateLimiter() if limiter is None else limiter
         control = _CONTROL if everywhere else 0
         # One byte more than a request has tells a datagram that is too long.
         self._inbox = MessageBatch(listening.family, _AT_ONCE, dialect.request_length + 1, control)
@@ -160,7 +131,7 @@ class Endpoint:
         """Whether the source of this datagram of the batch is told of its error."""
         if self._dialect.silent_errors or error.status not in self._dialect.status_codes:
             return False
-        return self._ration.allows(self._source(number), self._loop.time())
+        return self._limiter.allows(self._source(number), self._loop.time())
 
     def _source(self, number: int) -> str:
         width = self._inbox.sockaddr_size

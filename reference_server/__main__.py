@@ -12,13 +12,16 @@ from dataclasses import replace
 
 from protocol.address import HostPort
 from protocol.server import serve
+from reference_server.admission import Admission
 from reference_server.config import Config, parse
-from reference_server.connection import Sessions
+from reference_server.context import ServerContext
 from reference_server.delivery import Maildirs
 from reference_server.descriptors import TooFewDescriptors, free_descriptors, within
 from reference_server.listener import Listener
 from reference_server.maildir import clear_stale, has_hard_links, make_root
 from reference_server.pipeline import Pipeline
+from reference_server.recipients import recipients_in
+from reference_server.scheduler import Scheduler
 from reference_server.status import ServerStatus
 from reference_server.threads import TooFewThreads, started_pool
 from reference_server.transform import TransformChain
@@ -54,16 +57,20 @@ async def _run(config: Config) -> None:
     maildirs = await _maildirs(config)
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     chain = TransformChain(config.bounds, kept, config.maildir)
-    intake = Pipeline(config.hostname, status, maildirs, config.programs, chain, config.slots)
-    sessions = Sessions(
-        config.hostname,
-        frozenset(config.domains),
-        status,
-        intake,
-        config.session_limits,
-        config.limits,
+    pipeline = Pipeline(
+        config.hostname, status, maildirs, config.maildir, config.programs, chain, config.slots
     )
-    server = Listener(sessions)
+    context = ServerContext(
+        hostname=config.hostname,
+        accepts=recipients_in(frozenset(config.domains)),
+        status=status,
+        pipeline=pipeline,
+        admission=Admission(config.limits),
+        scheduler=Scheduler(),
+        session_limits=config.session_limits,
+        limits=config.limits,
+    )
+    listener = Listener(config.limits.sockets)
     async with AsyncExitStack() as stack:
         with _naming("--smtp.listen-address", f"cannot listen on {config.smtp}"):
             listening = _bind(config.smtp)
@@ -73,12 +80,12 @@ async def _run(config: Config) -> None:
                 serve(where.host, where.port, config.token, status.answer, config.dialect)
             )
         smtp = replace(config.smtp, port=listening.getsockname()[1])
-        server.listen(listening)
+        listener.listen(listening, context)
         status_port = replace(config.status, port=endpoint.port)
         _announce(f"smtpstatus-server ready: smtp {smtp}, status {status_port}")
         await stopped.wait()
-        await server.stop(_GRACE)
-        await intake.aclose()
+        await listener.stop(_GRACE)
+        await pipeline.aclose()
 
 
 def _configure_logging(config: Config) -> None:

@@ -36,9 +36,9 @@ class Body:
         if self.size > self._size_limit:
             return too_large(self._size_limit)
         if self._bare_cr:
-            return Reply(550, "5.6.0", "a CR without LF in the message")
+            return Reply(550, "5.6.0", "Error: bare <CR> in message")
         if self._long_line:
-            return Reply(550, "5.6.0", f"a line is longer than {self._line_limit} octets")
+            return Reply(550, "5.6.0", "Error: line too long")
         return None
 
     def decode(self, octets: bytes) -> tuple[bytes, bytes | None]:

@@ -28,9 +28,9 @@ class Line:
         try:
             text = octets.decode()
         except UnicodeDecodeError:
-            raise CommandError(Reply(500, "5.5.2", "the command is not UTF-8")) from None
+            raise CommandError(Reply(500, "5.5.2", "Error: command is not valid UTF-8")) from None
         if not text.isprintable():
-            raise CommandError(Reply(500, "5.5.2", "the command has a control character"))
+            raise CommandError(Reply(500, "5.5.2", "Error: control character in command"))
         verb, _, argument = text.partition(" ")
         return cls(verb.upper(), argument.strip(" "))
 
@@ -51,7 +51,7 @@ def parse_hello(line: Line) -> str:
     """The client's name: not verified (RFC 5321 4.1.4), but fit to stand in a header."""
     name = line.argument
     if not re.fullmatch(r"[!#-'*+./0-9:=?A-Z[\]^_`a-z{|}~-]{1,255}", name):
-        raise CommandError(Reply(501, "5.5.4", f"write {line.verb} and your host's name"))
+        raise CommandError(Reply(501, "5.5.4", f"Syntax: {line.verb} hostname"))
     return name
 
 
@@ -61,11 +61,11 @@ def parse_mail(argument: str) -> Mail:
     parameters = _parameters(rest, {"SIZE", "BODY", "SMTPUTF8"})
     size = parameters.get("SIZE", "0")
     if not re.fullmatch(r"[0-9]{1,20}", size):
-        raise CommandError(Reply(501, "5.5.4", "SIZE takes a number"))
+        raise CommandError(Reply(501, "5.5.4", "Bad message size syntax"))
     if parameters.get("BODY", "7BIT").upper() not in ("7BIT", "8BITMIME"):
-        raise CommandError(Reply(501, "5.5.4", "BODY takes 7BIT or 8BITMIME"))
+        raise CommandError(Reply(501, "5.5.4", "Syntax: BODY=7BIT or BODY=8BITMIME"))
     if parameters.get("SMTPUTF8"):
-        raise CommandError(Reply(501, "5.5.4", "SMTPUTF8 takes no value"))
+        raise CommandError(Reply(501, "5.5.4", "Syntax: SMTPUTF8 takes no value"))
     mail = Mail(address, int(size), "SMTPUTF8" in parameters)
     _check_ascii(address, mail.smtputf8)
     return mail
@@ -75,23 +75,25 @@ def parse_recipient(argument: str, smtputf8: bool) -> Address:
     """Read what follows RCPT (RFC 5321 4.1.1.3)."""
     address, rest = _path("TO:", argument)
     if address is None:
-        raise CommandError(Reply(501, "5.1.3", "a recipient cannot be empty"))
+        raise CommandError(Reply(501, "5.1.3", "Bad recipient address syntax"))
     _parameters(rest, set())
     _check_ascii(address, smtputf8)
     return address
 
 
 def _path(keyword: str, argument: str) -> tuple[Address | None, str]:
+    command = "MAIL" if keyword == "FROM:" else "RCPT"
     if argument[: len(keyword)].upper() != keyword:
-        raise CommandError(Reply(501, "5.5.4", f"write {keyword}<address>"))
+        raise CommandError(Reply(501, "5.5.4", f"Syntax: {command} {keyword}<address>"))
     try:
         # A space behind the colon is wrong, harmless, and common.
         address, rest = parse_path(argument[len(keyword) :].lstrip(" "))
-    except ValueError as error:
-        status = "5.1.7" if keyword == "FROM:" else "5.1.3"
-        raise CommandError(Reply(501, status, str(error))) from None
+    except ValueError:
+        if command == "MAIL":
+            raise CommandError(Reply(501, "5.1.7", "Bad sender address syntax")) from None
+        raise CommandError(Reply(501, "5.1.3", "Bad recipient address syntax")) from None
     if rest and not rest.startswith(" "):
-        raise CommandError(Reply(501, "5.5.4", "something stands behind the address"))
+        raise CommandError(Reply(501, "5.5.4", "Syntax error in parameters"))
     return address, rest
 
 
@@ -100,12 +102,12 @@ def _parameters(text: str, known: set[str]) -> Mapping[str, str]:
     for word in text.split():
         found = _PARAMETER.fullmatch(word)
         if not found:
-            raise CommandError(Reply(501, "5.5.4", "a parameter is written NAME or NAME=VALUE"))
+            raise CommandError(Reply(501, "5.5.4", "Syntax error in parameters"))
         name = found[1].upper()
         if name not in known:
-            raise CommandError(Reply(555, "5.5.4", "a parameter is not known here"))
+            raise CommandError(Reply(555, "5.5.4", f"Unsupported option: {name[:40]}"))
         if name in parameters:
-            raise CommandError(Reply(501, "5.5.4", f"{name} is given twice"))
+            raise CommandError(Reply(501, "5.5.4", f"Duplicate option: {name}"))
         parameters[name] = found[2] or ""
     return parameters
 
@@ -113,4 +115,4 @@ def _parameters(text: str, known: set[str]) -> Mapping[str, str]:
 def _check_ascii(address: Address | None, smtputf8: bool) -> None:
     if address and not smtputf8 and not str(address).isascii():
         # RFC 6531 3.5
-        raise CommandError(Reply(553, "5.6.7", "the address needs SMTPUTF8"))
+        raise CommandError(Reply(553, "5.6.7", "Non-ASCII address requires SMTPUTF8"))

@@ -1,127 +1,78 @@
-"""The socket of one session: bytes to the machine, replies to the client, each counted, and the clock watched.
+"""The socket of one session: octets to the state machine, replies to the client, each counted, and time limits kept.
 
-docs/metrics.md says what is counted; it happens here and nowhere else: a connection when it was accepted and when
-it is lost, an octet when it was received and when it was handed to the kernel.
+docs/metrics.md says what is counted; it happens here and nowhere else: a connection when it is accepted and when
+it is lost, an octet when it is received and when it is handed to the kernel.
 """
 
 import asyncio
 import logging
 import math
 import time
-from collections import Counter
-from collections.abc import Coroutine
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import cast
 
-from reference_server.address import Address
+from reference_server.context import ServerContext
 from reference_server.event import Abandoned, Closed, Complete, Content, Envelope, Event, Started
-from reference_server.limits import ServerLimits, SessionLimits
-from reference_server.pipeline import Pipeline
 from reference_server.reply import UNAVAILABLE, Reply
 from reference_server.session import Session
-from reference_server.spool import Memory, Spool
-from reference_server.status import ServerStatus
+from reference_server.spool import Spool
 
 logger = logging.getLogger(__name__)
 
-_READ = 256 * 1024
-"""Octets read at once, at most."""
-
 _READ_AHEAD = 64 * 1024
-"""Octets taken from a client that does not wait for the answer to its message."""
+"""Octets accepted from a client that does not wait for the answer to its message."""
 
-_LINGER = 1.0
-"""Seconds for reading the last reply: closing a socket with input unread would take the reply away."""
+_LINGER_S = 1.0
+"""Seconds for reading the last reply: closing a socket with input unread would destroy the reply."""
 
-_TOO_MANY = Reply(421, "4.7.0", "too many connections, try again later")
-_TOO_SLOW = Reply(421, "4.4.2", "too slow, good-bye")
-
-
-@dataclass(slots=True)
-class Sessions:
-    """What the sessions of one server share, and who is there. `domains` are written in small letters."""
-
-    hostname: str
-    domains: frozenset[str]
-    status: ServerStatus
-    intake: Pipeline
-    session_limits: SessionLimits = field(default_factory=SessionLimits)
-    limits: ServerLimits = field(default_factory=ServerLimits)
-    connections: set["Connection"] = field(default_factory=set)
-    """Who was let in, until the client is gone and its last message is stored."""
-    per_address: Counter[str] = field(default_factory=Counter)
-    tasks: set[asyncio.Task[None]] = field(default_factory=set)
-    """What goes on for messages, also of clients that are gone."""
-    memory: Memory = field(default_factory=Memory)
-    buffer: memoryview = field(default_factory=lambda: memoryview(bytearray(_READ)))
-    """Where asyncio puts what it reads, copied out at once: one for all, since a new one each time costs more."""
-
-    def accepts(self, recipient: Address) -> bool:
-        """Whether mail for `recipient` stays here; to take any other would be relaying."""
-        # Without a domain it is <postmaster>, which every server has.
-        return not recipient.domain or recipient.domain.lower() in self.domains
-
-    def enter(self, connection: "Connection", client: str) -> bool:
-        """Let in who came, if there is room; returns whether there was."""
-        if (
-            len(self.connections) >= self.limits.connections
-            or self.per_address[client] >= self.limits.connections_per_address
-        ):
-            return False
-        self.connections.add(connection)
-        self.per_address[client] += 1
-        return True
-
-    def leave(self, connection: "Connection", client: str) -> None:
-        """Make room again, if it was let in."""
-        if connection not in self.connections:
-            return
-        self.connections.discard(connection)
-        self.per_address[client] -= 1
-        if not self.per_address[client]:
-            del self.per_address[client]
-
-    def run(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
-        task = asyncio.get_running_loop().create_task(work)
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
-        return task
+_TOO_MANY = Reply(421, "4.7.0", "Error: too many connections")
+_TOO_SLOW = Reply(421, "4.4.2", "Error: timeout exceeded")
 
 
 class Connection(asyncio.BufferedProtocol):
-    """The socket of one session. `ended` is done when the last reply was sent, `lost` when the socket is closed."""
+    """One client, from the accepted socket to the last message's answer.
 
-    def __init__(self, sessions: Sessions) -> None:
-        self._sessions = sessions
-        self._status = sessions.status
+    `ended` is done when the last reply was sent, `lost` when the socket is closed, and `finished` when, besides,
+    the message that was under way is stored or refused.
+    """
+
+    def __init__(self, context: ServerContext) -> None:
+        self._context = context
+        self._status = context.status
         self._loop = asyncio.get_running_loop()
         self._session = Session(
-            sessions.hostname, sessions.accepts, sessions.intake.has_room, sessions.session_limits
+            context.hostname, context.accepts, context.pipeline.has_room, context.session_limits
         )
+        self._transport: asyncio.Transport
+        self._client = "unknown"
+        self._admitted = False
+        self._opened = self._heard = self._loop.time()
+        self._message_until = math.inf
         self._spool: Spool | None = None
         self._envelope: Envelope | None = None
-        self._task: asyncio.Task[None] | None = None
         self._unsent = 0
+        self._scheduled = False
         self._half_closed = False
         self._timer: asyncio.TimerHandle | None = None
-        self._message_until = math.inf
+        self.task: asyncio.Task[None] | None = None
+        """What is being done for the message: it is moved to a file, or transformed and delivered."""
         self.ended: asyncio.Future[None] = self._loop.create_future()
         self.lost: asyncio.Future[None] = self._loop.create_future()
+        self.finished: asyncio.Future[None] = self._loop.create_future()
 
-    # What asyncio calls.
+    # Called by asyncio.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        # Everything that the kernel did not take at once is seen: no reading meanwhile, and an exact count.
+        # Whatever the kernel did not accept immediately is seen: no reading meanwhile, and an exact count.
         self._transport.set_write_buffer_limits(high=0)
-        peer = transport.get_extra_info("peername")
-        self._client: str = peer[0] if peer else "unknown"  # a client may be gone already
-        self._opened = self._heard = self._loop.time()
+        if peer := transport.get_extra_info("peername"):  # a client may be gone already
+            self._client = peer[0]
         self._status.connections += 1
         self._status.active_connections += 1
         self._log("Connection opened")
-        if self._sessions.enter(self, self._client):
+        self._admitted = self._context.admission.admit(self._client)
+        if self._admitted:
             self._session.open()
             self._handle([])
             self._watch()
@@ -132,25 +83,26 @@ class Connection(asyncio.BufferedProtocol):
             self._handle(self._session.close(_TOO_MANY))
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self._sessions.buffer
+        return self._context.buffer
 
     def buffer_updated(self, nbytes: int) -> None:
         self._status.received_bytes += nbytes
         self._heard = self._loop.time()
         if not self.ended.done():
-            self._handle(self._session.receive(bytes(self._sessions.buffer[:nbytes])))
+            self._session.receive(bytes(self._context.buffer[:nbytes]))
+            self._continue()
 
     def eof_received(self) -> bool:
         """The client sends no more. One that waits for its answer still gets it."""
         self._half_closed = True
-        return self._session.waiting
+        return self._session.waiting or self._session.pending
 
     def pause_writing(self) -> None:
         self._read_or_not()
 
     def resume_writing(self) -> None:
         self._unsent = 0
-        self._read_or_not()
+        self._continue()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._status.active_connections -= 1
@@ -159,14 +111,11 @@ class Connection(asyncio.BufferedProtocol):
             self._timer.cancel()
         self._end()
         self.lost.set_result(None)
-        if self._task is None:
-            self._drop()
-            self._sessions.leave(self, self._client)
-        else:  # its message goes on, and has files open
-            self._task.add_done_callback(lambda _: self._sessions.leave(self, self._client))
+        if self.task is None:
+            self._finish()
         self._log("Connection closed")
 
-    # What the server calls.
+    # Called by the listener.
 
     def finish(self) -> None:
         """End the session with 421: now, or when the message that is under way was answered."""
@@ -182,53 +131,89 @@ class Connection(asyncio.BufferedProtocol):
         self._unsent = self._transport.get_write_buffer_size()
         self._transport.abort()
 
-    # The way of what a client sends.
+    # What a client sends, step by step.
+
+    def _continue(self) -> None:
+        """Process what has arrived, in turn with the other sessions; read on only when that is done."""
+        if self._ready and not self._scheduled:
+            self._scheduled = True
+            self._context.scheduler.run(self._step)
+        elif self._half_closed and not (self._session.waiting or self._session.pending):
+            self._transport.close()
+        self._read_or_not()
+
+    @property
+    def _ready(self) -> bool:
+        """Whether there is input to process, and nothing that it has to wait for."""
+        return self._session.pending and not (self._spilling or self._unread or self.ended.done())
+
+    @property
+    def _spilling(self) -> bool:
+        return self.task is not None and not self._session.waiting
+
+    @property
+    def _unread(self) -> bool:
+        """Whether the client has not accepted all replies."""
+        return self._transport.get_write_buffer_size() > 0
+
+    def _step(self) -> bool:
+        self._handle(self._session.advance())
+        self._scheduled = self._ready
+        if not self._scheduled:
+            self._continue()
+        return self._scheduled
 
     def _handle(self, events: list[Event]) -> None:
         for event in events:
             match event:
                 case Started(envelope):
                     self._envelope = envelope
-                    sessions = self._sessions
-                    self._spool = Spool(sessions.intake.maildirs.root, sessions.memory)
-                    self._message_until = self._loop.time() + self._sessions.limits.message
+                    self._spool = self._context.pipeline.spool(self._context.memory)
+                    self._message_until = self._loop.time() + self._context.limits.message
                 case Content(octets) if self._spool:
                     self._spool.append(octets)
                 case Abandoned():
                     self._drop()
                 case Complete() if self._spool and self._envelope:
-                    self._task = self._sessions.run(self._accept(self._spool, self._envelope))
+                    self.task = self._loop.create_task(self._accept(self._spool, self._envelope))
                     self._spool = None  # the task's from here on
         self._send(self._session.take_replies())
         if any(isinstance(event, Closed) for event in events):
             self._linger()
-        elif self._spool and self._spool.full and self._task is None:
-            self._task = self._sessions.run(self._spill(self._spool))
-        self._read_or_not()
+        elif self._spool and self._spool.full and self.task is None:
+            self.task = self._loop.create_task(self._spill(self._spool))
 
     async def _accept(self, spool: Spool, envelope: Envelope) -> None:
         identifier = f"{time.time_ns():X}"
-        reply = await self._sessions.intake.accept(spool, envelope, self._client, identifier)
-        self._task = None
+        replies = await self._context.pipeline.accept(spool, envelope, self._client, identifier)
+        self.task = None
         if self.lost.done():
+            self._finish()
             return
         self._heard = self._loop.time()
         self._message_until = math.inf
-        self._handle(self._session.answer(reply))
-        if self._half_closed and not self._session.waiting:
-            self._transport.close()
+        self._handle(self._session.answer(replies))
+        self._continue()
 
     async def _spill(self, spool: Spool) -> None:
         await asyncio.to_thread(spool.spill)
-        self._task = None
-        if self.lost.done() or self.ended.done():
+        self.task = None
+        if self.lost.done():
+            self._finish()
+        elif self.ended.done():
             self._drop()
         else:
-            self._read_or_not()
+            self._continue()
+
+    def _finish(self) -> None:
+        self._drop()
+        if self._admitted:
+            self._context.admission.release(self._client)
+        self.finished.set_result(None)
 
     def _drop(self) -> None:
         if self._spool:
-            self._spool.close()
+            self._context.pipeline.discard(self._spool)
         self._spool = None
         self._message_until = math.inf
 
@@ -236,24 +221,23 @@ class Connection(asyncio.BufferedProtocol):
         if not octets or self._transport.is_closing():
             return
         self._transport.write(octets)
-        # It is closing now if the client turned out to be gone: then nothing was taken.
+        # It is closing now if the client turned out to be gone: then nothing was accepted.
         if not self._transport.is_closing():
             self._status.sent_bytes += len(octets)
             self._unsent = self._transport.get_write_buffer_size()
 
     def _read_or_not(self) -> None:
-        """Read on, unless there is more of the client's than fits, or more for the client than it takes."""
-        spilling = self._task is not None and not self._session.waiting
+        """Read on, unless there is more of the client's than fits, or more for the client than it accepts."""
         ahead = self._session.waiting and self._session.buffered > _READ_AHEAD
-        unread = self._transport.get_write_buffer_size() > 0
-        if not self.ended.done() and (spilling or ahead or unread):
+        full = self._scheduled or self._spilling or ahead or self._unread
+        if full and not self.ended.done():
             self._transport.pause_reading()
         else:
             self._transport.resume_reading()
 
     def _watch(self) -> None:
-        """Look at the clock, again and again; it stands still while a message waits for its answer."""
-        now, limits = self._loop.time(), self._sessions.limits
+        """Check the time limits, again and again; they do not run while a message waits for its answer."""
+        now, limits = self._loop.time(), self._context.limits
         due = now + limits.idle
         if not self._session.waiting:
             due = min(
@@ -265,9 +249,9 @@ class Connection(asyncio.BufferedProtocol):
             self._timer = self._loop.call_at(due, self._watch)
 
     def _linger(self) -> None:
-        """The last reply is on its way: take nothing more, and let the client close first."""
+        """The last reply is on its way: process nothing more, and let the client close first."""
         self._end()
-        if self._task is None:
+        if self.task is None:
             self._drop()
         if self._timer:
             self._timer.cancel()
@@ -276,8 +260,8 @@ class Connection(asyncio.BufferedProtocol):
         else:
             with suppress(OSError):  # a client that is gone by now has no other half to close
                 self._transport.write_eof()
-        # Both wait for the client to take what is left, and it may never do so.
-        self._timer = self._loop.call_later(_LINGER, self.cut)
+        # Both wait for the client to read what is left, and it may never do so.
+        self._timer = self._loop.call_later(_LINGER_S, self.cut)
 
     def _end(self) -> None:
         if not self.ended.done():

@@ -14,9 +14,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from reference_server.destination import Message
 from reference_server.maildir import MaildirMessage, sync_directory, unique_names
+from reference_server.reply import Reply
 from reference_server.spool import Spool
 from reference_server.threads import started_pool
+from reference_server.trace import return_path
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +54,15 @@ class Maildirs:
         self._queue: asyncio.Queue[_Waiting] = asyncio.Queue()
         self._worker = asyncio.create_task(self._work(), name="delivery")
 
-    async def deliver(self, users: Sequence[str], head: bytes, spool: Spool) -> None:
+    async def deliver(self, message: Message) -> tuple[Reply, ...]:
+        """Store the message for every recipient, once for each user. Raises `OSError`; then no user has it."""
+        users = list(dict.fromkeys(to.directory for to in message.envelope.recipients))
+        head = return_path(message.envelope.sender) + message.received
+        await self.store(users, head, message.spool)
+        reply = Reply(250, "2.0.0", f"Ok: stored as {message.identifier}")
+        return (reply,) * len(message.envelope.recipients)
+
+    async def store(self, users: Sequence[str], head: bytes, spool: Spool) -> None:
         """Store `head` and the spool's content for every user. Raises `OSError`; then no user has the message."""
         maildirs = [f"{self.root}/{user}" for user in users]
         message = MaildirMessage(

@@ -1,90 +1,102 @@
-"""What becomes of a message after its final dot: through the programs, into the Maildirs, and only then 250.
+"""A message after its final dot: through the transforms, then to its destination, and only then the reply.
 
-From here on nothing depends on the client: one that is gone, or has closed its sending half, still has its mail stored.
+From here on nothing depends on the client: if it disconnects, its message is delivered all the same.
 """
 
 import asyncio
 import errno
 import logging
-import os
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
-from reference_server.delivery import Maildirs
+from reference_server.destination import DeliveryFailed, Destination, Message
+from reference_server.diskspace import DiskSpace
 from reference_server.event import Envelope
 from reference_server.reply import FAILED, FULL, Reply
-from reference_server.spool import Spool
+from reference_server.spool import Memory, Spool
 from reference_server.status import ServerStatus
 from reference_server.threads import started_pool
-from reference_server.trace import trace_headers
+from reference_server.trace import received_header
 from reference_server.transform import Program, TransformChain, TransformFailed
 
 logger = logging.getLogger(__name__)
 
-_RESERVE = 1024 * 1024
-"""Octets that stay free for names, directories and the small messages that are under way."""
-
 
 class Pipeline:
-    """The way of every message. `slots` is how many are transformed at once; the others wait their turn."""
+    """The way of every message.
+
+    Content that does not fit in memory lies in `directory`. `slots` messages are transformed at the same time; the
+    others wait their turn. Must be created in a running event loop.
+    """
 
     def __init__(
         self,
         hostname: str,
         status: ServerStatus,
-        maildirs: Maildirs,
+        destination: Destination,
+        directory: Path,
         programs: Sequence[Program],
         chain: TransformChain,
         slots: int,
     ) -> None:
-        self.maildirs = maildirs
         self._hostname = hostname
         self._status = status
+        self._destination = destination
+        self._directory = directory
+        self._space = DiskSpace(directory)
         self._programs = tuple(programs)
         self._chain = chain
         self._slots = started_pool(slots, "transform") if programs else None
 
+    def spool(self, memory: Memory) -> Spool:
+        """A place for the content of a message."""
+        return Spool(self._directory, memory)
+
+    def discard(self, spool: Spool) -> None:
+        """Close a spool; freeing a large file may take long, and is done in a thread."""
+        if spool.in_file:
+            asyncio.get_running_loop().run_in_executor(None, spool.close)
+        else:
+            spool.close()
+
     def has_room(self, octets: int) -> bool:
-        """Whether the disk has room for a message of this size: a hint, since room is taken only when it is stored."""
-        try:
-            disk = os.statvfs(self.maildirs.root)
-        except OSError:
-            return True  # storing it will tell what is wrong
-        free = disk.f_bavail * disk.f_frsize
-        # Twice: a large message stays in its spool until it has been copied into the Maildir.
-        if 2 * octets + _RESERVE <= free:
+        """Whether the disk has room for a message of this size, as far as is known without asking it."""
+        if self._space.fits(octets):
             return True
-        logger.error("No space for a message", extra={"size": octets, "free": free})
+        logger.error("No space for a message", extra={"size": octets, "free": self._space.free})
         return False
 
     async def accept(
         self, spool: Spool, envelope: Envelope, client: str, identifier: str
-    ) -> Reply:
-        """Transform and store; the spool is closed. The reply is 250 only if the message is durable for everybody."""
-        # Read once: the message sees one state of the switch, the one when it ended.
+    ) -> tuple[Reply, ...]:
+        """Transform and deliver; returns a reply for each recipient. The spool is closed."""
+        # Read once, so that the whole message uses the same setting: the one at its end.
         programs = self._programs if self._status.transforms_enabled else ()
         about = {"id": identifier, "client": client, "size": spool.size}
         about |= {"recipients": len(envelope.recipients), "transforms": len(programs)}
         try:
             if programs:
                 spool = await self._transform(spool, programs, envelope, client, identifier)
-            head = trace_headers(envelope, client, self._hostname, identifier, time.time())
-            users = list(dict.fromkeys(to.directory for to in envelope.recipients))
-            await self.maildirs.deliver(users, head, spool)
-        except TransformFailed as failure:
-            logger.warning("Message not transformed", extra=about | {"err": failure})
-            return failure.reply
+            received = received_header(envelope, client, self._hostname, identifier, time.time())
+            message = Message(envelope, client, identifier, received, spool)
+            replies = await self._destination.deliver(message)
+        except (TransformFailed, DeliveryFailed) as failure:
+            logger.warning("Message not accepted", extra=about | {"err": failure})
+            replies = (failure.reply,) * len(envelope.recipients)
         except OSError as error:
             logger.error("Message not stored", extra=about | {"err": error})
-            return FULL if error.errno in (errno.ENOSPC, errno.EDQUOT) else FAILED
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            replies = (FULL if full else FAILED,) * len(envelope.recipients)
         except Exception:
             logger.exception("Message failed", extra=about)
-            return FAILED
+            replies = (FAILED,) * len(envelope.recipients)
+        else:
+            self._status.mails += 1
+            logger.info("Message delivered", extra=about)
         finally:
-            spool.close()
-        self._status.mails += 1
-        logger.info("Message stored", extra=about)
-        return Reply(250, "2.0.0", f"stored as {identifier}")
+            self.discard(spool)
+        return replies
 
     async def _transform(
         self,
@@ -114,4 +126,5 @@ class Pipeline:
         if self._slots:
             self._slots.shutdown()
         self._chain.close()
-        await self.maildirs.aclose()
+        await self._space.aclose()
+        await self._destination.aclose()

@@ -21,11 +21,11 @@ class Reply:
         ).encode("ascii", "replace")
 
 
-UNAVAILABLE = Reply(421, "4.3.2", "service is closing, try again later")
-FULL = Reply(452, "4.3.1", "no room left, try again later")
-FAILED = Reply(451, "4.3.0", "the server failed, try again later")
+UNAVAILABLE = Reply(421, "4.3.2", "Service shutting down")
+FULL = Reply(452, "4.3.1", "Insufficient system storage")
+FAILED = Reply(451, "4.3.0", "Error: local error in processing")
 
 
 def too_large(limit: int) -> Reply:
-    """A message is larger than it may be, in octets (RFC 1870 6.1)."""
-    return Reply(552, "5.3.4", f"the limit is {limit} octets")
+    """A message is larger than `limit` octets (RFC 1870 6.1)."""
+    return Reply(552, "5.3.4", f"Message size exceeds fixed limit of {limit} bytes")

@@ -70,6 +70,11 @@ class Spool:
             self._memory.take(taken)
 
     @property
+    def in_file(self) -> bool:
+        """Whether `close` frees a file, which may block."""
+        return self._file is not None
+
+    @property
     def full(self) -> bool:
         """Whether it is time to `spill`."""
         return self._in_memory > (_ALWAYS if self._memory.scarce else _WITH_ROOM)

@@ -2,13 +2,14 @@
 
 from email.utils import formatdate
 
+from reference_server.address import Address
 from reference_server.event import Envelope
 
 
-def trace_headers(
+def received_header(
     envelope: Envelope, client: str, hostname: str, identifier: str, now: float
 ) -> bytes:
-    """Return-Path and Received; `client` is a numeric address, `now` seconds since the epoch.
+    """The Received header; `client` is a numeric address, `now` seconds since the epoch.
 
     Nothing here can begin a header of the client's: addresses and names hold no control characters.
     """
@@ -16,8 +17,12 @@ def trace_headers(
     recipients = envelope.recipients
     only = f"\n\tfor <{recipients[0]}>" if len(recipients) == 1 else ""
     return (
-        f"Return-Path: <{envelope.sender or ''}>\n"
         f"Received: from {envelope.helo} ({literal})\n"
         f"\tby {hostname} (smtpstatus) with {envelope.protocol} id {identifier}{only};\n"
         f"\t{formatdate(now, localtime=True)}\n"
     ).encode()
+
+
+def return_path(sender: Address | None) -> bytes:
+    """The header that a final delivery adds; None is the null sender."""
+    return f"Return-Path: <{sender or ''}>\n".encode()

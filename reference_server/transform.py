@@ -77,14 +77,14 @@ class TransformFailed(Exception):
 _LAST_WORDS = 1.0
 """Seconds between SIGTERM and SIGKILL."""
 
-_BUSY = Reply(451, "4.3.2", "the server is busy, try again later")
-_OURS = Reply(451, "4.3.5", "the server is misconfigured, try again later")
+_BUSY = Reply(451, "4.3.2", "Error: server busy")
+_OURS = Reply(451, "4.3.5", "Error: server configuration error")
 _REPLIES: Mapping[int, Reply] = {
-    65: Reply(554, "5.6.0", "the content was refused"),  # EX_DATAERR
-    69: Reply(554, "5.3.0", "the message was refused"),  # EX_UNAVAILABLE, as Postfix' filters do
-    76: Reply(554, "5.6.0", "the content was refused"),  # EX_PROTOCOL
-    77: Reply(554, "5.7.1", "the message was refused"),  # EX_NOPERM
-    100: Reply(554, "5.6.0", "the message was refused"),  # qmail's permanent failure
+    65: Reply(554, "5.6.0", "Message content rejected"),  # EX_DATAERR
+    69: Reply(554, "5.3.0", "Message rejected"),  # EX_UNAVAILABLE, as Postfix' filters do
+    76: Reply(554, "5.6.0", "Message content rejected"),  # EX_PROTOCOL
+    77: Reply(554, "5.7.1", "Message rejected"),  # EX_NOPERM
+    100: Reply(554, "5.6.0", "Message rejected"),  # qmail's permanent failure
     # EX_USAGE, NOUSER and the like, SOFTWARE, OSFILE, CONFIG, cannot execute, not found: our fault, not the mail's.
     **dict.fromkeys((64, 66, 67, 68, 70, 72, 78, 126, 127), _OURS),
 }

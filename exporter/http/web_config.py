@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Self
 
 from exporter.http import tls
-from protocol.server import ErrorRateLimiter
+from protocol.ratelimit import ErrorRateLimiter
 from smtpstatus import document
 from smtpstatus.document import Value
 from smtpstatus.duration import parse_duration

@@ -22,7 +22,8 @@ from anyio.from_thread import start_blocking_portal
 from protocol.dialect import Dialect
 from protocol.dialects import DIALECTS, V0
 from protocol.message import Value
-from protocol.server import ErrorRateLimiter, serve
+from protocol.ratelimit import ErrorRateLimiter
+from protocol.server import serve
 from protocol.token import Token
 from protocol.vocabulary import Command
 from tests.support.processes import (

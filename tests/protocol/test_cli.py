@@ -18,7 +18,8 @@ from protocol.__main__ import main
 from protocol.dialect import Dialect
 from protocol.dialects import DIALECTS, V0
 from protocol.message import Value
-from protocol.server import Endpoint, ErrorRateLimiter, respond, serve
+from protocol.ratelimit import ErrorRateLimiter
+from protocol.server import Endpoint, respond, serve
 from protocol.token import Token
 from protocol.vocabulary import WRITES, Command
 from smtpstatus.version import __version__

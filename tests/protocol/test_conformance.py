@@ -11,7 +11,8 @@ from protocol.conformance.table import cases
 from protocol.dialect import Dialect
 from protocol.dialects import DIALECTS, V0
 from protocol.message import Response, Value
-from protocol.server import ErrorRateLimiter, respond, serve
+from protocol.ratelimit import ErrorRateLimiter
+from protocol.server import respond, serve
 from protocol.token import Token
 from protocol.vocabulary import WRITES, Command, Status
 from tests.support.udp import Source, hearing, lying

@@ -10,7 +10,8 @@ import pytest
 from protocol.dialects import DIALECTS
 from protocol.message import Request, Response, Value
 from protocol.mmsg import unpack_sockaddr
-from protocol.server import Endpoint, ErrorRateLimiter, respond, serve
+from protocol.ratelimit import ErrorRateLimiter
+from protocol.server import Endpoint, respond, serve
 from protocol.token import Token
 from protocol.vocabulary import Command, Status
 from tests.support.udp import hearing

@@ -8,11 +8,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from reference_server.connection import Sessions
+from reference_server.admission import Admission
+from reference_server.context import ServerContext
 from reference_server.delivery import Maildirs
 from reference_server.limits import ServerLimits, SessionLimits
 from reference_server.listener import Listener
 from reference_server.pipeline import Pipeline
+from reference_server.recipients import recipients_in
+from reference_server.scheduler import Scheduler
 from reference_server.status import ServerStatus
 from reference_server.transform import Bounds, Program, TransformChain
 
@@ -22,11 +25,20 @@ MAIL = ENVELOPE + b"Subject: hi\r\n\r\nhello\r\n.\r\n"
 
 @dataclass
 class Inside:
-    server: Listener
-    sessions: Sessions
+    listener: Listener
+    context: ServerContext
     status: ServerStatus
     root: Path
     port: int
+
+    @property
+    def admission(self) -> Admission:
+        return self.context.admission
+
+    @property
+    def busy(self) -> bool:
+        """Whether a message is being transformed or stored."""
+        return any(connection.task for connection in self.listener.connections)
 
     def stored(self, user: str = "bob") -> list[bytes]:
         return [file.read_bytes() for file in self.root.glob(f"{user}/new/*")]
@@ -51,19 +63,29 @@ async def mail_server(
     path = os.environ["PATH"]
     chain = TransformChain(bounds, {"PATH": path}, root)
     argvs = [Program.parse(program, path) for program in programs]
-    intake = Pipeline("mail.example", status, Maildirs(root, "mail.example"), argvs, chain, slots)
-    sessions = Sessions("mail.example", domains, status, intake, session_limits, limits)
-    server = Listener(sessions)
+    maildirs = Maildirs(root, "mail.example")
+    pipeline = Pipeline("mail.example", status, maildirs, root, argvs, chain, slots)
+    context = ServerContext(
+        hostname="mail.example",
+        accepts=recipients_in(domains),
+        status=status,
+        pipeline=pipeline,
+        admission=Admission(limits),
+        scheduler=Scheduler(),
+        session_limits=session_limits,
+        limits=limits,
+    )
+    listener = Listener(limits.sockets)
     listening = socket.create_server(("127.0.0.1", 0))
     listening.setsockopt(
         socket.SOL_SOCKET, socket.SO_SNDBUF, 65536
     )  # soon full, for those who do not read
-    server.listen(listening)
+    listener.listen(listening, context)
     try:
-        yield Inside(server, sessions, status, root, listening.getsockname()[1])
+        yield Inside(listener, context, status, root, listening.getsockname()[1])
     finally:
-        await server.stop(0.5)
-        await intake.aclose()
+        await listener.stop(0.5)
+        await pipeline.aclose()
 
 
 @dataclass

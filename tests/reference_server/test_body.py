@@ -86,7 +86,7 @@ def test_what_a_client_encodes_comes_out_as_it_was(lines: list[str], cuts: list[
 
 @pytest.mark.parametrize("octets", [b"a\rb\r\n.\r\n", b"\r\r\n.\r\n", b"a\r\n.\r\r\n.\r\n"])
 def test_a_bare_cr_is_a_fault(octets: bytes) -> None:
-    assert decode(octets)[2].fault == Reply(550, "5.6.0", "a CR without LF in the message")
+    assert decode(octets)[2].fault == Reply(550, "5.6.0", "Error: bare <CR> in message")
 
 
 @given(st.lists(st.integers(0, 9), min_size=1), st.lists(st.integers(0, 100)))
@@ -96,7 +96,7 @@ def test_a_line_beyond_the_limit_is_a_fault_and_one_at_the_limit_is_not(
     octets = b"".join(b"x" * length + b"\r\n" for length in lengths) + b".\r\n"
 
     fault = decode(octets, cuts, line_limit=5)[2].fault
-    assert (fault == Reply(550, "5.6.0", "a line is longer than 5 octets")) == (max(lengths) > 5)
+    assert (fault == Reply(550, "5.6.0", "Error: line too long")) == (max(lengths) > 5)
 
 
 def test_a_message_beyond_the_limit_is_a_fault_and_one_at_the_limit_is_not() -> None:

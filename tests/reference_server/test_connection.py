@@ -118,9 +118,7 @@ async def test_a_client_that_is_one_too_many_is_told_so_counted_and_closed(
             assert await first.code() == 220
             async with client(inside.port) as second:
                 await second.send(b"EHLO me\r\n")
-                assert (
-                    await second.rest() == b"421 4.7.0 too many connections, try again later\r\n"
-                )
+                assert await second.rest() == b"421 4.7.0 Error: too many connections\r\n"
             await until(lambda: inside.status.active_connections == 1)
             assert inside.status.connections == 2
             assert inside.status.received_bytes == second.sent
@@ -168,17 +166,17 @@ async def test_a_client_that_is_gone_counts_until_its_message_is_stored(tmp_path
     async with mail_server(tmp_path, program, limits=ServerLimits(connections=1)) as inside:
         async with client(inside.port) as gone:
             await gone.send(MAIL)
-            await until(lambda: bool(inside.sessions.tasks))
+            await until(lambda: inside.busy)
             gone.reset()
         await until(lambda: inside.status.active_connections == 0)
         async with client(inside.port) as early:
             assert await early.code() == 421
         (tmp_path / "go").touch()
-        await until(lambda: inside.status.mails == 1 and not inside.sessions.tasks)
+        await until(lambda: inside.status.mails == 1 and not inside.busy)
 
         async with client(inside.port) as late:
             assert await late.code() == 220
-            assert inside.sessions.per_address == {"127.0.0.1": 1}
+            assert inside.admission.sessions == 1
 
 
 async def test_ten_thousand_ugly_connections_leave_no_active_one_and_no_task(
@@ -199,11 +197,11 @@ async def test_ten_thousand_ugly_connections_leave_no_active_one_and_no_task(
     async with mail_server(tmp_path, limits=ServerLimits(connections=30)) as inside:
         many = asyncio.Semaphore(40)
         await asyncio.gather(*(ugly(inside, many) for _ in range(10_000)))
-        await until(lambda: inside.status.active_connections == 0 and not inside.sessions.tasks)
+        await until(lambda: inside.status.active_connections == 0 and not inside.busy)
 
         assert inside.status.connections == 10_000
-        assert inside.sessions.connections == set()
-        assert inside.sessions.per_address == {}
+        assert inside.listener.connections == frozenset()
+        assert inside.admission.sessions == 0
         assert inside.status.mails == len(inside.stored())
         assert inside.leftovers() == []
 
@@ -215,8 +213,8 @@ async def test_a_client_that_closes_its_sending_half_still_gets_its_answer(tmp_p
             c.writer.write_eof()
             told = await c.rest()
 
-        assert told.count(b"250 2.0.0 stored") == 2
-        assert told.endswith(b"221 2.0.0 good-bye\r\n")
+        assert told.count(b"250 2.0.0 Ok: stored") == 2
+        assert told.endswith(b"221 2.0.0 Bye\r\n")
         assert len(inside.stored()) == 2
 
 
@@ -226,7 +224,7 @@ async def test_a_message_whose_client_is_gone_after_the_final_dot_is_stored(
     async with mail_server(tmp_path, "sh -c 'sleep 0.2; cat'") as inside:
         async with client(inside.port) as c:
             await c.send(MAIL)
-            await until(lambda: bool(inside.sessions.tasks))
+            await until(lambda: inside.busy)
             c.reset()
             await until(lambda: inside.status.active_connections == 0)
         await until(lambda: inside.status.mails == 1)
@@ -253,7 +251,7 @@ async def test_a_silent_client_is_told_and_closed(tmp_path: Path) -> None:
     async with mail_server(tmp_path, limits=ServerLimits(idle=0.05)) as inside:
         async with client(inside.port) as c:
             assert await c.code() == 220
-            assert await c.rest() == b"421 4.4.2 too slow, good-bye\r\n"
+            assert await c.rest() == b"421 4.4.2 Error: timeout exceeded\r\n"
 
 
 async def test_a_session_ends_in_time_however_lively_its_client(tmp_path: Path) -> None:
@@ -265,7 +263,7 @@ async def test_a_session_ends_in_time_however_lively_its_client(tmp_path: Path) 
     async with mail_server(tmp_path, limits=ServerLimits(session=0.2)) as inside:
         async with client(inside.port) as c:
             chatting = asyncio.create_task(chat(c))
-            assert (await c.rest()).endswith(b"421 4.4.2 too slow, good-bye\r\n")
+            assert (await c.rest()).endswith(b"421 4.4.2 Error: timeout exceeded\r\n")
             chatting.cancel()
 
 
@@ -279,7 +277,7 @@ async def test_a_client_that_drips_its_message_is_cut_off(tmp_path: Path) -> Non
         async with client(inside.port) as c:
             await c.send(ENVELOPE)
             dripping = asyncio.create_task(drip(c))
-            assert (await c.rest()).endswith(b"421 4.4.2 too slow, good-bye\r\n")
+            assert (await c.rest()).endswith(b"421 4.4.2 Error: timeout exceeded\r\n")
             dripping.cancel()
         assert inside.stored() == []
 
@@ -292,7 +290,7 @@ async def test_a_slow_program_is_not_a_slow_client(tmp_path: Path) -> None:
             for _ in range(5):
                 await c.code()
             assert await c.code() == 250
-            assert await c.rest() == b"421 4.4.2 too slow, good-bye\r\n"
+            assert await c.rest() == b"421 4.4.2 Error: timeout exceeded\r\n"
 
 
 async def test_a_client_that_does_not_read_its_replies_is_not_read_from_and_then_cut_off(
@@ -303,7 +301,7 @@ async def test_a_client_that_does_not_read_its_replies_is_not_read_from_and_then
         async with client(inside.port) as c:
             cast(asyncio.ReadTransport, c.writer.transport).pause_reading()
             flood = asyncio.create_task(c.send(b"NOOP\r\n" * 2_000_000))
-            [connection] = inside.sessions.connections
+            [connection] = inside.listener.connections
             await until(connection.ended.done)
             assert 0 < inside.status.received_bytes < 6_000_000
             await until(lambda: inside.status.active_connections == 0)
@@ -334,7 +332,7 @@ async def test_what_the_kernel_did_not_take_before_a_client_vanished_was_not_sen
     tmp_path: Path,
 ) -> None:
     async with mail_server(tmp_path) as inside:
-        connection = Connection(inside.sessions)
+        connection = Connection(inside.context)
         connection.connection_made(Clogged())
         greeting = inside.status.sent_bytes
         connection.connection_lost(ConnectionResetError())
@@ -376,10 +374,10 @@ async def test_messages_of_clients_that_are_gone_are_stored_before_the_server_ha
         monkeypatch.setattr("os.fsync", slowly)
         async with client(inside.port) as c:
             await c.send(MAIL)
-            await until(lambda: bool(inside.sessions.tasks))
+            await until(lambda: inside.busy)
             c.reset()
             await until(lambda: inside.status.active_connections == 0)
-            await inside.server.stop(1)
+            await inside.listener.stop(1)
 
         assert len(inside.stored()) == 1
 
@@ -391,7 +389,7 @@ async def test_a_message_of_any_size_is_stored_as_it_was_sent(size: int, tmp_pat
     async with mail_server(tmp_path, session_limits=SessionLimits(message_size=size)) as inside:
         async with client(inside.port) as c:
             await c.send(ENVELOPE + content + b".\r\nQUIT\r\n")
-            assert b"250 2.0.0 stored" in await c.rest()
+            assert b"250 2.0.0 Ok: stored" in await c.rest()
 
         [stored] = inside.stored()
         assert stored.endswith(content.replace(b"\r\n", b"\n"))
@@ -413,8 +411,8 @@ async def test_a_full_disk_while_a_large_message_comes_in_is_452(
             await c.send(ENVELOPE + b"x\r\n" * 1_200_000 + b".\r\n" + ENVELOPE + b".\r\nQUIT\r\n")
             told = await c.rest()
 
-        assert b"452 4.3.1 no room left" in told
-        assert b"250 2.0.0 stored" in told
+        assert b"452 4.3.1 Insufficient system storage" in told
+        assert b"250 2.0.0 Ok: stored" in told
         assert len(inside.stored()) == 1
 
 
@@ -439,12 +437,12 @@ async def test_when_the_server_ends_messages_that_are_being_stored_are_answered_
         async with client(inside.port) as c, client(inside.port) as idle:
             await idle.code()
             await c.send(MAIL)
-            await until(lambda: bool(inside.sessions.tasks))
-            await inside.server.stop(2)
+            await until(lambda: inside.busy)
+            await inside.listener.stop(2)
             told = await c.rest()
 
-            assert b"250 2.0.0 stored" in told
-            assert told.endswith(b"421 4.3.2 service is closing, try again later\r\n")
+            assert b"250 2.0.0 Ok: stored" in told
+            assert told.endswith(b"421 4.3.2 Service shutting down\r\n")
             assert (await idle.rest()).startswith(b"421 4.3.2")
         assert len(inside.stored()) == 1
 
@@ -458,12 +456,10 @@ async def test_when_the_grace_is_over_messages_are_refused_and_nothing_of_them_s
         async with client(inside.port) as transformed, client(inside.port) as sending:
             await transformed.send(MAIL)
             await sending.send(ENVELOPE + b"half")
-            await until(lambda: bool(inside.sessions.tasks))
-            await inside.server.stop(0.2)
+            await until(lambda: inside.busy)
+            await inside.listener.stop(0.2)
 
-            assert b"451 4.3.2 the server is busy" in await transformed.rest()
-            assert (await sending.rest()).endswith(
-                b"421 4.3.2 service is closing, try again later\r\n"
-            )
+            assert b"451 4.3.2 Error: server busy" in await transformed.rest()
+            assert (await sending.rest()).endswith(b"421 4.3.2 Service shutting down\r\n")
         assert inside.stored() == []
         assert inside.leftovers() == []

@@ -30,7 +30,7 @@ async def deliver(root: Path, *users: str, content: bytes = b"hello\n") -> Maild
     root.mkdir(exist_ok=True)
     maildirs = Maildirs(root, "mail.example")
     try:
-        await maildirs.deliver(users, HEAD, spool(root, content))
+        await maildirs.store(users, HEAD, spool(root, content))
     finally:
         await maildirs.aclose()
     return maildirs
@@ -70,10 +70,10 @@ async def test_messages_at_the_same_time_each_get_a_name_and_share_the_directory
         fsync(descriptor)
 
     maildirs = Maildirs(tmp_path, "mail.example")
-    await maildirs.deliver(["bob"], HEAD, spool(tmp_path))
+    await maildirs.store(["bob"], HEAD, spool(tmp_path))
     monkeypatch.setattr(os, "fsync", watched)
 
-    await asyncio.gather(*(maildirs.deliver(["bob"], HEAD, spool(tmp_path)) for _ in range(32)))
+    await asyncio.gather(*(maildirs.store(["bob"], HEAD, spool(tmp_path)) for _ in range(32)))
 
     await maildirs.aclose()
     assert len(files(tmp_path)) == 33
@@ -139,14 +139,14 @@ async def test_what_is_wrong_with_a_message_is_not_the_concern_of_those_stored_w
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     maildirs = Maildirs(tmp_path, "mail.example")
-    await maildirs.deliver(["bob"], HEAD, spool(tmp_path))
+    await maildirs.store(["bob"], HEAD, spool(tmp_path))
     fail_nth(monkeypatch, "fsync", 3, errno.EIO)
     broken = spool(tmp_path)
     monkeypatch.setattr(broken, "copy_to", None)
 
     told = await asyncio.gather(
-        *(maildirs.deliver(["bob"], HEAD, spool(tmp_path)) for _ in range(8)),
-        maildirs.deliver(["bob"], HEAD, broken),
+        *(maildirs.store(["bob"], HEAD, spool(tmp_path)) for _ in range(8)),
+        maildirs.store(["bob"], HEAD, broken),
         return_exceptions=True,
     )
 
@@ -159,8 +159,8 @@ async def test_when_the_fsync_of_a_directory_fails_nobody_who_relied_on_it_has_t
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     maildirs = Maildirs(tmp_path, "mail.example")
-    await maildirs.deliver(["bob"], HEAD, spool(tmp_path))
-    await maildirs.deliver(["eve"], HEAD, spool(tmp_path))
+    await maildirs.store(["bob"], HEAD, spool(tmp_path))
+    await maildirs.store(["eve"], HEAD, spool(tmp_path))
     sync = os.fsync
 
     def failing(descriptor: int) -> None:
@@ -172,7 +172,7 @@ async def test_when_the_fsync_of_a_directory_fails_nobody_who_relied_on_it_has_t
     to = [["bob"], ["eve"], ["eve", "bob"]]
 
     told = await asyncio.gather(
-        *(maildirs.deliver(users, HEAD, spool(tmp_path)) for users in to), return_exceptions=True
+        *(maildirs.store(users, HEAD, spool(tmp_path)) for users in to), return_exceptions=True
     )
 
     await maildirs.aclose()
@@ -188,7 +188,7 @@ async def test_large_messages_do_not_make_one_another_wait_for_many(
     stored: list[int] = []
 
     async def one_more() -> None:
-        await maildirs.deliver(["bob"], HEAD, spool(tmp_path, content))
+        await maildirs.store(["bob"], HEAD, spool(tmp_path, content))
         stored.append(len(list((tmp_path / "bob" / "new").iterdir())))
 
     await asyncio.gather(*(one_more() for _ in range(7)))
@@ -198,10 +198,10 @@ async def test_large_messages_do_not_make_one_another_wait_for_many(
 
 
 REPLIES = {
-    errno.ENOSPC: b"452 4.3.1 no room left, try again later",
-    errno.EDQUOT: b"452 4.3.1 no room left, try again later",
-    errno.EIO: b"451 4.3.0 the server failed, try again later",
-    errno.EROFS: b"451 4.3.0 the server failed, try again later",
+    errno.ENOSPC: b"452 4.3.1 Insufficient system storage",
+    errno.EDQUOT: b"452 4.3.1 Insufficient system storage",
+    errno.EIO: b"451 4.3.0 Error: local error in processing",
+    errno.EROFS: b"451 4.3.0 Error: local error in processing",
 }
 
 
@@ -215,7 +215,7 @@ async def test_the_client_is_told_to_try_again_and_never_why(
             await c.send(MAIL + MAIL + b"QUIT\r\n")
             told = (await c.rest()).split(b"\r\n")
 
-        verdicts = [line for line in told if line.startswith((b"45", b"250 2.0.0 stored"))]
+        verdicts = [line for line in told if line.startswith((b"45", b"250 2.0.0 Ok: stored"))]
         assert verdicts[0] == reply
         assert len(inside.stored()) == 1
         assert inside.leftovers() == []
@@ -228,22 +228,22 @@ async def test_a_failure_of_the_program_itself_is_451_without_its_text(
         raise ZeroDivisionError("a secret")
 
     async with mail_server(tmp_path) as inside:
-        monkeypatch.setattr("reference_server.pipeline.trace_headers", broken)
+        monkeypatch.setattr("reference_server.pipeline.received_header", broken)
         async with client(inside.port) as c:
             await c.send(MAIL + b"QUIT\r\n")
             told = await c.rest()
 
-    assert b"451 4.3.0 the server failed, try again later" in told
+    assert b"451 4.3.0 Error: local error in processing" in told
     assert b"secret" not in told
 
 
 async def test_a_maildir_that_was_removed_is_made_again(tmp_path: Path) -> None:
     maildirs = Maildirs(tmp_path, "mail.example")
-    await maildirs.deliver(["bob"], HEAD, spool(tmp_path))
+    await maildirs.store(["bob"], HEAD, spool(tmp_path))
     for path in sorted((tmp_path / "bob").rglob("*"), reverse=True):
         path.rmdir() if path.is_dir() else path.unlink()
 
-    await maildirs.deliver(["bob"], HEAD, spool(tmp_path))
+    await maildirs.store(["bob"], HEAD, spool(tmp_path))
 
     await maildirs.aclose()
     assert len(files(tmp_path)) == 1

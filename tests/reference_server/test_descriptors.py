@@ -80,7 +80,7 @@ async def test_those_who_are_refused_and_stay_do_not_take_the_last_descriptors(
             clients = [await stack.enter_async_context(client(server.smtp)) for _ in range(60)]
             assert await clients[0].code() == 220
             await clients[0].send(LARGE)
-            assert b"250 2.0.0 stored" in await clients[0].rest()
+            assert b"250 2.0.0 Ok: stored" in await clients[0].rest()
         server.stop()
 
     assert "level=error" not in server.log.read_text()

@@ -47,7 +47,7 @@ class Load:
                         b"MAIL FROM:<a@x>\r\nRCPT TO:<bob@example.com>\r\nRCPT TO:<eve@example.com>\r\nDATA\r\n"
                         + body.encode() + f"end {name}\r\n.\r\n".encode()
                     )  # fmt: skip
-                    while not (line := lines.readline()).startswith(b"250 2.0.0 stored"):
+                    while not (line := lines.readline()).startswith(b"250 2.0.0 Ok: stored"):
                         if not line:
                             return
                     self.accepted.append(name)
@@ -126,6 +126,8 @@ def order_of(trace: str) -> list[str]:
     begun: dict[str, str] = {}
     happened = []
     for line in trace.splitlines():
+        if "/.probe-" in line:  # at the start: whether there are hard links
+            continue
         process, _, call = line.partition(" ")
         call = call.strip()
         if resumed := re.match(r"<\.\.\. \w+ resumed>(.*)", call):
@@ -136,7 +138,7 @@ def order_of(trace: str) -> list[str]:
                 begun[process] = ""
             else:
                 continue
-        if call.startswith("sendto") and "250 2.0.0 stored" in call:
+        if call.startswith("sendto") and "250 2.0.0 Ok: stored" in call:
             happened.append("250")
         elif call.endswith("= 0"):
             name = call.partition("(")[0]
@@ -158,7 +160,7 @@ def test_file_then_name_then_directory_are_on_disk_before_250_is_sent(
         server.stop()
 
     deadline = time.monotonic() + 5
-    while trace.read_text().count("250 2.0.0 stored") < 3 and time.monotonic() < deadline:
+    while trace.read_text().count("250 2.0.0 Ok: stored") < 3 and time.monotonic() < deadline:
         time.sleep(0.01)
     happened = order_of(trace.read_text())
     one = ["fsync tmp", *["link"] * recipients, *["fsync new"] * recipients, "250"]
@@ -197,9 +199,9 @@ def test_every_directory_that_is_made_for_the_maildirs_is_on_disk_in_its_parent(
 
 
 FAULTS = {
-    "fsync:error=EIO:when=5": b"451 4.3.0 the server failed, try again later",
-    "link:error=ENOSPC:when=1": b"452 4.3.1 no room left, try again later",
-    "link:error=EDQUOT:when=2": b"452 4.3.1 no room left, try again later",
+    "fsync:error=EIO:when=5": b"451 4.3.0 Error: local error in processing",
+    "link:error=ENOSPC:when=2": b"452 4.3.1 Insufficient system storage",
+    "link:error=EDQUOT:when=2": b"452 4.3.1 Insufficient system storage",
 }
 
 

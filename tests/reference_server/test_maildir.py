@@ -165,7 +165,7 @@ async def test_deliver_never_replaces_a_message_of_the_same_name(
         spool = Spool(tmp_path)
         spool.append(content)
         try:
-            await maildirs.deliver(["bob"], b"", spool)
+            await maildirs.store(["bob"], b"", spool)
             outcomes.append("stored")
         except FileExistsError:
             outcomes.append("refused")
@@ -187,7 +187,7 @@ async def test_deliver_without_hard_links_writes_a_copy_for_each_recipient(
     spool = Spool(tmp_path)
     spool.append(b"hello\n")
 
-    await maildirs.deliver(["bob", "eve"], b"head\n", spool)
+    await maildirs.store(["bob", "eve"], b"head\n", spool)
 
     await maildirs.aclose()
     stored = {
@@ -205,7 +205,7 @@ async def test_a_delivery_that_nobody_waits_for_is_not_stored(tmp_path: Path) ->
     maildirs = Maildirs(tmp_path, "mail.example")
     spool = Spool(tmp_path)
     spool.append(b"hello\n")
-    delivery = asyncio.create_task(maildirs.deliver(["bob"], b"", spool))
+    delivery = asyncio.create_task(maildirs.store(["bob"], b"", spool))
     await asyncio.sleep(0)
     delivery.cancel()
     await asyncio.gather(delivery, return_exceptions=True)
@@ -223,7 +223,7 @@ async def test_a_spool_that_was_closed_is_an_error_and_not_an_empty_message(
     spool.close()
 
     with pytest.raises(OSError, match="the spool is closed"):
-        await maildirs.deliver(["bob"], b"head\n", spool)
+        await maildirs.store(["bob"], b"head\n", spool)
 
     await maildirs.aclose()
     assert list(tmp_path.glob("bob/*/*")) == []

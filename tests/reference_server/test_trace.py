@@ -6,7 +6,7 @@ import pytest
 
 from reference_server.address import Address
 from reference_server.event import Envelope
-from reference_server.trace import trace_headers
+from reference_server.trace import received_header, return_path
 
 BOB, EVE = Address("bob", "example.com"), Address("eve", "example.com")
 DATE = r"\t\w{3}, 0[12] Jan 2026 \d\d:00:00 [+-]\d{4}\n"
@@ -14,7 +14,7 @@ DATE = r"\t\w{3}, 0[12] Jan 2026 \d\d:00:00 [+-]\d{4}\n"
 
 def lines(envelope: Envelope, client: str = "192.0.2.1") -> str:
     """What stands before the date."""
-    headers = trace_headers(envelope, client, "mail.example", "1F", 1767268800).decode()
+    headers = received_header(envelope, client, "mail.example", "1F", 1767268800).decode()
     date = re.search(DATE + r"\Z", headers)
     assert date, headers
     return headers[: date.start()]
@@ -24,15 +24,15 @@ def test_a_message_says_whose_it_is_where_it_came_from_and_for_whom() -> None:
     envelope = Envelope(Address("a", "x.org"), (BOB,), "me.example", "ESMTP")
 
     assert lines(envelope) == (
-        "Return-Path: <a@x.org>\n"
         "Received: from me.example ([192.0.2.1])\n"
         "\tby mail.example (smtpstatus) with ESMTP id 1F\n"
         "\tfor <bob@example.com>;\n"
     )
 
 
-def test_the_null_sender_has_an_empty_return_path() -> None:
-    assert lines(Envelope(None, (BOB,), "me", "SMTP")).startswith("Return-Path: <>\n")
+def test_return_path_of_the_null_sender_is_empty() -> None:
+    assert return_path(Address("a", "x.org")) == b"Return-Path: <a@x.org>\n"
+    assert return_path(None) == b"Return-Path: <>\n"
 
 
 def test_of_several_recipients_none_is_told_to_the_others() -> None:

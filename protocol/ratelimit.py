@@ -1,0 +1,54 @@
+"""Rate limits per source network: how many errors are answered."""
+
+import ipaddress
+from collections import OrderedDict
+
+from smtpstatus.tokenbucket import TokenBucket
+
+
+def network_of(host: str) -> str:
+    """The network that a numeric address is counted by: an IPv4 address itself, of an IPv6 address its /64.
+
+    A /64 is what one subscriber has; limits per IPv6 address would be no limits. IPv4-mapped addresses
+    (`::ffff:192.0.2.1`) count as IPv4. Any other text is returned as it is.
+    """
+    if ":" not in host:
+        return host
+    try:
+        address = ipaddress.IPv6Address(host.partition("%")[0])
+    except ValueError:
+        return host
+    if address.ipv4_mapped:
+        return str(address.ipv4_mapped)
+    return f"{ipaddress.IPv6Address(int(address) >> 64 << 64)}/64"
+
+
+class ErrorRateLimiter:
+    """How many error responses a source network receives: a token bucket per network (protocol.md 6.1).
+
+    An error response has the size and signature of a request, so two servers, or one and itself, could answer each
+    other's "authentication failed" for ever. After `burst` errors, and then more than `per_second`, a source is not
+    answered, which ends such a loop. Requests with the right token are always answered. The table holds the
+    `sources` networks seen last.
+    """
+
+    def __init__(self, burst: float = 40, per_second: float = 1, sources: int = 4096) -> None:
+        self._burst = burst
+        self._per_second = per_second
+        self._sources = sources
+        self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._buckets)
+
+    def allows(self, source: str, now: float) -> bool:
+        """Whether `source`, a numeric address, is sent another error at `now`, seconds of a monotonic clock."""
+        network = network_of(source)
+        bucket = self._buckets.get(network)
+        if bucket is None:
+            bucket = self._buckets[network] = TokenBucket(self._burst, self._per_second, now)
+            if len(self._buckets) > self._sources:
+                self._buckets.popitem(last=False)
+        else:
+            self._buckets.move_to_end(network)
+        return bucket.take(now)
