@@ -17,6 +17,7 @@ from types import FrameType
 import uvicorn
 import uvloop
 
+from exporter import healthcheck
 from exporter.app import create_app
 from exporter.configuration import config, flags
 from exporter.configuration.config import Config
@@ -72,6 +73,11 @@ def main() -> None:
 
 def _start(arguments: Sequence[str], environ: Mapping[str, str]) -> None:
     options = flags.parse(arguments, environ)
+    if options.healthcheck:
+        if unhealthy := healthcheck.failure(options):
+            print(f"smtpstatus-exporter: {unhealthy}", file=sys.stderr)
+            sys.exit(1)
+        return
     if "PROMETHEUS_MULTIPROC_DIR" in environ:
         raise ConfigError("PROMETHEUS_MULTIPROC_DIR is set, but this is one process: unset it")
     if options.check_syntax:

@@ -25,6 +25,9 @@ FLAGS = Flags(
             "web.max-requests", "40", "N", "maximum number of concurrent scrapes; 0 for no limit"
         ),
         Flag("timeout-offset", "500ms", "DURATION", "subtracted from the scraper's timeout"),
+        Flag(
+            "healthcheck", "", "", "ask the exporter with these flags for /-/healthy; exit 0 or 1"
+        ),
         Flag("log.level", "info", "|".join(LEVELS), "minimum log level"),
         Flag("log.format", "logfmt", "logfmt|json", "log format"),
     ),
@@ -47,6 +50,7 @@ class Options:
     web_config_file: Path | None
     max_requests: int
     timeout_offset: float
+    healthcheck: bool
     log_level: str
     log_format: LogFormat
 
@@ -64,6 +68,7 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> Options:
         web_config_file=Path(web_config_file) if web_config_file else None,
         max_requests=given.one("web.max-requests", natural),
         timeout_offset=given.one("timeout-offset", _offset),
+        healthcheck=given.switch("healthcheck"),
         log_level=given.one("log.level", one_of(*LEVELS)),
         log_format=cast("LogFormat", given.one("log.format", one_of("logfmt", "json"))),
     )

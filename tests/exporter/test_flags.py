@@ -7,7 +7,7 @@ from exporter.configuration import flags
 from exporter.configuration.flags import FLAGS, Options
 from smtpstatus.errors import ConfigError
 
-DEFAULTS = Options((), False, False, (":17030",), False, None, 40, 0.5, "info", "logfmt")
+DEFAULTS = Options((), False, False, (":17030",), False, None, 40, 0.5, False, "info", "logfmt")
 GIVEN = {
     "config.file": "config.yml",
     "config.check": "true",
@@ -17,6 +17,7 @@ GIVEN = {
     "web.config.file": "web.yml",
     "web.max-requests": "7",
     "timeout-offset": "0.25",
+    "healthcheck": "true",
     "log.level": "debug",
     "log.format": "json",
 }
@@ -29,6 +30,7 @@ TOLD = Options(
     Path("web.yml"),
     7,
     0.25,
+    True,
     "debug",
     "json",
 )
