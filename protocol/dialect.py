@@ -1,7 +1,7 @@
-"""The vocabulary of SMTPStatus, and where each word stands on the wire.
+"""The layout of requests and responses on the wire, as data.
 
-A `Dialect` is a table of data: it says which bytes stand where, and nothing else in this package
-knows. The known ones are in protocol/dialects.py.
+A `Dialect` is a table: nothing else in this package knows offsets, codes or byte orders. The built-in ones are in
+protocol/dialects.py; docs/dialects.md describes every field.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from protocol.errors import DialectError
 from protocol.vocabulary import WRITES, Command, Status
 
 _derive = object.__setattr__
-"""Sets what follows from the other fields of a frozen value, once: it is read for every datagram."""
+"""Sets a field of a frozen value that is derived from the others, once: it is read for every datagram."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +30,15 @@ class Field:
         _derive(self, "span", slice(self.offset, self.end))
 
 
+NOWHERE = Field(0, 0)
+"""The place of an identifier that requests or responses do not have."""
+
+
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One command of a dialect: its code, and where in the response its value stands.
+    """One command of a dialect: its code, and the place of its value in the response.
 
-    Without a `value` the answer says only "done". A flag's value is compared with the dialect's `on` and `off`.
+    Without a `value` the response has only a status. A flag's value is compared with the dialect's `on` and `off`.
     """
 
     code: int
@@ -45,10 +49,7 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """Where the bytes stand, checked for sense when it is built.
-
-    Raises `DialectError`, which names the field, its value and what would fit.
-    """
+    """One dialect. Raises `DialectError`, which names the field, the problem and what would fit."""
 
     name: str
     signature: bytes
@@ -64,30 +65,30 @@ class Dialect:
     statuses: Mapping[int, Status]
     version: int = 0
     byte_order: Literal["big", "little"] = "big"
-    """Of numbers. An identifier is opaque: it comes back as it was sent."""
+    """The byte order of numbers. Identifiers are opaque: they are echoed as they were sent."""
     on: int = 0
     off: tuple[int, ...] = (1,)
-    """The numbers taken as off; the first is the one that a server writes."""
+    """The numbers that mean off; a server writes the first."""
     default_port: int = 7030
     identifier_echo: Literal["always", "good", "never"] = "always"
-    """Whether RID comes back in every answer, in good ones alone, or is a `fixed_identifier`."""
+    """Whether every response has the RID of its request, only those with status done, or none (`fixed_identifier`)."""
     fixed_identifier: int = 0
     zeroed_errors: bool = False
-    """Whether an error comes with zeros for signature, version and RID."""
+    """Whether error responses have zeros as signature, version and RID."""
     silent_errors: bool = False
-    """Whether an error is not answered at all."""
+    """Whether a request with an error gets no response."""
     reads: tuple[Command, ...] = field(init=False)
     """The commands that a scrape may send, in the order of their codes."""
     header: bytes = field(init=False)
-    """What every datagram begins with: signature and version."""
+    """The first bytes of every datagram: signature and version."""
     codes: Mapping[int, Command] = field(init=False)
     status_codes: Mapping[Status, int] = field(init=False)
     tells_apart: bool = field(init=False)
-    """Whether every answer, an error too, has the identifier of the question that it answers."""
+    """Whether every response, errors included, has the RID of its request."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.version <= 255:
-            raise DialectError(self.name, "version", self.version, "a byte, 0 to 255")
+            raise DialectError(self.name, "version", f"{self.version} is not a byte, 0 to 255")
         _derive(self, "header", self.signature + bytes([self.version]))
         _check(self)
         ordered = sorted(self.operations, key=lambda command: self.operations[command].code)
@@ -111,27 +112,18 @@ class Dialect:
 
 
 def _check(dialect: Dialect) -> None:
-    def refuse(field: str, value: object, remedy: str) -> None:
-        raise DialectError(dialect.name, field, value, remedy)
+    def refuse(field: str, problem: str) -> None:
+        raise DialectError(dialect.name, field, problem)
 
-    if not 1 <= len(dialect.signature) <= 8:
-        refuse("signature", dialect.signature.hex(), "1 to 8 bytes")
+    if len(dialect.signature) > 8:
+        refuse("signature", f"{len(dialect.signature)} bytes: expected at most 8")
     if dialect.byte_order not in ("big", "little"):
-        refuse("byte_order", dialect.byte_order, "big or little")
+        refuse("byte_order", f"{dialect.byte_order!r}: expected big or little")
     if not 1 <= dialect.default_port <= 65535:
-        refuse("default_port", dialect.default_port, "a port, 1 to 65535")
+        refuse("default_port", f"{dialect.default_port}: expected a port, 1 to 65535")
     if not 1 <= dialect.authentication.size <= 8:
-        refuse("authentication.size", dialect.authentication.size, "a token of 1 to 8 bytes")
-    if dialect.request_identifier.size != dialect.response_identifier.size:
-        refuse(
-            "response_identifier.size",
-            dialect.response_identifier.size,
-            f"the request's, {dialect.request_identifier.size}",
-        )
-    if not 1 <= dialect.request_identifier.size <= 8:
-        refuse("request_identifier.size", dialect.request_identifier.size, "1 to 8 bytes")
-    if dialect.on in dialect.off or not dialect.off:
-        refuse("off", dialect.off, f"numbers other than on, {dialect.on}")
+        refuse("authentication", f"{dialect.authentication.size} bytes: expected 1 to 8")
+    _check_identifiers(dialect)
     _check_layout(
         dialect,
         "request",
@@ -156,66 +148,115 @@ def _check(dialect: Dialect) -> None:
     )
     for single in ("command", "status"):
         if (size := getattr(dialect, single).size) != 1:
-            refuse(f"{single}.size", size, "1 byte")
-    _check_words(dialect)
+            refuse(single, f"{size} bytes: expected 1 byte")
+    _check_operations(dialect)
+    _check_flags(dialect)
+    if Status.DONE not in dialect.statuses.values():
+        refuse("statuses", "missing done: add its code")
+    if not all(0 <= code <= 255 for code in dialect.statuses):
+        refuse("statuses", "a code is not a byte, 0 to 255")
+
+
+def _check_identifiers(dialect: Dialect) -> None:
+    sent, echoed = dialect.request_identifier, dialect.response_identifier
+    for name, place in (("request_identifier", sent), ("response_identifier", echoed)):
+        if place.size > 8:
+            raise DialectError(dialect.name, name, f"{place.size} bytes: expected 1 to 8")
+    if dialect.identifier_echo == "never":
+        limit = 256**echoed.size - 1
+        if not 0 <= dialect.fixed_identifier <= limit:
+            raise DialectError(
+                dialect.name,
+                "fixed_identifier",
+                f"{dialect.fixed_identifier} does not fit {echoed.size} bytes: expected 0 to {limit}",
+            )
+    elif not sent.size or not echoed.size:
+        problem = f"{dialect.identifier_echo} needs an identifier in requests and responses"
+        raise DialectError(dialect.name, "identifier_echo", f"{problem}: expected never")
+    elif sent.size != echoed.size:
+        raise DialectError(
+            dialect.name,
+            "response_identifier",
+            f"{echoed.size} bytes, but the request's has {sent.size}: expected the same size",
+        )
 
 
 def _check_layout(
     dialect: Dialect, datagram: str, length: int, fields: Mapping[str, Field]
 ) -> None:
     if not 1 <= length <= 64:
-        raise DialectError(dialect.name, f"{datagram}_length", length, "1 to 64 bytes")
-    for name, place in fields.items():
-        if place.offset < 0 or place.size < 1 or place.end > length:
+        raise DialectError(dialect.name, f"{datagram}_length", f"{length}: expected 1 to 64 bytes")
+    placed = {name: place for name, place in fields.items() if place.size}
+    for name, place in placed.items():
+        if place.offset < 0 or place.end > length:
             raise DialectError(
                 dialect.name,
                 name,
-                f"bytes {place.offset} to {place.end - 1}",
-                f"0 to {length - 1}",
+                f"{_bytes(place)} outside the {datagram} of {length} bytes: expected 0 to {length - 1}",
             )
     for (name, place), (after, following) in pairwise(
-        sorted(fields.items(), key=lambda item: item[1].offset)
+        sorted(placed.items(), key=lambda item: item[1].offset)
     ):
         if place.end > following.offset:
             raise DialectError(
                 dialect.name,
                 after,
-                f"offset {following.offset}",
-                f"{place.end} or more, behind the {name.replace('_', ' ')}",
+                f"overlap of {_bytes(following)} with the {_word(name)}, {_bytes(place)}:"
+                f" expected offset {place.end} or more",
             )
 
 
-def _check_words(dialect: Dialect) -> None:
+def _bytes(place: Field) -> str:
+    last = place.end - 1
+    return f"byte {last}" if place.size == 1 else f"bytes {place.offset} to {last}"
+
+
+def _word(name: str) -> str:
+    words = {"header": "signature and version", "authentication": "token"}
+    return words.get(name, name.removeprefix("request_").removeprefix("response_"))
+
+
+def _check_operations(dialect: Dialect) -> None:
     taken: dict[int, Command] = {}
     for command, operation in dialect.operations.items():
         where = f"commands.{command.name.lower()}"
         if not 0 <= operation.code <= 255:
-            raise DialectError(dialect.name, f"{where}.code", operation.code, "a byte, 0 to 255")
-        if taken.setdefault(operation.code, command) is not command:
-            raise DialectError(
-                dialect.name,
-                f"{where}.code",
-                operation.code,
-                f"a code of its own; {taken[operation.code].name.lower()} has this one",
-            )
+            problem = f"{operation.code} is not a byte, 0 to 255"
+            raise DialectError(dialect.name, f"{where}.code", problem)
+        if (other := taken.setdefault(operation.code, command)) is not command:
+            problem = f"duplicate code {operation.code}: {other.name.lower()} has it"
+            raise DialectError(dialect.name, f"{where}.code", problem)
         value = operation.value
         if value is None and command not in WRITES:
-            raise DialectError(dialect.name, f"{where}.value", None, "a place in the result")
+            problem = "none, for a command that reads: expected an offset and a size"
+            raise DialectError(dialect.name, f"{where}.value", problem)
+        if value is not None and not 1 <= value.size <= 8:
+            problem = f"{value.size} bytes: expected an offset and a size of at most 8 bytes"
+            raise DialectError(dialect.name, f"{where}.value", problem)
         if value is not None and not (
-            dialect.result.offset <= value.offset
-            and 1 <= value.size <= 8
-            and value.end <= dialect.result.end
+            dialect.result.offset <= value.offset and value.end <= dialect.result.end
         ):
             raise DialectError(
                 dialect.name,
                 f"{where}.value",
-                f"bytes {value.offset} to {value.end - 1}",
-                f"up to 8 of bytes {dialect.result.offset} to {dialect.result.end - 1}, the result",
+                f"{_bytes(value)} outside the result, {_bytes(dialect.result)}: widen the result",
             )
     if dialect.operations.keys() <= WRITES:
-        commands = [command.name.lower() for command in dialect.operations]
-        raise DialectError(dialect.name, "commands", commands, "at least one command that reads")
-    if Status.DONE not in dialect.statuses.values():
-        raise DialectError(dialect.name, "statuses", dict(dialect.statuses), "one that means done")
-    if not all(0 <= code <= 255 for code in dialect.statuses):
-        raise DialectError(dialect.name, "statuses", dict(dialect.statuses), "bytes, 0 to 255")
+        raise DialectError(dialect.name, "commands", "expected at least one command that reads")
+
+
+def _check_flags(dialect: Dialect) -> None:
+    if not dialect.off:
+        raise DialectError(dialect.name, "off", "empty: expected at least one number")
+    if dialect.on in dialect.off:
+        problem = f"{dialect.on} means on and off: expected another number"
+        if dialect.off == (1,):
+            problem = f"{dialect.on} is the default of off: add off with another number"
+        raise DialectError(dialect.name, "on" if dialect.off == (1,) else "off", problem)
+    for command, operation in dialect.operations.items():
+        if not operation.flag or operation.value is None:
+            continue
+        for name, number in (("on", dialect.on), ("off", dialect.off[0])):
+            if number >= 256**operation.value.size:
+                where = f"the value of {command.name.lower()}, {_bytes(operation.value)}"
+                raise DialectError(dialect.name, name, f"{number} does not fit {where}")

@@ -67,10 +67,10 @@ class TokenError(SMTPStatusError, ValueError):
 class DialectError(SMTPStatusError, ValueError):
     """An inconsistent dialect table: `field` is the entry at fault, `problem` the explanation."""
 
-    def __init__(self, dialect: str, field: str, value: object, remedy: str) -> None:
+    def __init__(self, dialect: str, field: str, problem: str) -> None:
         self.field = field
-        self.problem = f"is {value!r}: expected {remedy}"
-        super().__init__(f"dialect {dialect}: {field} {self.problem}")
+        self.problem = problem
+        super().__init__(f"dialect {dialect}: {field}: {problem}")
 
 
 class DatagramError(SMTPStatusError, ValueError):

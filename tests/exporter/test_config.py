@@ -367,7 +367,7 @@ def test_a_dialect_without_a_command_that_reads_is_refused(tmp_path: Path) -> No
     for commands in ("{}", "{enable_transforms: {code: 4}, disable_transforms: {code: 5}}"):
         assert "at least one command that reads" in refusal(tmp_path, dialect % commands)
     on = dialect.replace("signature", "on: 1, signature") % "{connections: {code: 0}}"
-    assert "dialects.x: " in refusal(tmp_path, on)
+    assert "dialects.x.on: " in refusal(tmp_path, on)
 
 
 def test_the_environment_can_choose_a_known_dialect() -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from protocol.dialect import Dialect, Field, Operation
+from protocol.dialect import NOWHERE, Dialect, Field, Operation
 from protocol.dialects import DIALECTS, V0
 from protocol.errors import DialectError
 from protocol.message import Request, Response
@@ -147,33 +147,75 @@ def replace_in(dialect: Dialect, **changes: Any) -> Dialect:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"signature": b""}, "signature is '': expected 1 to 8 bytes"),
-        ({"version": 256}, "version is 256: expected a byte"),
-        ({"byte_order": "middle"}, "byte_order is 'middle': expected big or little"),
-        ({"default_port": 0}, "default_port is 0"),
-        ({"authentication": Field(5, 9)}, "authentication.size is 9"),
-        ({"authentication": Field(4, 8)}, "authentication is 'offset 4'.*5 or more"),
-        ({"command": Field(14, 1)}, "command is 'bytes 14 to 14': expected 0 to 13"),
-        ({"command": Field(-1, 1)}, "command is 'bytes -1 to -1'"),
-        ({"status": Field(5, 2)}, "result is 'offset 6'"),
-        ({"request_length": 65}, "request_length is 65"),
-        ({"request_identifier": Field(3, 1)}, "response_identifier.size is 2.*the request's, 1"),
-        ({"off": (0,)}, "off is .*numbers other than on, 0"),
-        ({"off": ()}, "off is"),
-        ({"statuses": {1: Status.AUTHENTICATION_FAILED}}, "statuses is .*one that means done"),
-        ({"statuses": {0: Status.DONE, 300: Status.INVALID_COMMAND}}, "statuses is .*bytes"),
+        ({"signature": bytes(9)}, "signature: 9 bytes: expected at most 8"),
+        ({"version": 256}, "version: 256 is not a byte"),
+        ({"byte_order": "middle"}, "byte_order: 'middle': expected big or little"),
+        ({"default_port": 0}, "default_port: 0"),
+        ({"authentication": Field(5, 9)}, "authentication: 9 bytes: expected 1 to 8"),
+        (
+            {"authentication": Field(4, 8)},
+            "authentication: overlap of bytes 4 to 11 with the identifier.*offset 5 or more",
+        ),
+        (
+            {"command": Field(14, 1)},
+            "command: byte 14 outside the request of 14 bytes: expected 0 to 13",
+        ),
+        ({"command": Field(-1, 1)}, "command: byte -1 outside"),
+        (
+            {"command": Field(1, 1)},
+            "command: overlap of byte 1 with the signature and version, bytes 0 to 2",
+        ),
+        (
+            {"status": Field(5, 2)},
+            "result: overlap of bytes 6 to 13 with the status, bytes 5 to 6",
+        ),
+        ({"request_length": 65}, "request_length: 65"),
+        (
+            {"request_identifier": Field(3, 1)},
+            "response_identifier: 2 bytes, but the request's has 1",
+        ),
+        ({"request_identifier": Field(3, 9)}, "request_identifier: 9 bytes: expected 1 to 8"),
+        ({"request_identifier": NOWHERE}, "identifier_echo: always needs an identifier"),
+        (
+            {"identifier_echo": "never", "fixed_identifier": 70000},
+            "fixed_identifier: 70000 does not fit 2 bytes: .*65535",
+        ),
+        (
+            {"identifier_echo": "never", "fixed_identifier": -1},
+            "fixed_identifier: -1 does not fit",
+        ),
+        ({"off": (0,)}, "off: 0 means on and off"),
+        ({"on": 1, "off": (1,)}, "on: 1 is the default of off: add off with another number"),
+        (
+            {"on": 1 << 64},
+            "on: 18446744073709551616 does not fit the value of transforms, bytes 6 to 13",
+        ),
+        ({"off": ()}, "off: empty"),
+        ({"statuses": {1: Status.AUTHENTICATION_FAILED}}, "statuses: missing done"),
+        (
+            {"statuses": {0: Status.DONE, 300: Status.INVALID_COMMAND}},
+            "statuses: a code is not a byte",
+        ),
         (
             {"operations": {Command.CONNECTIONS: Operation(256, Field(6, 8))}},
-            "commands.connections.code is 256",
+            "commands.connections.code: 256 is not a byte",
         ),
         (
             {"operations": {Command.CONNECTIONS: Operation(0, None)}},
-            "commands.connections.value is None",
+            "commands.connections.value: none, for a command that reads",
         ),
         (
             {"operations": {Command.CONNECTIONS: Operation(0, Field(7, 8))}},
-            "value is 'bytes 7 to 14': expected up to 8 of bytes 6 to 13",
+            "value: bytes 7 to 14 outside the result, bytes 6 to 13: widen the result",
         ),
+        (
+            {
+                "result": Field(6, 8),
+                "operations": {Command.CONNECTIONS: Operation(0, Field(6, 9))},
+            },
+            "value: 9 bytes: expected an offset and a size of at most 8 bytes",
+        ),
+        ({"operations": {}}, "commands: expected at least one command that reads"),
         (
             {
                 "operations": {
@@ -181,7 +223,7 @@ def replace_in(dialect: Dialect, **changes: Any) -> Dialect:
                     Command.MAILS: Operation(0, Field(6, 8)),
                 }
             },
-            "commands.mails.code is 0.*connections has this one",
+            "commands.mails.code: duplicate code 0: connections has it",
         ),
     ],
 )
