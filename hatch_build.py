@@ -16,7 +16,7 @@ from hatchling.builders.utils import get_reproducible_timestamp
 
 ROOT = Path(__file__).parent
 PARSERS = {
-    "smtpstatus": "protocol.__main__",
+    "smtpstatus": "protocol.cli.arguments",
     "smtpstatus-exporter": "exporter.configuration.flags",
     "smtpstatus-server": "reference_server.config",
     "smtpstatus-traffic": "reference_server.traffic",

@@ -1,19 +1,19 @@
-"""A datagram explained byte by byte, as a request and as a response, in one dialect or in all that could fit."""
+"""Explains a datagram byte by byte, as a request and as a response, in one dialect or in all that could fit."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from protocol.dialect import Dialect, Field
+from protocol.dialect import Dialect, Field, Operation
 from protocol.dialects import DIALECTS, V0
-from protocol.vocabulary import Status
+from protocol.vocabulary import WRITES, Status
 
 Kind = Literal["request", "response"]
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A run of bytes: what it is called, what it holds, what that means, and what is wrong with it, if anything."""
+    """A run of bytes: its name, content and meaning, and what is wrong with it, if anything."""
 
     name: str
     offset: int
@@ -24,7 +24,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """One way to read a datagram. The parts cover every byte once, in order."""
+    """One interpretation of a datagram. The parts cover every byte once, in order."""
 
     kind: Kind
     dialect: str
@@ -33,26 +33,52 @@ class Description:
 
     @property
     def faults(self) -> list[str]:
-        """Everything wrong with the datagram if it is meant to be this."""
+        """Everything wrong with the datagram in this interpretation."""
         parts = [f"{part.name}: {part.fault}" for part in self.parts if part.fault]
         return ([self.size_fault] if self.size_fault else []) + parts
 
 
-def describe(datagram: bytes, dialects: Iterable[Dialect] = ()) -> list[Description]:
-    """Every way to read a datagram that has no fault, or, where there is none, those with the fewest.
+def describe(
+    datagram: bytes, dialects: Iterable[Dialect] = (), *, by_signature: bool = False
+) -> list[Description]:
+    """Every interpretation of a datagram without faults, or, if there is none, those with the fewest.
 
-    Without `dialects`, in the known ones whose signature it has; a foreign signature is read as version 0.
+    Without `dialects` the built-in ones are tried. `by_signature` leaves out those whose signature it does not have; a
+    datagram with a foreign signature is then read as version 0, and one that begins with zeros may be an error
+    without a header.
     """
-    candidates = list(dialects) or [
-        dialect for dialect in DIALECTS.values() if datagram.startswith(dialect.signature)
-    ]
+    candidates = list(dialects)
+    if by_signature or not candidates:
+        known = candidates or list(DIALECTS.values())
+        candidates = [one for one in known if _may_begin(datagram, one)] or [V0]
     found = [
         reading
-        for dialect in candidates or [V0]
+        for dialect in candidates
         for reading in (describe_response(datagram, dialect), describe_request(datagram, dialect))
     ]
     fewest = min(len(reading.faults) for reading in found)
     return [reading for reading in found if len(reading.faults) == fewest]
+
+
+def _may_begin(datagram: bytes, dialect: Dialect) -> bool:
+    return datagram.startswith(dialect.signature) or _is_zeroed(datagram, dialect)
+
+
+def _is_zeroed(datagram: bytes, dialect: Dialect) -> bool:
+    """Whether it is an error response of a dialect whose errors have zeros as header and RID."""
+    place = dialect.response_identifier
+    header = datagram[: len(dialect.header)] + datagram[place.span]
+    status = (
+        dialect.statuses.get(datagram[dialect.status.offset])
+        if datagram[dialect.status.span]
+        else None
+    )
+    return (
+        dialect.zeroed_errors
+        and len(datagram) == dialect.response_length
+        and not any(header)
+        and status not in (None, Status.DONE)
+    )
 
 
 def as_json(datagram: bytes, descriptions: Iterable[Description]) -> dict[str, object]:
@@ -71,15 +97,18 @@ def as_json(datagram: bytes, descriptions: Iterable[Description]) -> dict[str, o
 
 
 def as_text(description: Description) -> str:
-    """A table with a line for each part; a fault stands under an arrow at its line's end."""
+    """A table with one line for each part; a fault is marked at the end of its line."""
     total = sum(len(part.octets) for part in description.parts)
     size = f"{total} byte{'' if total == 1 else 's'}"
     verdict = "" if not description.faults else ", malformed"
     lines = [f"a {description.kind} of {description.dialect}, {size}{verdict}", ""]
+    width = max(25, *(3 * len(part.octets) + 1 for part in description.parts))
     for part in description.parts:
         last = part.offset + max(len(part.octets), 1) - 1
         place = f"{part.offset}" if last == part.offset else f"{part.offset}-{last}"
-        line = f"  {place:>5}  {part.name:<8}{part.octets.hex(' '):<25}{part.meaning}".rstrip()
+        line = (
+            f"  {place:>5}  {part.name:<8}{part.octets.hex(' '):<{width}}{part.meaning}".rstrip()
+        )
         lines.append(f"{line}  <-- {part.fault}" if part.fault else line)
     if description.size_fault:
         lines += ["", f"  {description.size_fault}"]
@@ -102,10 +131,10 @@ def describe_request(datagram: bytes, dialect: Dialect) -> Description:
 def describe_response(datagram: bytes, dialect: Dialect) -> Description:
     code = datagram[dialect.status.offset : dialect.status.end]
     status = dialect.statuses.get(code[0]) if code else None
-    meant = status.value if status else f"reserved: it means nothing in {dialect.name}"
+    meant = status.value if status else f"reserved in {dialect.name}"
     result, fault = _result(datagram[dialect.result.span], status, dialect)
     meanings = {
-        "STAT": (dialect.status, meant, None if status else "a status that means nothing"),
+        "STAT": (dialect.status, meant, None if status else "unknown status"),
         "RES": (dialect.result, result, fault),
     }
     return _description(
@@ -129,14 +158,27 @@ def _description(
     identifier: Field,
     meanings: _Meanings,
 ) -> Description:
-    fields = _header(datagram, dialect)
-    number = int.from_bytes(datagram[identifier.span])
-    fields["RID"] = (identifier, f"{number} (0x{number:0{2 * identifier.size}x})", None)
+    if kind == "response" and _is_zeroed(datagram, dialect):
+        fields = _zeroed_header(dialect)
+    else:
+        fields = _header(datagram, dialect)
+        number = int.from_bytes(datagram[identifier.span])
+        fields["RID"] = (identifier, f"{number} (0x{number:0{2 * identifier.size}x})", None)
     fields |= meanings
     parts = tuple(_parts(datagram, length, fields))
     fits = len(datagram) == length
-    fault = None if fits else f"{len(datagram)} bytes, where a {kind} has exactly {length}"
+    fault = None if fits else f"wrong size: {len(datagram)} bytes; a {kind} has {length}"
     return Description(kind, dialect.name, parts, fault)
+
+
+def _zeroed_header(dialect: Dialect) -> _Meanings:
+    signature = Field(0, len(dialect.signature))
+    zero = f"zero in error responses of {dialect.name}"
+    return {
+        "SIG": (signature, zero, None),
+        "VER": (Field(signature.end, 1), zero, None),
+        "RID": (dialect.response_identifier, zero, None),
+    }
 
 
 def _header(datagram: bytes, dialect: Dialect) -> _Meanings:
@@ -149,18 +191,18 @@ def _header(datagram: bytes, dialect: Dialect) -> _Meanings:
         "SIG": (
             signature,
             "foreign" if foreign else f"SMTPStatus, {dialect.name}",
-            f"not {dialect.signature.hex(' ')}: answered with silence" if foreign else None,
+            f"not {dialect.signature.hex(' ')}: a server does not answer it" if foreign else None,
         ),
         "VER": (
             version,
             f"version {found[0]}" if found else "",
-            f"invalid version: {dialect.name} has {dialect.version}" if other else None,
+            f"invalid version: {dialect.name} has version {dialect.version}" if other else None,
         ),
     }
 
 
 def _parts(datagram: bytes, length: int, fields: _Meanings) -> Iterator[Part]:
-    """The fields in the order of their bytes, with the padding between them and what lies beyond."""
+    """The fields in the order of their bytes, with the padding between them and the bytes after the end."""
     position = 0
     for name, (place, meaning, fault) in sorted(
         fields.items(), key=lambda item: item[1][0].offset
@@ -177,7 +219,7 @@ def _parts(datagram: bytes, length: int, fields: _Meanings) -> Iterator[Part]:
     if padding := datagram[position:length]:
         yield Part("padding", position, padding, "ignored")
     if beyond := datagram[length:]:
-        yield Part("beyond", length, beyond, "", "too long")
+        yield Part("beyond", length, beyond, "", "after the end")
 
 
 def _result(octets: bytes, status: Status | None, dialect: Dialect) -> tuple[str, str | None]:
@@ -185,27 +227,44 @@ def _result(octets: bytes, status: Status | None, dialect: Dialect) -> tuple[str
     if status is Status.DONE:
         return _number(octets, dialect), None
     if status is None or not number:
-        return "nothing", None
-    return f"{number:,}", "an error carries no number"
+        return "none", None
+    return f"{number:,}", "an error with a result that is not zero"
 
 
 def _number(octets: bytes, dialect: Dialect) -> str:
-    """What a result says to each command that it could answer; widths and places differ with the command."""
-    meanings: dict[str, None] = {}
-    for operation in dialect.operations.values():
-        if operation.value is None:
-            continue
-        start = operation.value.offset - dialect.result.offset
-        number = int.from_bytes(
-            octets[start : start + operation.value.size],
-            dialect.byte_order,
-            signed=operation.signed,
-        )
-        if not operation.flag:
-            meanings[f"{number:,}"] = None
-        elif number == dialect.on or number in dialect.off:
-            meanings["on" if number == dialect.on else "off"] = None
-    return ", or for a switch ".join(meanings)
+    """The values that a result can have, as widths and places differ between commands.
+
+    Where the dialect has values in several places, each has the name of its command.
+    """
+    values = {
+        command: _value(octets, operation, dialect)
+        for command, operation in dialect.operations.items()
+        if operation.value is not None
+    }
+    places = {
+        operation.value.offset for operation in dialect.operations.values() if operation.value
+    }
+    if len(places) == 1:
+        return " or ".join(dict.fromkeys(text for text in values.values() if text))
+    return ", ".join(
+        f"{command.value.replace('_', ' ')} {text}"
+        for command, text in values.items()
+        if text and command not in WRITES
+    )
+
+
+def _value(octets: bytes, operation: Operation, dialect: Dialect) -> str:
+    """A number, or `on` or `off`; empty for a flag that is neither."""
+    assert operation.value is not None
+    start = operation.value.offset - dialect.result.offset
+    number = int.from_bytes(
+        octets[start : start + operation.value.size], dialect.byte_order, signed=operation.signed
+    )
+    if not operation.flag:
+        return f"{number:,}"
+    if number == dialect.on:
+        return "on"
+    return "off" if number in dialect.off else ""
 
 
 def _text(octets: bytes) -> str:

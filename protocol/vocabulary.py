@@ -1,10 +1,11 @@
 """The words of SMTPStatus: the commands that a client can send and the statuses that a server can return."""
 
+from collections.abc import Mapping
 from enum import Enum, StrEnum
 
 
 class Command(StrEnum):
-    """What a server can be asked or told, whatever byte a dialect uses for it.
+    """A command, whatever code a dialect gives it.
 
     The value of a command that reads is the name of what it reads, in JSON and (prefixed) as a metric.
     """
@@ -26,7 +27,7 @@ class Command(StrEnum):
 
 
 class Status(Enum):
-    """What a server says of a request; the value is how people read it."""
+    """The outcome of a request; the value is its text for people."""
 
     DONE = "done"
     AUTHENTICATION_FAILED = "authentication failed"
@@ -42,7 +43,7 @@ FLAGS = frozenset({Command.TRANSFORMS, Command.VERBOSE})
 """The commands whose value is on or off; every other value is a number."""
 
 COUNTERS = frozenset(command for command in Command if command.endswith("_total"))
-"""The commands whose number only grows, until the server starts again."""
+"""The commands whose number only increases, until the server restarts."""
 
 WRITES = frozenset(
     {
@@ -52,4 +53,16 @@ WRITES = frozenset(
         Command.DISABLE_VERBOSE,
     }
 )
-"""The commands that change a server; only a person's explicit wish sends one."""
+"""The commands that change a server's state. No scrape sends one."""
+
+DOCUMENTATION: Mapping[Command, str] = {
+    Command.CONNECTIONS: "SMTP connections since the server started (command 00).",
+    Command.ACTIVE_CONNECTIONS: "SMTP connections currently open (command 01).",
+    Command.TRANSFERRED_BYTES: "Bytes transferred since the server started (command 02).",
+    Command.TRANSFORMS: "Whether message transforms are enabled: 1 on, 0 off (command 03).",
+    Command.MAILS: "Messages accepted since the server started (command 03 of group-4).",
+    Command.SENT_BYTES: "Bytes sent since the server started (command 02 of group-4 and group-11).",
+    Command.RECEIVED_BYTES: "Bytes received since the server started (command 03 of group-11).",
+    Command.VERBOSE: "Whether verbose logging is enabled: 1 on, 0 off (command 05 of group-6).",
+}
+"""What each command reads: the HELP text of its metric."""

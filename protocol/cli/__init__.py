@@ -1,1 +1,1 @@
-"""What the `smtpstatus` command does, shows and finds out."""
+"""The `smtpstatus` command: one module per subcommand, of which a run imports only the chosen one."""

@@ -1,90 +1,234 @@
-"""Which dialect a server speaks, found with questions that are harmless in every known one.
+"""`smtpstatus identify`: finds the dialect that a server speaks.
 
-The same command byte reads in one dialect and writes in another, and a server may look at neither the signature nor
-the length. So the only command sent is 00, which reads everywhere, with a token of zeros: wherever another dialect
-looks for its command in such a datagram, it finds that same zero, or nothing. "Authentication failed" proves a
-dialect as well as an answer does, and no secret goes to a server that nobody knows yet.
+The same command byte reads in one dialect and writes in another, and a server may ignore the signature and the length.
+So a probe is sent only if no known dialect finds a command that writes at its own place in it. Without --token it
+carries a token of zeros: "authentication failed" proves a dialect as well as a value does, and no secret goes to an
+unknown server.
 """
 
 import asyncio
-from collections.abc import Sequence
+import sys
+from argparse import Namespace
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from protocol.address import HostPort
+from protocol.cli.options import DONE, NO_RESPONSE, REFUSED, known_dialects, print_json, token_of
 from protocol.client import Peer, Reading, connect
 from protocol.dialect import Dialect
-from protocol.dialects import DIALECTS
-from protocol.errors import InvalidResponses, Refused
+from protocol.errors import InvalidResponses, Refused, TokenError
+from protocol.message import Request
+from protocol.plausibility import doubt
 from protocol.token import Token
-from protocol.vocabulary import Command
+from protocol.vocabulary import WRITES, Command
+
+_GRACE_S = 0.25
+"""How long the probes of an address may still be answered after one of them was."""
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What a server at `where` said to the question of one dialect."""
+    """A request to one address in one dialect."""
 
     where: HostPort
     dialect: Dialect
-    reading: Reading
+    token: Token
+    command: Command
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a server returned to a probe; `reading` is None if another probe was answered first."""
+
+    probe: Probe
+    reading: Reading | None
 
     @property
     def fits(self) -> bool:
-        """Whether the answer was one of this dialect, be it a refusal."""
-        return self.reading.error is None or isinstance(self.reading.error, Refused)
+        """Whether the response is one of the probe's dialect, be it an error, with plausible numbers."""
+        if self.reading is None:
+            return False
+        if self.reading.error:
+            return isinstance(self.reading.error, Refused)
+        return doubt(self.reading.values, self.probe.dialect) is None
 
     @property
-    def foreign(self) -> bool:
-        """Whether something answered, in no way that this dialect knows."""
-        return isinstance(self.reading.error, InvalidResponses)
+    def is_foreign(self) -> bool:
+        """Whether responses arrived, none of them of the probe's dialect."""
+        return self.reading is not None and isinstance(self.reading.error, InvalidResponses)
+
+    @property
+    def text(self) -> str:
+        if self.reading is None:
+            return "no response"
+        return str(self.reading.error or doubt(self.reading.values, self.probe.dialect) or "done")
 
 
-async def probe(target: str, timeout: float) -> list[Probe]:
-    """Ask a server in every known dialect; where the target names no port, at every port that is some dialect's own.
+def run(options: Namespace) -> int:
+    """Returns the exit status: 0 if a dialect was found, 1 if there are only foreign responses, 3 if there are none."""
+    dialects = known_dialects(options)
+    probes, unsafe = _probes(options.target, dialects.values(), _tokens(options, dialects))
+    outcomes = asyncio.run(_send(probes, options.timeout))
+    fitting = [outcome for outcome in outcomes if outcome.fits]
+    notes = _notes(fitting, dialects.values(), unsafe, has_token=_has_token(options))
+    if options.json:
+        print_json(as_json(options.target, outcomes, notes))
+    else:
+        stream = sys.stdout if fitting else sys.stderr
+        print("\n".join(_lines(outcomes)), file=stream)
+        for note in notes:
+            print(f"note: {note}", file=stream)
+    if fitting:
+        return DONE
+    return REFUSED if any(outcome.is_foreign for outcome in outcomes) else NO_RESPONSE
 
-    Raises `ValueError` for a target that is no address.
+
+def _has_token(options: Namespace) -> bool:
+    return options.token is not None or options.token_file is not None
+
+
+def _tokens(options: Namespace, dialects: Mapping[str, Dialect]) -> Mapping[str, Token]:
+    """The token of the options for each dialect whose length it has. Raises `TokenError` if no dialect has it."""
+    if not _has_token(options):
+        return {}
+    found, error = {}, None
+    for dialect in dialects.values():
+        try:
+            found[dialect.name] = token_of(options, dialect)
+        except TokenError as wrong:
+            error = error or wrong
+    if error and not found:
+        raise error
+    return found
+
+
+def _probes(
+    target: str, dialects: Collection[Dialect], tokens: Mapping[str, Token]
+) -> tuple[list[Probe], list[Dialect]]:
+    """The probes, and the dialects in which no probe is safe.
+
+    Without a port in `target`, each default port is probed. Raises `ValueError`.
     """
-    deadline = asyncio.get_running_loop().time() + timeout
-    ports = sorted({dialect.default_port for dialect in DIALECTS.values()})
+    ports = sorted({dialect.default_port for dialect in dialects})
     places = dict.fromkeys(HostPort.parse(target, port) for port in ports)
-    async with asyncio.TaskGroup() as group:
-        tasks = [
-            group.create_task(_ask(where, dialect, deadline))
-            for where in places
-            for dialect in DIALECTS.values()
+    if any(not where.host or not where.port for where in places):
+        raise ValueError(f"{target!r} is not a server address: write HOST or HOST:PORT")
+    probes: list[Probe] = []
+    unsafe = []
+    for dialect in dialects:
+        token = tokens.get(dialect.name, Token(bytes(dialect.token_length)))
+        safe = [
+            command for command in dialect.reads if _is_safe(dialect, token, command, dialects)
         ]
-    return [task.result() for task in tasks]
+        if safe:
+            probes += [Probe(where, dialect, token, safe[0]) for where in places]
+        else:
+            unsafe.append(dialect)
+    return probes, unsafe
 
 
-async def _ask(where: HostPort, dialect: Dialect, deadline: float) -> Probe:
-    peer = Peer(where, Token(bytes(dialect.token_length)), dialect)
-    async with connect(peer) as connection:
-        reading = await connection.ask(Command.CONNECTIONS, deadline=deadline)
-    return Probe(where, dialect, reading)
+def _is_safe(
+    dialect: Dialect, token: Token, command: Command, dialects: Iterable[Dialect]
+) -> bool:
+    """Whether no known dialect reads the request as a command that writes."""
+    code = dialect.operations[command].code
+    sent = Request(0, token.octets, code).encode(dialect)
+    for other in dialects:
+        writes = {other.operations[one].code for one in WRITES & other.operations.keys()}
+        if writes & set(sent[other.command.span]):
+            return False
+    return True
 
 
-def as_text(probes: Sequence[Probe]) -> str:
-    """What speaks which dialect, or, where nothing does, what became of each address."""
-    if fitting := [one for one in probes if one.fits]:
-        return "\n".join(f"{one.where} speaks {one.dialect.name}" for one in fitting)
-    said = {one.where: str(one.reading.error) for one in probes}
-    said |= {one.where: "answers, in none of the known dialects" for one in probes if one.foreign}
-    return "\n".join(f"{where}: {text}" for where, text in said.items())
+async def _send(probes: Sequence[Probe], timeout: float) -> list[Outcome]:
+    """Send all probes simultaneously; returns soon after every address that responds has done so."""
+    tasks = {asyncio.create_task(_ask(probe, timeout)): probe for probe in probes}
+    unanswered = set(tasks)
+    while unanswered:
+        _, unanswered = await asyncio.wait(unanswered, return_when=asyncio.FIRST_COMPLETED)
+        answered = {
+            tasks[task].where
+            for task in tasks.keys() - unanswered
+            if Outcome(tasks[task], task.result()).fits
+        }
+        if {tasks[task].where for task in unanswered} <= answered:
+            break
+    if unanswered:
+        await asyncio.wait(unanswered, timeout=min(_GRACE_S, timeout))
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    return [
+        Outcome(probe, None if task.cancelled() else task.result())
+        for task, probe in tasks.items()
+    ]
 
 
-def as_json(target: str, probes: Sequence[Probe]) -> dict[str, object]:
-    """Every dialect that fits, and every question asked with what became of it."""
+async def _ask(probe: Probe, timeout: float) -> Reading:
+    deadline = asyncio.get_running_loop().time() + timeout
+    async with connect(Peer(probe.where, probe.token, probe.dialect)) as connection:
+        return await connection.ask(probe.command, deadline=deadline)
+
+
+def _notes(
+    fitting: Sequence[Outcome],
+    dialects: Iterable[Dialect],
+    unsafe: Sequence[Dialect],
+    *,
+    has_token: bool,
+) -> list[str]:
+    """What the probes cannot distinguish."""
+    notes = [
+        f"not probed in dialect {dialect.name}: its reads are commands that write in another dialect"
+        for dialect in unsafe
+    ]
+    if silent := [dialect.name for dialect in dialects if dialect.silent_errors]:
+        if not has_token:
+            notes.append(
+                f"a server of {' or '.join(silent)} does not answer a wrong token: pass --token to find it"
+            )
+    elif not fitting and not has_token:
+        notes.append("a server that does not answer a wrong token is found only with --token")
+    by_address: dict[HostPort, list[str]] = {}
+    for outcome in fitting:
+        by_address.setdefault(outcome.probe.where, []).append(outcome.probe.dialect.name)
+    for where, names in by_address.items():
+        if len(names) > 1:
+            remedy = "compare the values of get" if has_token else "pass --token"
+            notes.append(
+                f"the response of {where} is the same in {' and '.join(names)}: {remedy} to distinguish them"
+            )
+    return notes
+
+
+def _lines(outcomes: Sequence[Outcome]) -> list[str]:
+    """Which address speaks which dialect, or, if none does, what each address returned."""
+    if fitting := [one.probe for one in outcomes if one.fits]:
+        return [f"{probe.where} speaks {probe.dialect.name}" for probe in fitting]
+    texts = {one.probe.where: one.text for one in outcomes}
+    texts |= {
+        one.probe.where: "responds in no known dialect" for one in outcomes if one.is_foreign
+    }
+    return [f"{where}: {text}" for where, text in texts.items()]
+
+
+def as_json(target: str, outcomes: Sequence[Outcome], notes: Sequence[str]) -> dict[str, object]:
+    """Every dialect that fits, every probe with its outcome, and what cannot be distinguished."""
     return {
         "target": target,
         "dialects": [
-            {"address": str(one.where), "dialect": one.dialect.name} for one in probes if one.fits
+            {"address": str(one.probe.where), "dialect": one.probe.dialect.name}
+            for one in outcomes
+            if one.fits
         ],
         "probes": [
             {
-                "address": str(one.where),
-                "dialect": one.dialect.name,
+                "address": str(one.probe.where),
+                "dialect": one.probe.dialect.name,
                 "fits": one.fits,
-                "said": str(one.reading.error or "done"),
+                "result": one.text,
             }
-            for one in probes
+            for one in outcomes
         ],
+        "notes": list(notes),
     }

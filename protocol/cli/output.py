@@ -1,4 +1,4 @@
-"""A reading as people and as scripts see it."""
+"""A reading as a table and as JSON, and numbers for people."""
 
 from protocol.client import Reading
 from protocol.dialect import Dialect
@@ -6,14 +6,14 @@ from protocol.message import Value
 from protocol.vocabulary import Command
 
 _LABELS = {
-    Command.CONNECTIONS: "connections, historic",
-    Command.ACTIVE_CONNECTIONS: "connections, concurrent",
-    Command.TRANSFERRED_BYTES: "bytes transferred",
-    Command.SENT_BYTES: "bytes sent",
-    Command.RECEIVED_BYTES: "bytes received",
+    Command.CONNECTIONS: "total connections",
+    Command.ACTIVE_CONNECTIONS: "active connections",
+    Command.TRANSFERRED_BYTES: "transferred bytes",
+    Command.SENT_BYTES: "sent bytes",
+    Command.RECEIVED_BYTES: "received bytes",
     Command.MAILS: "mails",
     Command.TRANSFORMS: "transforms",
-    Command.VERBOSE: "verbose",
+    Command.VERBOSE: "verbose mode",
 }
 
 _BYTES = frozenset({Command.TRANSFERRED_BYTES, Command.SENT_BYTES, Command.RECEIVED_BYTES})
@@ -32,7 +32,7 @@ def as_json(target: str, dialect: Dialect, reading: Reading) -> dict[str, object
 
 
 def as_table(target: str, dialect: Dialect, reading: Reading) -> str:
-    """A reading without error in aligned lines."""
+    """A successful reading in aligned lines."""
     trip = round_trip(reading)
     took = "" if trip is None else f", round trip {human_seconds(trip)}"
     lines = [f"{target} is up{took}", ""]
@@ -48,9 +48,9 @@ def as_table(target: str, dialect: Dialect, reading: Reading) -> str:
 
 
 def round_trip(reading: Reading) -> float | None:
-    """The shortest round trip in seconds: the way's own time, least of it the server's."""
+    """The shortest round-trip time in seconds, rounded to microseconds; None without one."""
     shortest = min(reading.cost.round_trips, default=None)
-    return shortest and round(shortest, 6)
+    return None if shortest is None else round(shortest, 6)
 
 
 def label(command: Command) -> str:

@@ -1,7 +1,10 @@
-"""What a server must do (docs/protocol.md), and whether one does it: `smtpstatus check`.
+"""Conformance tests for SMTPStatus servers (docs/protocol.md): `smtpstatus check`.
 
-case         one thing that a server must do, as a value
-table        all of them, for a dialect and a token
-examination  the table sent to a server
-report       what was found, for people, for scripts, and as JUnit's XML
+case         one test, as a value: datagrams, and the expected responses
+expectation  the right responses to one datagram
+table        all tests for a dialect and a token
+prober       the sockets over which they are sent
+runner       runs them against a server
+masking      datagrams for reports, without the token
+report       the results as text, JSON and JUnit XML
 """

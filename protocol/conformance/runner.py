@@ -1,9 +1,7 @@
-"""A server examined: every case of protocol/conformance/table.py sent to it, and what it answered.
+"""Runs the cases of protocol/conformance/table.py against a server.
 
-Theory of operation. Behind every datagram that is examined goes a good request from another port. Its answer tells,
-without waiting for a timeout, that the server has had its turn: what it has not answered by then, and a moment later,
-it answers with silence; and a server that does not answer this either has stopped. Servers ration error answers
-(protocol.md 6.1), so an error that is wanted and does not come is waited for, and asked for again, a few times.
+Servers limit the rate of their error responses (protocol.md 6.1). So an error response that is expected and does not
+arrive is requested again, a few times, before it counts as missing.
 """
 
 import socket
@@ -14,61 +12,56 @@ from enum import StrEnum
 from time import monotonic
 
 from protocol.address import Address
-from protocol.conformance.case import Case, Mode, Step, broken
+from protocol.conformance.case import Case, Mode, Step, violation
+from protocol.conformance.datagrams import unsafe_codes
 from protocol.conformance.masking import Mask
-from protocol.conformance.table import unsafe_codes
+from protocol.conformance.prober import Prober, Stopped, collect, receive, transmit
 from protocol.dialect import Dialect
 from protocol.errors import BadResponse
-from protocol.message import Request, Response, Value
+from protocol.message import Response, Value
 from protocol.token import Token
 from protocol.vocabulary import Command, Status
 
-_MOMENT = 0.02
-"""Seconds, and two round trips more, by which an answer may come later than that to a request sent behind it."""
-
 _ATTEMPTS = 6
-_PATIENCE = 2
-"""Errors in a row that may fail to come before the next is not waited for: this server does not tell them."""
+"""Transmissions of a datagram whose response is expected."""
+
+_MISSING_ERRORS = 2
+"""Error responses missing in a row after which the runner does not wait for the next: this server sends none."""
 
 _LONGEST_LOOP = 256
-"""Answers to its own answers after which a server is taken to go on for ever."""
-
-_LONGEST = 2048
+"""Responses to its own responses after which a server counts as looping for ever."""
 
 
 class Verdict(StrEnum):
     PASSED = "passed"
     FAILED = "failed"
-    NOT_ANSWERED = "not answered"
+    NO_RESPONSE = "no response"
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What was wrong with an answer: `step` and `got` where it is about one datagram."""
+    """What was wrong; `step` and `received` where it is about one datagram."""
 
     text: str
     step: Step | None = None
-    got: bytes | None = None
+    received: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A case, and how the server did."""
+    """The outcome of a case, which took `seconds`."""
 
     case: Case
     verdict: Verdict
-    shortfalls: tuple[Failure, ...] = ()
-
-
-class Stopped(Exception):
-    """The server answers nothing any more."""
+    failures: tuple[Failure, ...] = ()
+    seconds: float = 0.0
 
 
 class Runner:
-    """One server examined over sockets of its own.
+    """Tests one server over its own sockets.
 
-    `timeout` seconds without an answer to a good request mean that it has stopped. An error that does not come is
-    asked for again after `pause` seconds; `waiting` is told of that before.
+    `timeout` is how many seconds a valid request may go unanswered before the server counts as stopped. A missing error
+    response is requested again after `pause` seconds; `waiting` is called before that.
     """
 
     def __init__(
@@ -80,216 +73,161 @@ class Runner:
         waiting: Callable[[Case], None] = lambda case: None,
         pause: float = 1.0,
     ) -> None:
-        self._address = address
-        self._token = token
+        self._prober = Prober(address, token, dialect, timeout)
         self._dialect = dialect
         self._mask = Mask(token, dialect)
-        self._timeout = timeout
         self._waiting = waiting
         self._pause = pause
-        self._moment = _MOMENT
-        self._unanswered = 0
-        """Errors that were wanted and did not come, in a row."""
+        self._missing_errors = 0
 
     def run(self, cases: Sequence[Case]) -> Iterator[Result]:
-        """Examine the cases in their order, each as the iterator is advanced."""
+        """Run the cases in order, each when the iterator is advanced."""
         stopped = False
-        for case in cases:
+        for number, case in enumerate(cases):
+            start = monotonic()
             try:
                 if stopped:
-                    self._await_turn()
+                    self._prober.synchronize()
                     stopped = False
-                shortfalls = tuple(self._examine(case))
+                failures = tuple(self._run(case))
             except Stopped:
                 if stopped:
-                    yield from self._give_up(cases[cases.index(case) :])
+                    yield from _not_run(cases[number:])
                     return
                 stopped = True
-                yield Result(case, Verdict.FAILED, (Failure("the server stopped answering"),))
-            else:
-                yield Result(case, _verdict(shortfalls), shortfalls)
+                failures = (Failure("the server stopped responding"),)
+            yield Result(case, _verdict(failures), failures, monotonic() - start)
 
-    def _give_up(self, cases: Sequence[Case]) -> Iterator[Result]:
-        for case in cases:
-            shortfall = Failure("not tried: the server had stopped answering")
-            yield Result(case, Verdict.NOT_ANSWERED, (shortfall,))
-
-    def _examine(self, case: Case) -> Iterator[Failure]:
-        with self._socket() as examined:
+    def _run(self, case: Case) -> Iterator[Failure]:
+        with self._prober.open() as opened:
             if not case.writes:
-                yield from self._send(case, examined)
+                yield from self._send(case, opened)
                 return
             before = self._ask(Command.TRANSFORMS)
             if before is None:
-                yield Failure("not tried: the state to go back to cannot be read")
+                yield Failure("not run: the state to restore cannot be read")
                 return
             try:
-                yield from self._send(case, examined)
+                yield from self._send(case, opened)
             finally:
                 self._ask(Command.ENABLE_TRANSFORMS if before else Command.DISABLE_TRANSFORMS)
 
     def _ask(self, command: Command) -> Value | None:
         with suppress(BadResponse):
-            response = Response.decode(self._await_turn(command), self._dialect)
+            response = Response.decode(self._prober.synchronize(command), self._dialect)
             if response.status is Status.DONE:
                 return response.value(command, self._dialect)
         return None
 
-    def _send(self, case: Case, examined: socket.socket) -> Iterator[Failure]:
-        if case.manner is Mode.ECHOED:
-            yield from self._echo(case, examined)
-        elif case.manner is Mode.AT_ONCE:
-            yield from self._at_once(case, examined)
+    def _send(self, case: Case, opened: socket.socket) -> Iterator[Failure]:
+        if case.mode is Mode.ECHO:
+            yield from self._echo(case, opened)
+        elif case.mode is Mode.CONCURRENT:
+            yield from self._concurrent(case, opened)
         else:
-            yield from self._in_turn(case, examined)
+            yield from self._sequential(case, opened)
 
-    def _in_turn(self, case: Case, examined: socket.socket) -> Iterator[Failure]:
+    def _sequential(self, case: Case, opened: socket.socket) -> Iterator[Failure]:
         read: list[tuple[Command, Value]] = []
         for step in case.steps:
-            answers = self._answers(case, step, examined)
-            if not answers:
-                if not step.wanted.silence:
-                    yield Failure("no answer", step)
+            responses = self._responses(case, step, opened)
+            if not responses:
+                if not step.expected.silence:
+                    yield Failure("no response", step)
                 continue
-            if fault := self._fault(step, answers[0]):
-                yield Failure(fault, step, answers[0])
+            if fault := self._fault(step, responses[0]):
+                yield Failure(fault, step, responses[0])
                 continue
-            if case.once and len(answers) > 1:
-                yield Failure(f"{len(answers)} answers to one datagram", step, answers[1])
-            read += self._read(step, answers[0])
-        if fault := broken(case.rule, read, self._dialect):
-            yield Failure(fault)
+            if case.once and len(responses) > 1:
+                text = f"{len(responses)} responses to one datagram"
+                yield Failure(text, step, responses[1])
+            read += self._read(step, responses[0])
+        if text := violation(case.requirement, read, self._dialect) or "":
+            yield Failure(text)
 
     def _fault(self, step: Step, received: bytes) -> str | None:
         """What is wrong with a response, or None. A response with the token in it is described no further."""
         if self._mask.repeats_token(received, step.sent):
             return "the response repeats the token"
-        return step.wanted.fault(received, self._dialect)
+        return step.expected.fault(received, self._dialect)
 
-    def _at_once(self, case: Case, examined: socket.socket) -> Iterator[Failure]:
+    def _concurrent(self, case: Case, opened: socket.socket) -> Iterator[Failure]:
         place = self._dialect.response_identifier.span
-        waiting = {step.wanted.identifier: step for step in case.steps}
+        waiting = {step.expected.identifier: step for step in case.steps}
         stray = None
         for _ in range(_ATTEMPTS):
             for step in waiting.values():
-                _transmit(examined, step.sent)
-            self._await_turn()
-            while waiting and (got := _receive(examined, self._moment)):
-                identifier = int.from_bytes(got[place])
-                answered = waiting.pop(identifier, None)
+                transmit(opened, step.sent)
+            self._prober.synchronize()
+            while waiting and (received := receive(opened, self._prober.grace)):
+                answered = waiting.pop(int.from_bytes(received[place]), None)
                 if answered is None:
-                    stray = got
-                elif fault := self._fault(answered, got):
-                    yield Failure(fault, answered, got)
+                    stray = received
+                elif fault := self._fault(answered, received):
+                    yield Failure(fault, answered, received)
             if not waiting:
                 return
         if stray:
-            yield Failure("an answer has the RID of no request", got=stray)
+            yield Failure("a response has the RID of no request", received=stray)
         for step in waiting.values():
-            yield Failure("no answer", step)
+            yield Failure("no response", step)
 
-    def _echo(self, case: Case, examined: socket.socket) -> Iterator[Failure]:
-        answers = self._answers(case, case.steps[0], examined)
-        if not answers:
-            if not case.steps[0].wanted.silence:
-                yield Failure("no answer", case.steps[0])
-            return
+    def _echo(self, case: Case, opened: socket.socket) -> Iterator[Failure]:
+        step = case.steps[0]
+        responses = self._responses(case, step, opened)
+        if not responses and not step.expected.silence:
+            yield Failure("no response", step)
         for _ in range(_LONGEST_LOOP):
-            echoed = answers[0]
-            if self._writes(echoed):
+            if not responses or self._writes(responses[0]):
                 return
-            _transmit(examined, echoed)
-            self._await_turn()
-            answers = self._collect(examined, self._moment)
-            if not answers:
-                return
-        text = f"it answered {_LONGEST_LOOP} of its own answers, and goes on"
-        yield Failure(text, case.steps[0], answers[0])
+            transmit(opened, responses[0])
+            self._prober.synchronize()
+            responses = collect(opened, self._prober.grace)
+        if responses:
+            text = f"the server answered {_LONGEST_LOOP} of its own responses, and continues"
+            yield Failure(text, step, responses[0])
 
     def _writes(self, datagram: bytes) -> bool:
-        """Whether a response has a code that writes where a request has CMD; then it is not sent back."""
+        """Whether a response has a code that may write where a request has CMD; then it is not sent back."""
         code = datagram[self._dialect.command.span]
         return bool(code) and code[0] in unsafe_codes(self._dialect)
 
-    def _answers(self, case: Case, step: Step, examined: socket.socket) -> list[bytes]:
-        """All answers to one datagram; where one is wanted, it is sent again until one comes."""
-        rationed = Status.DONE not in step.wanted.statuses or len(step.wanted.statuses) > 1
-        patient = not step.wanted.silence and self._unanswered < _PATIENCE
-        attempts = _ATTEMPTS if patient else 1
-        for attempt in range(attempts):
+    def _responses(self, case: Case, step: Step, opened: socket.socket) -> list[bytes]:
+        """All responses to one datagram; it is sent again while an expected response is missing."""
+        expected = step.expected
+        is_error = Status.DONE not in expected.statuses or len(expected.statuses) > 1
+        wait = not expected.silence and self._missing_errors < _MISSING_ERRORS
+        for attempt in range(_ATTEMPTS if wait else 1):
             if attempt:
                 self._waiting(case)
-            _transmit(examined, step.sent)
-            self._await_turn()
-            seconds = self._pause if attempt else self._moment
-            if answers := self._collect(examined, seconds, linger=case.once):
-                self._unanswered *= not rationed
-                return answers[:1] if attempt else answers
-        self._unanswered += rationed and not step.wanted.silence
+            transmit(opened, step.sent)
+            self._prober.synchronize()
+            seconds = self._pause if attempt else self._prober.grace
+            if responses := collect(opened, seconds, linger=case.once):
+                if is_error:
+                    self._missing_errors = 0
+                return responses[:1] if attempt else responses
+        if is_error and not expected.silence:
+            self._missing_errors += 1
         return []
 
-    def _collect(
-        self, examined: socket.socket, seconds: float, *, linger: bool = False
-    ) -> list[bytes]:
-        """The answers that have come, and the first one that comes in `seconds`, or all of them."""
-        answers: list[bytes] = []
-        until = monotonic() + seconds
-        while (left := until - monotonic()) > 0:
-            got = _receive(examined, left if linger or not answers else 0)
-            if got is None:
-                break
-            answers.append(got)
-        return answers
-
-    def _await_turn(self, command: Command = Command.CONNECTIONS) -> bytes:
-        """Send a good request until it is answered; returns the answer. Raises `Stopped`."""
-        code = self._dialect.operations[command].code
-        good = Request(0, self._token.octets, code).encode(self._dialect)
-        with self._socket() as witness:
-            for _ in range(_ATTEMPTS):
-                sent_at = monotonic()
-                _transmit(witness, good)
-                if (answer := _receive(witness, self._timeout / _ATTEMPTS)) is not None:
-                    self._moment = _MOMENT + 2 * (monotonic() - sent_at)
-                    return answer
-        raise Stopped
-
-    def _read(self, step: Step, answer: bytes) -> list[tuple[Command, Value]]:
-        response = Response.decode(answer, self._dialect)
-        command = step.wanted.command
+    def _read(self, step: Step, datagram: bytes) -> list[tuple[Command, Value]]:
+        response = Response.decode(datagram, self._dialect)
+        command = step.expected.command
         if command is None or response.status is not Status.DONE:
             return []
         value = response.value(command, self._dialect)
         return [] if value is None else [(command, value)]
 
-    def _socket(self) -> socket.socket:
-        family = socket.AF_INET if len(self._address) == 2 else socket.AF_INET6
-        opened = socket.socket(family, socket.SOCK_DGRAM)
-        opened.connect(self._address)
-        return opened
+
+def _not_run(cases: Sequence[Case]) -> Iterator[Result]:
+    failure = Failure("not run: the server had stopped responding")
+    for case in cases:
+        yield Result(case, Verdict.NO_RESPONSE, (failure,))
 
 
-def _transmit(opened: socket.socket, datagram: bytes) -> None:
-    """Send a datagram. Raises `Stopped` where the port was closed for an earlier one."""
-    try:
-        opened.send(datagram)
-    except ConnectionRefusedError:
-        raise Stopped from None
-
-
-def _receive(opened: socket.socket, seconds: float) -> bytes | None:
-    """The next datagram, or None where there is none in time. Raises `Stopped` where the port is closed."""
-    opened.settimeout(max(seconds, 0))
-    try:
-        return opened.recv(_LONGEST)
-    except (TimeoutError, BlockingIOError):
-        return None
-    except ConnectionRefusedError:
-        raise Stopped from None
-
-
-def _verdict(shortfalls: Sequence[Failure]) -> Verdict:
-    if not shortfalls:
+def _verdict(failures: Sequence[Failure]) -> Verdict:
+    if not failures:
         return Verdict.PASSED
-    answered = any(shortfall.got is not None or shortfall.step is None for shortfall in shortfalls)
-    return Verdict.FAILED if answered else Verdict.NOT_ANSWERED
+    answered = any(one.received is not None or one.step is None for one in failures)
+    return Verdict.FAILED if answered else Verdict.NO_RESPONSE

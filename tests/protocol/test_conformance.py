@@ -47,13 +47,13 @@ def token(dialect: Dialect) -> Token:
 async def examine(
     port: int, dialect: Dialect = V0, *, write: bool = True, timeout: float = 2, pause: float = 1
 ) -> list[Result]:
-    examination = Runner(("127.0.0.1", port), token(dialect), dialect, timeout, pause=pause)
+    runner = Runner(("127.0.0.1", port), token(dialect), dialect, timeout, pause=pause)
     table = cases(dialect, token(dialect), write=write)
-    return await asyncio.to_thread(lambda: list(examination.run(table)))
+    return await asyncio.to_thread(lambda: list(runner.run(table)))
 
 
-def not_passed(findings: list[Result]) -> set[str]:
-    return {finding.case.name for finding in findings if finding.verdict is not Verdict.PASSED}
+def not_passed(results: list[Result]) -> set[str]:
+    return {result.case.name for result in results if result.verdict is not Verdict.PASSED}
 
 
 @dialects
@@ -62,9 +62,9 @@ async def test_our_own_server_passes_in_every_dialect(dialect: Dialect) -> None:
     async with serve(
         "127.0.0.1", 0, token(dialect), application.answer, dialect, ErrorRateLimiter(AMPLE)
     ) as endpoint:
-        findings = await examine(endpoint.port, dialect)
+        results = await examine(endpoint.port, dialect)
 
-    assert not_passed(findings) == set()
+    assert not_passed(results) == set()
     assert set(application.asked) >= set(dialect.reads)
 
 
@@ -74,9 +74,9 @@ async def test_the_switch_is_tried_and_put_back_as_it_was(enabled: bool) -> None
     async with serve(
         "127.0.0.1", 0, TOKEN, application.answer, V0, ErrorRateLimiter(AMPLE)
     ) as endpoint:
-        findings = await examine(endpoint.port)
+        results = await examine(endpoint.port)
 
-    assert not_passed(findings) == set()
+    assert not_passed(results) == set()
     assert {Command.ENABLE_TRANSFORMS, Command.DISABLE_TRANSFORMS} <= set(application.asked)
     assert application.enabled is enabled
 
@@ -96,9 +96,9 @@ async def test_a_server_without_a_program_to_switch_may_say_so() -> None:
         return [response.encode(dialect)]
 
     async with lying(answer) as port:
-        findings = await examine(port, dialect)
+        results = await examine(port, dialect)
 
-    assert not_passed(findings) == set()
+    assert not_passed(results) == set()
 
 
 @dialects
@@ -116,12 +116,12 @@ def test_the_table_has_every_command_every_status_and_every_size() -> None:
     table = cases(V0, TOKEN, write=True)
     steps = [step for case in table for step in case.steps]
 
-    assert {step.wanted.command for step in steps} >= set(V0.operations)
+    assert {step.expected.command for step in steps} >= set(V0.operations)
     told = {
         status
         for step in steps
-        if len(step.wanted.statuses) == 1
-        for status in step.wanted.statuses
+        if len(step.expected.statuses) == 1
+        for status in step.expected.statuses
     }
     assert told == set(V0.status_codes) - {Status.SERVER_FAILURE}
     assert {len(step.sent) for step in steps} >= {*range(65), 1400}
@@ -133,14 +133,14 @@ async def test_an_examination_waits_for_the_ration_of_errors() -> None:
     async with serve(
         "127.0.0.1", 0, TOKEN, Counters().answer, V0, ErrorRateLimiter(2, 2)
     ) as endpoint:
-        examination = Runner(
+        runner = Runner(
             ("127.0.0.1", endpoint.port), TOKEN, V0, 2, lambda case: told.append(case.name)
         )
-        table = [case for case in cases(V0, TOKEN) if case.name == "a wrong token is told"]
-        findings = await asyncio.to_thread(lambda: list(examination.run(table)))
+        table = [case for case in cases(V0, TOKEN) if case.name == TOKEN_FAULT]
+        results = await asyncio.to_thread(lambda: list(runner.run(table)))
 
-    assert not_passed(findings) == set()
-    assert "a wrong token is told" in told
+    assert not_passed(results) == set()
+    assert TOKEN_FAULT in told
 
 
 class Server:
@@ -316,23 +316,26 @@ class TellsNoErrors(Server):
         return response if response and response.status is Status.DONE else None
 
 
-FOREIGN = "a foreign signature is not answered, whatever follows"
-NO_SIGNATURE = "a datagram without a whole signature is not answered"
-SHORT = "a short datagram is told, and not completed from the one before"
-LONG = "a long datagram is told"
-LONGEST = "a datagram of 1,400 bytes is told"
-LOOP = "its own answers sent back die out"
-FAULTS = "the first fault in the order is told"
+FOREIGN = "a foreign signature gets no response, whatever follows"
+NO_SIGNATURE = "a datagram without a complete signature gets no response"
+SHORT = "a short datagram is rejected with status 04 and is not completed from an earlier one"
+LONG = "a long datagram is rejected with status 04"
+LONGEST = "a datagram of 1,400 bytes is rejected with status 04"
+LOOP = "the server's own responses, sent back to it, do not loop"
+FAULTS = "the first error in the specified order is reported"
 SWITCH = "the transforms are switched and read back"
-IDENTIFIER = "the RID comes back, whatever it is"
-ERROR_IDENTIFIER = "the RID comes back in errors"
-PARALLEL = "requests at once are all answered, in any order"
-PARALLEL_LATER = "requests are answered also to who has had his errors"
-WHOLE = "an error carries no number"
-VERSION = "a wrong version is told"
-TOKEN_FAULT = "a wrong token is told"
-ONCE = "a request gets one answer"
-ONCE_ERROR = "an error gets one answer"
+IDENTIFIER = "the RID is echoed, whatever its value"
+ERROR_IDENTIFIER = "the RID is echoed in error responses"
+PARALLEL = "simultaneous requests are all answered"
+PARALLEL_LATER = "valid requests are answered after the error limit is used up"
+WHOLE = "an error response carries no number"
+VERSION = "a wrong version is rejected with status 02"
+TOKEN_FAULT = "a wrong token is rejected with status 01"
+NUMBERS = "numbers have the dialect's byte order and width"
+GROWING = "counters never decrease"
+ORDERED = "active connections do not exceed total connections"
+ONCE = "a request gets exactly one response"
+ONCE_ERROR = "an error response is sent once"
 
 
 @pytest.mark.parametrize(
@@ -348,15 +351,15 @@ ONCE_ERROR = "an error gets one answer"
             {IDENTIFIER, ERROR_IDENTIFIER, PARALLEL, PARALLEL_LATER},
         ),
         (AnswersErrorsWithoutTheIdentifier, {ERROR_IDENTIFIER}),
-        (LittleEndian, {"numbers are in network byte order"}),
+        (LittleEndian, {NUMBERS}),
         (AnswersForeignSignatures, {FOREIGN, NO_SIGNATURE}),
         (LooksAtTheTokenBeforeTheVersion, {FAULTS}),
         (LooksAtTheCommandBeforeTheToken, {FAULTS}),
         (SaysDoneInsteadOfTheState, {SWITCH}),
         (TakesOnForOff, {SWITCH}),
         (ForgetsTheSwitch, {SWITCH}),
-        (CountsDown, {"counters only grow"}),
-        (HasMoreConnectionsOpenThanEver, {"no more connections are open than there have been"}),
+        (CountsDown, {GROWING}),
+        (HasMoreConnectionsOpenThanEver, {ORDERED}),
         (ComparesHalfTheToken, {TOKEN_FAULT}),
         (AnswersEverythingTwice, {ONCE, ONCE_ERROR}),
         (IgnoresTheVersion, {VERSION, FAULTS}),
@@ -367,18 +370,18 @@ async def test_a_broken_server_is_caught_by_the_right_case(
     broken: Callable[[], Server], caught: set[str]
 ) -> None:
     async with lying(broken()) as port:
-        findings = await examine(port)
+        results = await examine(port)
 
-    assert not_passed(findings) == caught
+    assert not_passed(results) == caught
 
 
 async def test_errors_that_are_never_told_are_not_answered() -> None:
     async with lying(TellsNoErrors()) as port:
-        findings = await examine(port, pause=0.01)
+        results = await examine(port, pause=0.01)
 
-    missing = {f.case.name for f in findings if f.verdict is Verdict.NOT_ANSWERED}
+    missing = {f.case.name for f in results if f.verdict is Verdict.NO_RESPONSE}
     assert {TOKEN_FAULT, VERSION, SHORT, LONG, LOOP} <= missing
-    assert not [finding for finding in findings if finding.verdict is Verdict.FAILED]
+    assert not [result for result in results if result.verdict is Verdict.FAILED]
 
 
 class DiesOfShortDatagrams(Server):
@@ -400,30 +403,30 @@ async def test_a_server_that_dies_fails_the_case_that_killed_it_and_the_rest_is_
     None
 ):
     async with lying(DiesOfShortDatagrams(10**9)) as port:
-        findings = await examine(port, timeout=1)
+        results = await examine(port, timeout=1)
 
-    verdicts = [finding.verdict for finding in findings]
+    verdicts = [result.verdict for result in results]
     killer = verdicts.index(Verdict.FAILED)
-    assert findings[killer].case.name == SHORT
-    assert findings[killer].shortfalls[0].text == "the server stopped answering"
+    assert results[killer].case.name == SHORT
+    assert results[killer].failures[0].text == "the server stopped responding"
     assert set(verdicts[:killer]) == {Verdict.PASSED}
-    assert set(verdicts[killer + 1 :]) == {Verdict.NOT_ANSWERED}
+    assert set(verdicts[killer + 1 :]) == {Verdict.NO_RESPONSE}
 
 
 async def test_a_server_that_is_started_again_is_examined_further() -> None:
     async with lying(DiesOfShortDatagrams(7)) as port:
-        findings = await examine(port, timeout=1)
+        results = await examine(port, timeout=1)
 
-    assert SHORT in not_passed(findings)
-    assert LONG not in not_passed(findings)
+    assert SHORT in not_passed(results)
+    assert LONG not in not_passed(results)
 
 
 async def test_a_closed_port_is_told_at_once() -> None:
     async with lying(Server()) as port:
         pass
-    findings = await examine(port, timeout=60)
+    results = await examine(port, timeout=60)
 
-    assert {finding.verdict for finding in findings[1:]} == {Verdict.NOT_ANSWERED}
+    assert {result.verdict for result in results[1:]} == {Verdict.NO_RESPONSE}
 
 
 async def test_answers_in_another_order_are_taken() -> None:
@@ -439,6 +442,6 @@ async def test_answers_in_another_order_are_taken() -> None:
         return []
 
     async with hearing(answer) as opened:
-        findings = await examine(opened.getsockname()[1])
+        results = await examine(opened.getsockname()[1])
 
-    assert not_passed(findings) == set()
+    assert not_passed(results) == set()

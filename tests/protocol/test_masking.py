@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from protocol.conformance.datagrams import unsafe_codes
 from protocol.conformance.masking import Mask
-from protocol.conformance.report import Report, as_text
+from protocol.conformance.report import Report, Writer
 from protocol.conformance.runner import Runner
-from protocol.conformance.table import cases, unsafe_codes
+from protocol.conformance.table import cases
 from protocol.dialect import Dialect
 from protocol.dialects import DIALECTS, V0
 from protocol.message import Request
@@ -37,7 +38,7 @@ async def reports(
         runner = Runner(("127.0.0.1", port), mine, dialect, 1, pause=0)
         found = await asyncio.to_thread(lambda: tuple(runner.run(cases(dialect, mine))))
     report = Report("host", dialect, mine, found, 1.0)
-    texts = [as_text(one, Mask(mine, dialect)) for one in found]
+    texts = [Writer(mine, dialect).as_text(one) for one in found]
     return report, "\n".join([*texts, str(report.as_json()), report.as_junit()])
 
 
