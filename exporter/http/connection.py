@@ -70,6 +70,7 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
     def __init__(self, limits: ConnectionLimits, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.limits = limits
+        self.headers = []  # uvicorn's is None until a request begins
         self.idle_since = self.loop.time()
         self.buffered = 0
         """Bytes that this connection holds: of the current request, and not parsed yet."""

@@ -180,3 +180,13 @@ async def test_a_head_that_rfc_9112_forbids_is_refused(
         client.send(head)
 
         assert (await read_whole(client)).startswith(b"HTTP/1.1 %d " % status)
+
+
+@pytest.mark.parametrize("before", [b"\r\n", b"\n", b"\r\n\r\n"])
+async def test_empty_lines_before_a_request_are_ignored(exporter: Exporter, before: bytes) -> None:
+    async with connected(exporter) as client:
+        client.send(before)
+        await asyncio.sleep(0)
+        client.send(b"GET /-/healthy HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+
+        assert (await read_whole(client)).startswith(b"HTTP/1.1 200 ")
