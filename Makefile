@@ -12,7 +12,7 @@ RUN := .venv-run/ready
 
 test: check
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest --numprocesses=$(JOBS) --dist=loadfile $(PYTEST)
+	$(BIN)/coverage run -m pytest --numprocesses=$(JOBS) --dist=loadfile --no-loadscope-reorder $(PYTEST)
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 
