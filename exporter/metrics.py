@@ -143,7 +143,10 @@ FAMILIES = (
     _quantity(
         Command.MAILS, "Messages accepted since the server started (command 03 of group-4)."
     ),
-    _quantity(Command.SENT_BYTES, "Bytes sent since the server started (command 02 of group-11)."),
+    _quantity(
+        Command.SENT_BYTES,
+        "Bytes sent since the server started (command 02 of group-4 and group-11).",
+    ),
     _quantity(
         Command.RECEIVED_BYTES, "Bytes received since the server started (command 03 of group-11)."
     ),

@@ -1,4 +1,4 @@
-"""The dialects that are built in: version 0 as docs/protocol.md has it, and the servers that differ from it."""
+"""The built-in dialects: version 0 (docs/protocol.md), and the known servers that differ from it (docs/dialects.md)."""
 
 from collections.abc import Mapping
 
@@ -25,7 +25,7 @@ V0 = Dialect(
     response_identifier=Field(3, 2),
     status=Field(5, 1),
     result=Field(6, 8),
-    # Siblings of this protocol write the flag in the first byte of RES: taken as off, never written (protocol.md 4.2).
+    # Some servers write the flag in the first byte of RES: accepted as off, never written (protocol.md 4.2).
     off=(1, 1 << 56),
     operations={
         Command.CONNECTIONS: Operation(0, Field(6, 8)),
@@ -37,7 +37,7 @@ V0 = Dialect(
     },
     statuses=_STATUSES,
 )
-"""SMTPStatus version 0, as docs/protocol.md has it."""
+"""SMTPStatus version 0 (docs/protocol.md)."""
 
 GROUP_4 = Dialect(
     name="group-4",
@@ -54,7 +54,7 @@ GROUP_4 = Dialect(
     operations={
         Command.CONNECTIONS: Operation(0, Field(6, 4)),
         Command.ACTIVE_CONNECTIONS: Operation(1, Field(6, 4)),
-        Command.TRANSFERRED_BYTES: Operation(2, Field(6, 4)),
+        Command.SENT_BYTES: Operation(2, Field(6, 4)),  # SMTP replies only
         Command.MAILS: Operation(3, Field(6, 4)),
         Command.TRANSFORMS: Operation(4, Field(6, 1), flag=True),
         Command.ENABLE_TRANSFORMS: Operation(5, None),
@@ -62,7 +62,7 @@ GROUP_4 = Dialect(
     },
     statuses=_STATUSES | {6: Status.NO_TRANSFORM_PROGRAM},
 )
-"""Numbers of four bytes; a mail counter; the switch two codes further."""
+"""Numbers of four bytes, a mail counter, and the commands from 03 on one code higher."""
 
 GROUP_6 = Dialect(
     name="group-6",
@@ -82,8 +82,8 @@ GROUP_6 = Dialect(
         Command.CONNECTIONS: Operation(0, Field(8, 4), signed=True),
         Command.ACTIVE_CONNECTIONS: Operation(1, Field(8, 4), signed=True),
         Command.TRANSFERRED_BYTES: Operation(2, Field(8, 4), signed=True),
-        Command.ENABLE_VERBOSE: Operation(3, None),
-        Command.DISABLE_VERBOSE: Operation(4, None),
+        Command.ENABLE_VERBOSE: Operation(3, Field(8, 4), flag=True),
+        Command.DISABLE_VERBOSE: Operation(4, Field(8, 4), flag=True),
         Command.VERBOSE: Operation(5, Field(8, 4), flag=True),
     },
     statuses={
@@ -94,7 +94,7 @@ GROUP_6 = Dialect(
         5: Status.INVALID_SIGNATURE,
     },
 )
-"""A C structure as it lies in memory: little-endian, signed, with padding that holds anything."""
+"""C structures as they are in memory: little-endian, signed, with padding of any content."""
 
 GROUP_11 = Dialect(
     name="group-11",
@@ -118,7 +118,7 @@ GROUP_11 = Dialect(
     },
     statuses=_STATUSES | {2: Status.INVALID_COMMAND, 3: Status.INVALID_VERSION},
 )
-"""Little-endian numbers, bytes in each direction, no switch."""
+"""Little-endian numbers, bytes in each direction, no transforms."""
 
 DIALECTS: Mapping[str, Dialect] = {d.name: d for d in (V0, GROUP_4, GROUP_6, GROUP_11)}
-"""The dialects that are built in, by name."""
+"""The built-in dialects by name."""

@@ -36,7 +36,7 @@ export class Row {
     this.turned = this.target !== undefined && this.target.up !== target.up;
     this.target = target;
     this.connections.read(at, target.connections_total);
-    this.bytes.read(at, target.transferred_bytes_total);
+    this.bytes.read(at, bytesOf(target));
     this.#tell();
     if (this.visible) this.draw(at);
   }
@@ -72,7 +72,7 @@ export class Row {
     write(parts.connections.rate, perSecond(this.connections.rate));
     write(parts.connections.total, total(count, target.connections_total));
     write(parts.bytes.rate, bytesPerSecond(this.bytes.rate));
-    write(parts.bytes.total, total(bytes, target.transferred_bytes_total));
+    write(parts.bytes.total, total(bytes, bytesOf(target)));
     write(parts.open, count(target.active_connections));
     write(parts.trip, duration(target.up ? target.round_trip_seconds : null));
     write(parts.error, target.error ?? "");
@@ -87,6 +87,11 @@ export class Row {
     button.classList.toggle("unknown", enabled === null);
     button.disabled = enabled === null || this.target.can_switch === false;
   }
+}
+
+// Servers of some dialects count only the bytes that they send.
+function bytesOf(target) {
+  return target.transferred_bytes_total ?? target.sent_bytes_total;
 }
 
 function metric(element) {

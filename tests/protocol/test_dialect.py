@@ -22,7 +22,7 @@ SAMPLES = [
     (
         "group-4",
         b"secretpa",
-        Command.TRANSFERRED_BYTES,
+        Command.SENT_BYTES,
         "fffe00 1234 7365637265747061 02",
         "fffe00 1234 00 00000181 00000000",
         385,

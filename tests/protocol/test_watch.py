@@ -25,7 +25,7 @@ from tests.support.udp import lying
 NOON = datetime(2024, 5, 6, 12, 0)
 TOKEN = Token(b"secretpa")
 GROUP_4 = DIALECTS["group-4"]
-COUNTED = Command.TRANSFERRED_BYTES
+COUNTED = Command.SENT_BYTES
 SILENCE = Reading(error=NoAnswer(2, 12))
 
 
@@ -44,7 +44,7 @@ def narrow(connections: int, sent: int, mails: int = 0) -> Reading:
     values: dict[Command, Value | None] = {
         Command.CONNECTIONS: connections,
         Command.ACTIVE_CONNECTIONS: 2,
-        Command.TRANSFERRED_BYTES: sent,
+        Command.SENT_BYTES: sent,
         Command.MAILS: mails,
         Command.TRANSFORMS: True,
     }

@@ -236,7 +236,7 @@ def test_a_file_with_other_keys_is_read_and_one_without_dialects_is_refused(
 
 def test_a_summary_lists_what_a_dialect_reads_and_writes() -> None:
     assert summary(DIALECTS["group-4"]) == (
-        "reads connections (00), active_connections (01), transferred_bytes (02), mails (03), transforms (04);"
+        "reads connections (00), active_connections (01), sent_bytes (02), mails (03), transforms (04);"
         " writes enable_transforms (05), disable_transforms (06)"
     )
     assert summary(DIALECTS["group-11"]).endswith("; writes nothing")
