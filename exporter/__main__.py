@@ -33,10 +33,6 @@ from smtpstatus.errors import ConfigError
 
 logger = logging.getLogger("exporter")
 
-_PATIENCE = 1.8
-"""Seconds from the signal to the end. Requests have one of them; a name server that is silent holds up nothing."""
-
-
 _FAREWELL = 0.5
 """Seconds in which /-/ready says 503 and everything else is still answered: who balances load looks away."""
 
@@ -127,9 +123,6 @@ async def _run(
         service.ready = False
         logger.info("Stopping")
         notify("STOPPING=1", environ)
-        watchdog = threading.Timer(_PATIENCE, os._exit, (0,))
-        watchdog.daemon = True
-        watchdog.start()
 
     app = create_app(
         service,
@@ -165,7 +158,10 @@ async def _run(
         logger.info("Listening", extra={"address": _address(listening)})
     service.ready = True
     notify("READY=1", environ)
-    await _Server(settings, stopping).serve(sockets)
+    try:
+        await _Server(settings, stopping).serve(sockets)
+    finally:
+        service.reader.close()
 
 
 async def _reload(service: Service, environ: Mapping[str, str]) -> None:

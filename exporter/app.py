@@ -1,5 +1,6 @@
 """The exporter's HTTP side: which route goes where, and what an error looks like. The routes' own work is elsewhere."""
 
+import logging
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any
@@ -27,7 +28,10 @@ from exporter.probe_policy import Denied
 from exporter.routes import api, docpage, models, operation, scraping
 from exporter.service import Service
 from exporter.targets import BadAddress, UnknownTarget
+from protocol.errors import Shortage
 from smtpstatus.version import __version__
+
+logger = logging.getLogger(__name__)
 
 
 def create_app(
@@ -127,6 +131,15 @@ async def _full(request: Request, error: Exception) -> Response:
     return Problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error), headers).response()
 
 
+async def _short(request: Request, error: Exception) -> Response:
+    """The exporter could not ask: no target is reported down for that."""
+    assert isinstance(error, Shortage)
+    request.app.state.service.own.shortages.labels(error.resource.value).inc()
+    logger.error("Request not carried out", extra={"path": request.url.path, "err": error})
+    headers = {"Retry-After": "1"}
+    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error), headers).response()
+
+
 async def _gone(request: Request, error: Exception) -> Response:
     return Response(status_code=HTTPStatus.SERVICE_UNAVAILABLE)  # nobody is there to read it
 
@@ -144,5 +157,6 @@ _ANSWERS = {
     BadAddress: _problem(HTTPStatus.BAD_REQUEST),
     Denied: _problem(HTTPStatus.FORBIDDEN),
     TooManyRequests: _full,
+    Shortage: _short,
     ClientDisconnect: _gone,
 }

@@ -13,7 +13,7 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 
 from exporter.metrics import FAMILIES, SCRAPE_ERROR, SCRAPE_ERROR_DOCUMENTATION, Family, Row
 from protocol.errors import FailureReason
-from protocol.timeslice import parts
+from protocol.timeslice import batches
 
 _SLICE = 500
 """Lines written in one go: about a millisecond, then whoever writes may let others have their turn."""
@@ -38,7 +38,7 @@ def exposition(
     """The whole text, in slices."""
     if own:
         yield _own_text(own, form)
-    slices = list(parts(rows, _SLICE))
+    slices = list(batches(rows, _SLICE))
     for family, header in _HEADERS[form].items():
         for part in slices:
             # Left out where no target has such a sample.

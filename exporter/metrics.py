@@ -20,7 +20,7 @@ from prometheus_client.core import HistogramMetricFamily
 
 from exporter.targets import TargetReading
 from protocol.client import Reading
-from protocol.errors import DiscardReason, FailureReason
+from protocol.errors import DiscardReason, FailureReason, Resource
 from protocol.vocabulary import Command
 from smtpstatus.version import __version__
 
@@ -51,10 +51,7 @@ class Row(NamedTuple):
 
 
 Column = Callable[[Sequence[Row]], list[str | None]]
-"""The samples of some targets as text, None for one that has none; empty if none has.
-
-By columns, as a call for each sample would cost more than all the rest of writing it.
-"""
+"""The samples of some targets as text, None for one that has none; empty if none has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +217,9 @@ class ExporterMetrics:
         )
         self.rejected = self._counter(
             "scrapes_rejected", "Requests to /metrics and /probe rejected with 503."
+        )
+        self.shortages = self._counter(
+            "shortages", "Requests rejected for lack of a resource.", "resource", Resource
         )
         self.reloads = self._counter("config_reloads", "Configuration reloads attempted.")
         self.reload_failures = self._counter(

@@ -11,10 +11,11 @@ from ipaddress import IPv6Address, ip_address
 
 from exporter.configuration.config import ProbeNetwork, token
 from exporter.configuration.secret import Secret
-from protocol.address import Address, HostPort, resolve
+from protocol.address import Address, HostPort
 from protocol.client import Peer
 from protocol.dialect import Dialect
 from protocol.errors import TokenError
+from protocol.resolver import Resolver
 from protocol.token import Token
 
 logger = logging.getLogger(__name__)
@@ -30,18 +31,19 @@ class Denied(Exception):
 class ProbePolicy:
     """The networks of `probe:`, each with its own token; the first that fits counts."""
 
-    def __init__(self, rules: Sequence[ProbeNetwork]) -> None:
+    def __init__(self, rules: Sequence[ProbeNetwork], resolver: Resolver) -> None:
+        self._resolver = resolver
         self._rules = [(rule, token(rule.secret, rule.dialect)) for rule in rules]
         self._peers: OrderedDict[tuple[Address, ...], Peer] = OrderedDict()
 
-    async def peer(self, where: HostPort, deadline: float) -> Peer:
+    async def peer(self, where: HostPort, timeout: float) -> Peer:
         """The server at an address, bound to those of its numeric addresses that may be asked.
 
         Raises `Denied`, or `UnknownName`.
         """
         if not self._rules:
             raise Denied(f"{where} is not a target, and probe: lists no network beyond them")
-        addresses = await resolve(where, deadline)
+        addresses = await self._resolver.resolve(where, timeout, probe=True)
         for rule, secret in self._rules:
             if inside := tuple(address for address in addresses if _contains(rule, address)):
                 return self._bound(where, inside, secret, rule.dialect)

@@ -12,7 +12,8 @@ from exporter.history import History
 from exporter.metrics import ExporterMetrics, Row
 from exporter.targets import TargetReading, Targets
 from protocol.errors import DiscardReason, FailureReason, ReadbackMismatch
-from protocol.timeslice import Turn, parts
+from protocol.reader import Reader
+from protocol.timeslice import batches, timeslices
 from smtpstatus.defect import summary
 from smtpstatus.errors import ConfigError
 
@@ -44,13 +45,10 @@ class ActiveConfig:
     async def rows(self, scrapes: Sequence[TargetReading]) -> list[Row]:
         """Targets' samples beside each other: with their labels, and the reason of those that failed."""
         rows: list[Row] = []
-        turn = Turn()
-        for part in parts(scrapes):
+        async for batch in timeslices(batches(scrapes)):
             rows += [
-                self._labelled(scrape, scrape.target.name) for scrape in part if scrape.target
+                self._labelled(scrape, scrape.target.name) for scrape in batch if scrape.target
             ]
-            if turn.over:
-                await turn.others()
         return rows
 
     def _labelled(self, scrape: TargetReading, name: str) -> Row:
@@ -76,6 +74,7 @@ class Service:
         self._down: set[str] = set()
         self.own = ExporterMetrics()
         self.history = History()
+        self.reader = Reader()
         self.ready = False
         self.installed = self._prepared()
         self._taken_into_use()
@@ -120,7 +119,7 @@ class Service:
 
     def _prepared(self) -> ActiveConfig:
         """What takes long with a large fleet, and may be done beside the event loop."""
-        return ActiveConfig(Targets(self._load(), self._observe))
+        return ActiveConfig(Targets(self._load(), self._observe, self.reader))
 
     def _taken_into_use(self) -> None:
         names = {target.name for target in self.installed.config.targets}

@@ -6,9 +6,7 @@ Deadlines are times of the running loop's clock. Nothing is kept of what a serve
 import asyncio
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from exporter.configuration.config import Config, Target, token
@@ -16,14 +14,13 @@ from exporter.configuration.secret import Secret
 from exporter.probe_policy import ProbePolicy, renewed
 from exporter.singleflight import SingleFlight
 from protocol.address import HostPort
-from protocol.client import Peer, Reading, connect
+from protocol.client import Peer, Reading, Switched
 from protocol.dialect import Dialect
 from protocol.dialects import V0
-from protocol.errors import DiscardReason, FailureReason, UnknownName
-from protocol.fleet import read_all
-from protocol.multiplexer import Trace
+from protocol.errors import DiscardReason, FailureReason, NoAnswer, UnknownName
 from protocol.reader import Reader
-from protocol.timeslice import Turn, parts
+from protocol.timeslice import batches, timeslices
+from protocol.trace import Trace
 from protocol.vocabulary import Command
 from smtpstatus.errors import ConfigError
 
@@ -57,14 +54,6 @@ class TargetReading(NamedTuple):
     reading: Reading
 
 
-@dataclass(frozen=True, slots=True)
-class Switched:
-    """A write's outcome: the state before it, and the reading of the state after it."""
-
-    before: bool | None
-    reading: Reading
-
-
 Observe = Callable[[Sequence[TargetReading], Mapping[DiscardReason, int]], None]
 """Told once of every exchange with servers, and of the datagrams from addresses that were not asked."""
 
@@ -72,15 +61,18 @@ Observe = Callable[[Sequence[TargetReading], Mapping[DiscardReason, int]], None]
 class Targets:
     """The configured servers, and what is learned about the way to each."""
 
-    def __init__(self, config: Config, observe: Observe) -> None:
+    def __init__(self, config: Config, observe: Observe, reader: Reader | None = None) -> None:
+        """`reader` outlives the configuration: what it knows of names stays known after a reload."""
         self.config = config
+        self._reader = reader or Reader()
         self._observe = observe
         self._peers = {target.name: _peer(target) for target in config.targets}
         self._by_peer = {self._peers[target.name]: target for target in config.targets}
         self._by_address = {target.address: target for target in reversed(config.targets)}
-        self._networks = ProbePolicy(config.probe)
+        self._networks = ProbePolicy(config.probe, self._reader.resolver)
         self._flights: SingleFlight[list[TargetReading]] = SingleFlight()
-        self._line = Reader()
+        self._writing: dict[str, asyncio.Lock] = {}
+        """Writes to one target wait for each other."""
         self._all = tuple(self._by_peer)
         self._secrets = [secret for secret in config.secrets if secret.can_change]
         self.changed: dict[str, float] = {}
@@ -88,6 +80,7 @@ class Targets:
 
     def inherit(self, before: "Targets") -> None:
         """Keep what those that this replaces have learned about the targets that stay."""
+        self._writing = before._writing
         for target in self.config.targets:
             old = before._peers.get(target.name)
             if old and old.where == target.address:
@@ -113,49 +106,54 @@ class Targets:
 
         Raises `UnknownTarget`, `BadAddress`, or `Denied` of exporter/probe_policy.py.
         """
+        began = time.monotonic()
         try:
             peer = await self._find(text, deadline)
         except UnknownName as error:
-            return TargetReading(HostPort.parse(text), V0, None, Reading(error=error))
+            reading = Reading(error=error, seconds=time.monotonic() - began)
+            return TargetReading(HostPort.parse(text), V0, None, reading)
         if trace is None:
             return (await self._read((peer,), deadline))[0]
-        async with connect(peer, trace) as connection:
-            reading = await connection.read(deadline=deadline, attempts=self.config.attempts)
+        async with self._reader.connect(peer, trace) as connection:
+            reading = await connection.read(timeout=_left(deadline), attempts=self.config.attempts)
         return await self._seen_one(peer, reading)
 
     async def read_transforms(self, target: Target, deadline: float) -> Reading:
         """The state of the transforms and nothing else."""
-        async with connect(self._peer(target)) as connection:
+        async with self._reader.connect(self._peer(target)) as connection:
             reading = await connection.ask(
-                Command.TRANSFORMS, deadline=deadline, attempts=self.config.attempts
+                Command.TRANSFORMS, timeout=_left(deadline), attempts=self.config.attempts
             )
         return (await self._seen_one(connection.peer, reading)).reading
 
     async def set_transforms(self, target: Target, enabled: bool, deadline: float) -> Switched:
-        """Set the switch; the reading is what the server then says of it."""
-        async with connect(self._peer(target)) as connection:
-            attempts = self.config.attempts
-            found = await connection.ask(Command.TRANSFORMS, deadline=deadline, attempts=attempts)
-            if found.error:
-                await self._seen_one(connection.peer, found)
-                return Switched(None, found)
-            reading = await connection.set_transforms(
-                enabled, deadline=deadline, attempts=attempts
-            )
-        before = bool(found[Command.TRANSFORMS])
-        if reading.error is None and before is not enabled:
+        """Reads the state, sets it, and reads it back. Writes to one target wait for each other."""
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._writing.setdefault(target.name, asyncio.Lock()).acquire()
+        except TimeoutError:
+            return Switched(None, Reading(error=NoAnswer(0.0, 0)))
+        try:
+            async with self._reader.connect(self._peer(target)) as connection:
+                switched = await connection.set_transforms(
+                    enabled, timeout=_left(deadline), attempts=self.config.attempts
+                )
+        finally:
+            self._writing[target.name].release()
+        if switched.reading.error is None and switched.before is not enabled:
             self.changed[target.name] = time.time()
-        await self._seen_one(connection.peer, reading)
-        return Switched(before, reading)
+        await self._seen_one(connection.peer, switched.reading)
+        return switched
 
     def _peer(self, target: Target) -> Peer:
         self.refresh_secrets()
         return self._peers[target.name]
 
     async def _read(self, peers: tuple[Peer, ...], deadline: float) -> list[TargetReading]:
-        """Read peers, together with whoever is reading the same ones and will be done in time.
+        """Reads peers, together with a reading of the same peers that is under way and ends in time.
 
-        Where the other's time was shorter, what failed for want of it is asked again with the time that is left.
+        What failed because the other reading had less time is read again, and that reading is not shared: joining
+        one short reading after another would take all the time.
         """
         scrapes = await self._flights.join(peers, deadline, lambda: self._fly(peers, deadline))
         late = {
@@ -163,21 +161,21 @@ class Targets:
             for place, (peer, scrape) in enumerate(zip(peers, scrapes, strict=True))
             if scrape.reading.error and scrape.reading.error.reason in _FOR_WANT_OF_TIME
         }
-        if not late or deadline - asyncio.get_running_loop().time() < _WORTH_ASKING:
+        if not late or _left(deadline) < _WORTH_ASKING:
             return scrapes
-        again = await self._read(tuple(late.values()), deadline)
+        again = await self._fly(tuple(late.values()), deadline)
         found = dict(enumerate(scrapes)) | dict(zip(late, again, strict=True))
         return list(found.values())
 
     async def _fly(self, peers: tuple[Peer, ...], deadline: float) -> list[TargetReading]:
         self.refresh_secrets()
-        attempts = self.config.attempts
+        timeout, attempts = _left(deadline), self.config.attempts
+        readings: Sequence[Reading]
         if len(peers) == 1:
-            reading = await self._line.read(peers[0], deadline=deadline, attempts=attempts)
-            return await self._seen(peers, (reading,), self._line.take_strays())
-        strays: Counter[DiscardReason] = Counter()
-        readings = await read_all(peers, deadline=deadline, attempts=attempts, strays=strays)
-        return await self._seen(peers, readings, strays)
+            readings = (await self._reader.read(peers[0], timeout=timeout, attempts=attempts),)
+        else:
+            readings = await self._reader.read_all(peers, timeout=timeout, attempts=attempts)
+        return await self._seen(peers, readings, self._reader.take_strays())
 
     async def _seen_one(self, peer: Peer, reading: Reading) -> TargetReading:
         return (await self._seen((peer,), (reading,), {}))[0]
@@ -190,17 +188,15 @@ class Targets:
     ) -> list[TargetReading]:
         """The readings as scrapes, which the observer has been told of, in slices."""
         scrapes: list[TargetReading] = []
-        turn = Turn()
-        for part in parts(list(zip(peers, readings, strict=True)), _SLICE):
+        pairs = list(zip(peers, readings, strict=True))
+        async for batch in timeslices(batches(pairs, _SLICE)):
             seen = [
                 TargetReading(peer.where, peer.dialect, self._by_peer.get(peer), reading)
-                for peer, reading in part
+                for peer, reading in batch
             ]
             self._observe(seen, strays)
             strays = {}
             scrapes += seen
-            if turn.over:
-                await turn.others()
         return scrapes
 
     async def _find(self, text: str, deadline: float) -> Peer:
@@ -216,7 +212,7 @@ class Targets:
             ) from None
         if where in self._by_address:
             return self._peers[self._by_address[where].name]
-        return await self._networks.peer(where, deadline)
+        return await self._networks.peer(where, _left(deadline))
 
     def refresh_secrets(self) -> None:
         """Take up secrets whose files have changed; one that does not fit is told in the log, and the old one stays."""
@@ -235,6 +231,10 @@ def _refreshed(secret: Secret) -> bool:
     except ConfigError as error:
         logger.warning("Cannot reread secret; keeping the previous one", extra={"err": error})
         return False
+
+
+def _left(deadline: float) -> float:
+    return deadline - asyncio.get_running_loop().time()
 
 
 def _peer(target: Target) -> Peer:

@@ -11,7 +11,8 @@ from importlib import import_module
 from io import TextIOWrapper
 
 from protocol.cli.arguments import parser
-from protocol.cli.options import USAGE
+from protocol.cli.options import NO_RESPONSE, USAGE
+from protocol.errors import Shortage
 
 _INTERRUPTED = 130
 _BROKEN_PIPE = 141
@@ -39,6 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         _discard_unwritable()
         return _BROKEN_PIPE
+    except Shortage as error:
+        print(f"smtpstatus: {error}", file=sys.stderr)
+        return NO_RESPONSE
     except (ValueError, OSError) as error:
         _discard_unwritable()
         print(f"smtpstatus: {error}", file=sys.stderr)

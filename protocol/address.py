@@ -1,14 +1,9 @@
-"""Where a server is: `host:port` as people write it, and the numeric addresses behind it."""
+"""Where a server is: `host:port` as people write it, and numeric addresses; names are protocol/resolver.py's."""
 
-import asyncio
 import socket
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache, partial
 from typing import Any, Self
-
-from protocol.errors import UnknownName
 
 Address = tuple[str, int] | tuple[str, int, int, int]
 """A numeric socket address as the system writes it: IPv4's two members or IPv6's four."""
@@ -53,7 +48,7 @@ class HostPort:
 def numeric(where: HostPort) -> tuple[Address, ...]:
     """The one address that is written in numbers, without asking anybody; empty for a name."""
     try:
-        return _addresses(
+        return unique_addresses(
             socket.getaddrinfo(
                 where.host, where.port, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST
             )
@@ -62,32 +57,7 @@ def numeric(where: HostPort) -> tuple[Address, ...]:
         return ()
 
 
-async def resolve(where: HostPort, deadline: float) -> tuple[Address, ...]:
-    """All addresses of a host, in the system's order. Raises `UnknownName`, also when the deadline comes first.
-
-    A look-up that the deadline or a cancellation leaves behind ends in its thread, unheard.
-    """
-    if addresses := numeric(where):
-        return addresses
-    try:
-        async with asyncio.timeout_at(deadline):
-            look_up = partial(socket.getaddrinfo, where.host, where.port, type=socket.SOCK_DGRAM)
-            found = await asyncio.get_running_loop().run_in_executor(_threads(), look_up)
-    except TimeoutError:
-        raise UnknownName(f"name resolution of {where.host} timed out") from None
-    except socket.gaierror as error:
-        raise UnknownName(f"cannot resolve {where.host}: {error.strerror}") from None
-    except UnicodeError:
-        raise UnknownName(f"cannot resolve {where.host!r}: not a valid host name") from None
-    return _addresses(found)
-
-
-@cache
-def _threads() -> ThreadPoolExecutor:
-    """Threads for look-ups alone: a silent name server holds one up for seconds, and must hold up nothing else."""
-    return ThreadPoolExecutor(32, thread_name_prefix="look-up")
-
-
-def _addresses(found: Iterable[tuple[Any, ...]]) -> tuple[Address, ...]:
+def unique_addresses(found: Iterable[tuple[Any, ...]]) -> tuple[Address, ...]:
+    """The addresses in what getaddrinfo(3) found, in its order, each once."""
     unique = {entry[4]: None for entry in found if entry[0] in (socket.AF_INET, socket.AF_INET6)}
     return tuple(unique)

@@ -1,50 +1,34 @@
-"""Asking one server (`connect`); protocol/fleet.py asks ten thousand at once.
+"""Asking one server: `connect(peer)` gives a `Connection`. protocol/reader.py asks many.
 
-Every operation has one deadline, a time of the running loop's clock (which is `time.monotonic`), and ends by then.
-What comes back is a `Reading`: everything that was asked, or the error for which there is none, and what it cost.
-Cancelled, an operation closes its sockets and leaves nothing behind.
+Every operation takes a timeout in seconds and has one deadline; it looks its server's name up once, and ends by the
+deadline with a `Reading`: all that was asked, or the error. Cancelled, it leaves nothing behind.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from random import Random, SystemRandom
-from typing import Self
+from dataclasses import replace
+from time import monotonic
+from typing import NamedTuple, Self
 
-from protocol.address import Address, HostPort, numeric, resolve
+from protocol.address import Address, HostPort, numeric
 from protocol.dialect import Dialect
 from protocol.dialects import V0
-from protocol.errors import DiscardReason, NoReading, ReadbackMismatch, UnknownName
-from protocol.message import Value
-from protocol.multiplexer import Event, Multiplexer, Trace
-from protocol.query import Cost, Query
+from protocol.errors import ReadbackMismatch, UnknownName
+from protocol.multiplexer import Multiplexer
+from protocol.reading import Reading, joined
+from protocol.resolver import Resolver
 from protocol.roundtrip import RoundTrip
 from protocol.template import RequestTemplate
 from protocol.token import Token
+from protocol.trace import Trace, masked
 from protocol.vocabulary import Command
 
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """What one server said: all that was asked, or `error` and no value.
-
-    `seconds` is how long it took, from the start of the operation to its last datagram or its deadline.
-    """
-
-    values: Mapping[Command, Value | None] = field(default_factory=dict)
-    error: NoReading | None = None
-    cost: Cost = field(default_factory=Cost)
-    seconds: float = 0.0
-
-    def __getitem__(self, command: Command) -> Value | None:
-        """The value of `command`; raises the reading's error where it has one."""
-        if self.error:
-            raise self.error
-        return self.values[command]
+__all__ = ["Connection", "Peer", "Reading", "Switched", "connect"]
 
 
 class Peer:
-    """A server to ask, and what has been learned of the way there. Kept for as long as the server is of interest."""
+    """A server to ask, and what was learned about the way to it. Kept as long as the server is of interest."""
+
+    __slots__ = ("dialect", "numeric", "preferred", "round_trip", "token", "where")
 
     def __init__(self, where: HostPort, token: Token, dialect: Dialect = V0) -> None:
         self.where = where
@@ -52,160 +36,148 @@ class Peer:
         self.dialect = dialect
         self.round_trip = RoundTrip()
         self.numeric = numeric(where)
-        """Its address, where it is written in numbers; a name is looked up for every operation."""
+        """Its address if `where` is numeric; a name is looked up for every operation."""
+        self.preferred: Address | None = None
+        """The address that answered last: it is asked first while the name still has it."""
 
-    async def addresses(self, deadline: float) -> tuple[Address, ...]:
-        """Raises `UnknownName`."""
-        return self.numeric or await resolve(self.where, deadline)
+    def ordered(self, addresses: tuple[Address, ...]) -> tuple[Address, ...]:
+        """The addresses in the order in which they are to be asked."""
+        if len(addresses) == 1:
+            return addresses
+        return tuple(sorted(addresses, key=lambda address: address != self.preferred))
 
-    def query(
-        self,
-        addresses: tuple[Address, ...],
-        asked: RequestTemplate,
-        attempts: int,
-        deadline: float,
-        random: Random,
-    ) -> Query:
-        """A query of this server, which learns from it how long answers take."""
-        return Query(
-            addresses,
-            asked,
-            round_trip=self.round_trip,
-            attempts=attempts,
-            deadline=deadline,
-            random=random,
-        )
+    def learn(self, reading: Reading) -> None:
+        """Learns from a reading: one sample for each round trip, as RFC 6298 has it."""
+        if reading.cost.round_trips:
+            self.round_trip.observe(reading.cost.round_trips[0])
+        if reading.server:
+            self.preferred = reading.server
+
+
+class Switched(NamedTuple):
+    """The outcome of a write: the state before it, if it was read, and the reading of the state after it."""
+
+    before: bool | None
+    reading: Reading
 
 
 class Connection:
-    """One server, asked as often as wished over the same socket."""
+    """One server, asked as often as needed over the same socket."""
 
-    def __init__(self, peer: Peer, exchange: Multiplexer) -> None:
+    def __init__(
+        self, peer: Peer, resolver: Resolver | None = None, trace: Trace | None = None
+    ) -> None:
+        """Without a `resolver` it has one of its own."""
         self.peer = peer
-        self._exchange = exchange
-        self._random = SystemRandom()
+        self._trace = masked(trace, peer.token, peer.dialect) if trace else None
+        self._own_resolver = None if resolver else Resolver()
+        self._resolver = resolver or self._own_resolver or Resolver()
+        self._multiplexer = Multiplexer(self._trace)
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._exchange.close()
+        self._multiplexer.close()
+        if self._own_resolver:
+            self._own_resolver.close()
 
-    async def ask(self, *commands: Command, deadline: float, attempts: int = 3) -> Reading:
-        """Send `commands` all at once; each is answered, or the reading has an error."""
+    async def ask(self, *commands: Command, timeout: float, attempts: int = 3) -> Reading:
+        """Sends all `commands` simultaneously; each is answered, or the reading has an error. Raises `Shortage`."""
+        began = monotonic()
         try:
-            addresses = await self.peer.addresses(deadline)
+            addresses = await self._resolve(timeout)
         except UnknownName as error:
-            return Reading(error=error)
-        if self.peer.dialect.identifier_echo == "never":
-            return await self._ask_in_turn(addresses, commands, deadline, attempts)
-        query = self._inquiry(addresses, commands, attempts, deadline)
-        await self._exchange.run([query])
-        return _reading(query, self._exchange.strays)
+            return Reading(error=error, seconds=monotonic() - began)
+        looked_up = 0.0 if self.peer.numeric else monotonic() - began
+        reading = await self.ask_at(addresses, commands, began + timeout, attempts)
+        return replace(reading, seconds=reading.seconds + looked_up)
 
-    async def read(self, *, deadline: float, attempts: int = 3) -> Reading:
-        """Ask everything that the dialect declares as a read."""
-        return await self.ask(*self.peer.dialect.reads, deadline=deadline, attempts=attempts)
+    async def read(self, *, timeout: float, attempts: int = 3) -> Reading:
+        """Asks everything that the dialect declares as a read. Raises `Shortage`."""
+        return await self.ask(*self.peer.dialect.reads, timeout=timeout, attempts=attempts)
 
     async def set_transforms(
-        self, enabled: bool, *, deadline: float, attempts: int = 3
-    ) -> Reading:
-        """Switch the transforms, then read them back: what is returned is what was read (protocol.md 6.5).
+        self, enabled: bool, *, timeout: float, attempts: int = 3
+    ) -> Switched:
+        """Reads the state of the transforms, sets it, and reads it back (protocol.md 6.5). Raises `Shortage`.
 
-        The error is `ReadbackMismatch` where the server then says otherwise.
+        The write goes only to the address that answered the read before it. The error is `ReadbackMismatch` where
+        another state is read back than was set.
         """
+        began = monotonic()
+        deadline = began + timeout
+        found = await self.ask(Command.TRANSFORMS, timeout=timeout, attempts=attempts)
+        if found.error or not found.server:
+            return Switched(None, found)
+        readings = [found]
         switch = Command.ENABLE_TRANSFORMS if enabled else Command.DISABLE_TRANSFORMS
-        written = await self.ask(switch, deadline=deadline, attempts=attempts)
-        if written.error:
-            return written
-        read = await self.ask(Command.TRANSFORMS, deadline=deadline, attempts=attempts)
-        error = read.error
-        if error is None and read[Command.TRANSFORMS] is not enabled:
-            error = ReadbackMismatch(enabled)
-        return _joined([written, Reading(read.values, error, read.cost, read.seconds)])
-
-    def _inquiry(
-        self,
-        addresses: tuple[Address, ...],
-        commands: tuple[Command, ...],
-        attempts: int,
-        deadline: float,
-    ) -> Query:
-        asked = RequestTemplate.of(self.peer.token, self.peer.dialect, commands)
-        return self.peer.query(addresses, asked, attempts, deadline, self._random)
-
-    async def _ask_in_turn(
-        self,
-        addresses: tuple[Address, ...],
-        commands: tuple[Command, ...],
-        deadline: float,
-        attempts: int,
-    ) -> Reading:
-        """For answers without an identifier: one command at a time, each from a port of its own.
-
-        A late answer to an earlier command finds a closed port, and is not taken for the next one's.
-        """
-        readings = []
-        for command in commands:
-            query = self._inquiry(addresses, (command,), attempts, deadline)
-            self._exchange.change_port()
-            await self._exchange.run([query])
-            readings.append(_reading(query, self._exchange.strays))
+        for command in (switch, Command.TRANSFORMS):
+            readings.append(await self.ask_at((found.server,), (command,), deadline, attempts))
             if readings[-1].error:
                 break
-        return _joined(readings)
+        reading = joined(readings)
+        if reading.error is None and readings[-1][Command.TRANSFORMS] is not enabled:
+            reading = replace(reading, values={}, error=ReadbackMismatch(enabled))
+        return Switched(bool(found[Command.TRANSFORMS]), reading)
+
+    async def _resolve(self, timeout: float) -> tuple[Address, ...]:
+        peer = self.peer
+        found = peer.numeric or await self._resolver.resolve(peer.where, timeout)
+        return peer.ordered(found)
+
+    async def ask_at(
+        self,
+        addresses: tuple[Address, ...],
+        commands: tuple[Command, ...],
+        deadline: float,
+        attempts: int,
+    ) -> Reading:
+        """As `ask`, of the addresses given, until a time of the monotonic clock. Raises `Shortage`."""
+        if self.peer.dialect.identifier_echo != "never":
+            return await self._ask_together(addresses, commands, deadline, attempts)
+        # Answers without an identifier: one command at a time, each from a port of its own. A late answer to an
+        # earlier command finds a closed port, and is not taken for the answer to the next.
+        readings: list[Reading] = []
+        for command in commands:
+            self._multiplexer.close()
+            self._multiplexer = Multiplexer(self._trace)
+            reading = await self._ask_together(addresses, (command,), deadline, attempts)
+            readings.append(reading)
+            if reading.error:
+                break
+            addresses = (reading.server,) if reading.server else addresses
+        return joined(readings)
+
+    async def _ask_together(
+        self,
+        addresses: tuple[Address, ...],
+        commands: tuple[Command, ...],
+        deadline: float,
+        attempts: int,
+    ) -> Reading:
+        template = RequestTemplate.of(self.peer.token, self.peer.dialect, commands)
+        rto = self.peer.round_trip.timeout
+        query = self._multiplexer.ask(
+            template, addresses, rto=rto, attempts=attempts, deadline=deadline
+        )
+        if query is None:  # the identifiers are used up, or errors have none
+            self._multiplexer.close()
+            self._multiplexer = Multiplexer(self._trace)
+            return await self._ask_together(addresses, commands, deadline, attempts)
+        try:
+            async for _ in self._multiplexer.finished():
+                pass
+        finally:
+            self._multiplexer.abandon(query)
+        reading = query.reading
+        self.peer.learn(reading)
+        discarded = Counter(reading.cost.discarded)
+        discarded.update(self._multiplexer.strays)
+        self._multiplexer.strays.clear()
+        return replace(reading, cost=reading.cost._replace(discarded=dict(discarded)))
 
 
 def connect(peer: Peer, trace: Trace | None = None) -> Connection:
-    """A connection to ask over, for `async with`; `trace` is told of every datagram, the token masked."""
-    return Connection(peer, Multiplexer(_masked(trace, peer) if trace else None))
-
-
-def _reading(query: Query, strays: Mapping[DiscardReason, int]) -> Reading:
-    """What a query brought; `strays` are counted with what it discarded itself."""
-    reading = reading_of(query)
-    if not strays:
-        return reading
-    discarded = Counter(reading.cost.discarded)
-    discarded.update(strays)
-    return replace(reading, cost=reading.cost._replace(discarded=dict(discarded)))
-
-
-def reading_of(query: Query) -> Reading:
-    """What a query that has ended brought."""
-    error = query.error
-    return Reading({} if error else query.values, error, query.cost, query.seconds)
-
-
-def _joined(readings: Sequence[Reading]) -> Reading:
-    """Readings that followed each other as one: the last one's error, the costs added up."""
-    discarded: Counter[DiscardReason] = Counter()
-    values: dict[Command, Value | None] = {}
-    for reading in readings:
-        discarded.update(reading.cost.discarded)
-        values |= reading.values
-    error = readings[-1].error
-    cost = Cost(
-        sum(reading.cost.datagrams_sent for reading in readings),
-        sum(reading.cost.retransmissions for reading in readings),
-        tuple(sample for reading in readings for sample in reading.cost.round_trips),
-        dict(discarded),
-    )
-    seconds = sum(reading.seconds for reading in readings)
-    return Reading({} if error else values, error, cost, seconds)
-
-
-def _masked(trace: Trace, peer: Peer) -> Trace:
-    """What is sent has the token where AUTH stands; what comes in may have it anywhere, if a server sends it back."""
-    token, place = peer.token.octets, peer.dialect.authentication
-    mask = b"*" * len(token)
-
-    def masked(event: Event) -> None:
-        datagram = event.datagram
-        if len(datagram) == peer.dialect.request_length and datagram[place.span] == token:
-            datagram = datagram[: place.offset] + mask + datagram[place.end :]
-        if len(token) > 2:  # a shorter one is in many datagrams by chance
-            datagram = datagram.replace(token, mask)
-        trace(replace(event, datagram=datagram))
-
-    return masked
+    """A connection for `async with`; `trace` is called with every datagram, the token masked."""
+    return Connection(peer, trace=trace)

@@ -1,21 +1,24 @@
-"""Randomness for very many draws: identifiers that cannot be guessed, and jitter that need not be."""
+"""Random identifiers that cannot be guessed, and jitter."""
 
 import os
-from random import Random
 
-_MANY = 4096
-"""Bytes fetched from the system at once: a system call for each draw would cost more than asking does."""
+_POOL_BYTES = 4096
+"""Bytes fetched from the system in one call: a system call per identifier would cost more than the identifier."""
 
 
-class PooledRandom(Random):
-    """`randbytes` hands out the system's randomness; all else is Python's own generator."""
+class Entropy:
+    """The system's randomness, fetched in blocks."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self._octets, self._at = b"", 0
+        self._pool, self._used = b"", 0
 
-    def randbytes(self, n: int) -> bytes:
-        if self._at + n > len(self._octets):
-            self._octets, self._at = os.urandom(max(n, _MANY)), 0
-        self._at += n
-        return self._octets[self._at - n : self._at]
+    def octets(self, count: int) -> bytes:
+        """Returns `count` bytes that were never returned before."""
+        if self._used + count > len(self._pool):
+            self._pool, self._used = os.urandom(max(count, _POOL_BYTES)), 0
+        self._used += count
+        return self._pool[self._used - count : self._used]
+
+    def jitter(self) -> float:
+        """Returns a factor between 0.9 and 1.1."""
+        return 0.9 + self.octets(1)[0] / 1275

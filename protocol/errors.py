@@ -7,6 +7,7 @@ SMTPStatusError
 │   ├── ForeignDatagram       another protocol's: no reply is sent
 │   ├── BadRequest            carries the status and the identifier of its reply
 │   └── BadResponse           carries the reason for which it is discarded
+├── Shortage                  this machine could not carry out the operation; carries the resource
 └── NoReading                 a query without a valid response; carries its reason
     ├── Refused               the server returned an error status
     ├── NoAnswer              no datagram arrived before the deadline
@@ -14,7 +15,8 @@ SMTPStatusError
     │   └── OtherDialect      ... and they fit another dialect
     ├── Unreachable           the system reported the destination as unreachable
     ├── UnknownName           the host name has no address
-    └── ReadbackMismatch      the state read back differs from the state set
+    ├── ReadbackMismatch      the state read back differs from the state set
+    └── InternalError         a defect of this program; its log has the traceback
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ class FailureReason(StrEnum):
     COMMAND = "command"
     CONTRADICTION = "contradiction"
     DIALECT = "dialect"
+    INTERNAL = "internal"
     NAME = "name"
     REQUEST = "request"
     RESPONSE = "response"
@@ -54,6 +57,15 @@ class DiscardReason(StrEnum):
     IDENTIFIER = "identifier"
     STATUS = "status"
     RESULT = "result"
+
+
+class Resource(StrEnum):
+    """What this machine can run short of: the whole list, as a metric's label has it."""
+
+    DESCRIPTORS = "descriptors"
+    MEMORY = "memory"
+    SEND_QUEUE = "send_queue"
+    STALL = "stall"
 
 
 class SMTPStatusError(Exception):
@@ -96,6 +108,14 @@ class BadResponse(DatagramError):
     def __init__(self, reason: DiscardReason, text: str) -> None:
         super().__init__(text)
         self.reason = reason
+
+
+class Shortage(SMTPStatusError):
+    """This machine could not carry out an operation: nothing is known about the server."""
+
+    def __init__(self, resource: Resource, text: str) -> None:
+        super().__init__(f"not enough resources to ask: {text}")
+        self.resource = resource
 
 
 class NoReading(SMTPStatusError):
@@ -169,3 +189,9 @@ class ReadbackMismatch(NoReading):
     def __init__(self, wanted: bool) -> None:
         words = ("off", "on") if wanted else ("on", "off")
         super().__init__(f"transforms read back as {words[0]} after being set {words[1]}")
+
+
+class InternalError(NoReading):
+    """A defect of this program; its log has the traceback."""
+
+    reason = FailureReason.INTERNAL

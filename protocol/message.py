@@ -15,7 +15,7 @@ from typing import NamedTuple, Self
 from protocol.dialect import Dialect
 from protocol.dialects import DIALECTS, V0
 from protocol.errors import BadRequest, BadResponse, DiscardReason, ForeignDatagram
-from protocol.vocabulary import Command, Status
+from protocol.vocabulary import COUNTERS, Command, Status
 
 Value = int | bool
 """The value of a command: a number, or True for on and False for off."""
@@ -121,7 +121,7 @@ class Response(NamedTuple):
     def value(self, command: Command, dialect: Dialect = V0) -> Value | None:
         """Returns the value of RES for `command`: a number, a flag, or None where the response only confirms.
 
-        Raises `BadResponse` for a flag that is neither on nor off, or a negative number.
+        Raises `BadResponse` for a flag that is neither on nor off.
         """
         operation = dialect.operations[command]
         if operation.value is None:
@@ -133,15 +133,13 @@ class Response(NamedTuple):
 
 
 def meaning(number: int, command: Command, dialect: Dialect = V0) -> Value:
-    """Returns the value that `number` in RES encodes. Raises `BadResponse` if it is not valid."""
+    """Returns the value that `number` in RES encodes. Raises `BadResponse` for an invalid flag."""
     operation = dialect.operations[command]
     if not operation.flag:
-        if number >= 0:
-            return number
-        if command is Command.ACTIVE_CONNECTIONS or operation.value is None:
-            raise BadResponse(DiscardReason.RESULT, f"{number} connections")
-        # A C int that overflowed: the same bits, read as unsigned, continue the count.
-        return number + (1 << 8 * operation.value.size)
+        if number < 0 and command in COUNTERS and operation.value:
+            # A C int that overflowed: the same bits, read as unsigned, continue the count.
+            return number + (1 << 8 * operation.value.size)
+        return number  # a gauge below zero is a defect of the server, and is shown as it is
     if number == dialect.on:
         return True
     if number in dialect.off:

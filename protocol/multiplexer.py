@@ -1,278 +1,286 @@
-"""Any number of queries carried to their end over the same few sockets: what is sent when, and who hears what.
+"""Any number of queries over the same few sockets.
 
-One coroutine does it all. It sends as fast as answers come, so that a fleet's burst drowns neither itself nor a server
-behind many of the addresses, and lets others have their turn after every batch.
+There is one pending table, as DNS resolvers have: (address, identifier) → query. Entries of finished queries stay as
+long as the sockets, so that late answers are recognised and counted. One coroutine sends what is due, receives what
+arrived, and yields queries as they finish.
 """
 
 import asyncio
+import errno
+import logging
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Sequence
 from heapq import heappop, heappush
 from itertools import count
 from time import monotonic
-from typing import Literal
 
 from protocol.address import Address
-from protocol.errors import DiscardReason
-from protocol.query import Query
-from protocol.sockets import Sockets
-from protocol.timeslice import Turn, parts
+from protocol.dialect import Dialect
+from protocol.entropy import Entropy
+from protocol.errors import DiscardReason, InternalError
+from protocol.query import Outgoing, Query
+from protocol.sockets import SHORTAGES, Sockets, Transfer, Undelivered
+from protocol.template import RequestTemplate
+from protocol.trace import Event, Kind, Trace
+
+logger = logging.getLogger(__name__)
 
 _BATCH = 128
-"""Datagrams between two looks at what came in: the answers fit the smallest receive buffer."""
+"""Datagrams sent between two looks at what arrived: their answers fit the smallest receive buffer."""
 
 _WINDOW = 64
-"""First questions, of a target each, that are under way at once: 256 datagrams, which one busy server's default
-receive buffer holds, if all targets should be behind it."""
+"""First requests, to one target each, in flight: 256 datagrams, which the default receive buffer of one busy server
+holds, should all targets be behind it."""
 
-_CLEARING = 0.005
-"""Seconds after which an unanswered target makes room for the next: 12,800 silent ones a second can be asked."""
+_CLEARING_S = 0.005
+"""Seconds after which an unanswered target makes room for the next: 12,800 silent ones per second can be asked."""
 
+_DRAWS = 64
+"""Attempts to draw an identifier that is free."""
 
-Kind = Literal["sent", "believed", "ignored", "unreachable"]
+_STALL_S = 0.5
+"""Seconds by which the loop must be late to count as stalled."""
 
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One datagram seen, for people who look at an exchange: `at` in seconds of the monotonic clock."""
-
-    at: float
-    kind: Kind
-    address: Address
-    datagram: bytes
-    reason: DiscardReason | str | None = None
-
-
-Trace = Callable[[Event], None]
+_OVERDUE_S = 0.25
+"""Seconds for which a query past its deadline waits for the sockets to be drained."""
 
 
 class Multiplexer:
-    """Queries under way. To be closed."""
+    """Queries under way, and their sockets. To be closed.
 
-    def __init__(self, trace: Trace | None = None, sockets: type[Sockets] = Sockets) -> None:
+    With `lasting` it waits for further queries until it is retired; otherwise it is done when no query is under way.
+    """
+
+    def __init__(self, trace: Trace | None = None, *, lasting: bool = False) -> None:
         self.strays: Counter[DiscardReason] = Counter()
-        """What came from addresses that were not asked, or to queries that had ended."""
-        self._loop = asyncio.get_running_loop()
+        """Datagrams from addresses that were not asked, or for queries that had ended."""
         self._trace = trace
-        self._sockets = sockets(self._receive, self._undelivered)
-        self._fresh: deque[Query] = deque()
+        self._lasting = lasting
+        self._wake = asyncio.Event()
+        self._sockets = Sockets(self._wake)
+        self._entropy = Entropy()
+        self._pending: dict[tuple[Address, bytes], Query] = {}
+        self._latest: dict[Address, dict[int, Query]] = {}
+        """The latest query to each address in each dialect: it shows where identifiers are."""
+        self._indistinct: set[Address] = set()
+        """Addresses asked in a dialect whose errors do not tell which request they answer."""
+        self.under_way: set[Query] = set()
+        """Queries that have not ended."""
+        self._waiting: deque[Query] = deque()
+        """Queries to be started."""
         self._recent: deque[tuple[float, Query]] = deque()
-        """Who was asked for the first time, and when: the latest of them."""
-        self._asked: dict[Address, list[Query]] = {}
-        self._taken: dict[Address, set[bytes]] = {}
-        """The identifiers at addresses that several queries have asked."""
+        """The last that were started, and when."""
         self._timers: list[tuple[float, int, Query]] = []
         self._order = count()
-        """Tells timers of the same moment apart."""
-        self._waiting: dict[Query, asyncio.Future[None]] = {}
-        self._under_way = 0
-        self._awaited = 0
+        """Orders timers of the same moment."""
+        self._overdue: deque[tuple[float, bool, Query]] = deque()
+        """Queries past their deadline, when that was noticed, and whether the loop was stalled then."""
+        self._ended: list[Query] = []
+        """Queries that have ended since the last were yielded."""
 
     def close(self) -> None:
-        """Close the sockets; nothing is left behind, and nothing for the garbage collector either.
-
-        Whoever still waits for the end of a query is cancelled.
-        """
-        for future in self._waiting.values():
-            future.cancel()
-        self._sockets.close()
-        # The two know each other, and the exporter's collector would let thousands of such pairs gather.
-        del self._sockets
-
-    def change_port(self) -> None:
-        """Ask from another port from here on."""
         self._sockets.close()
 
-    async def run(self, queries: Sequence[Query], awaited: int = 0) -> None:
-        """Carry queries, and no others, to their end, each at the latest at its deadline.
+    def retire(self) -> None:
+        """Accept no further queries; `finished` ends with the last one under way."""
+        self._lasting = False
+        self._wake.set()
 
-        It waits for as many more as are `awaited`, each to `join` or not.
-        """
-        self.strays.clear()
-        self._awaited = awaited
-        try:
-            turn = Turn()
-            for part in parts(queries):
-                for query in part:
-                    self._add(query)
-                if turn.over:
-                    await turn.others()
-            await self.carry()
-        finally:
-            # Also when it is cancelled: the next run has nothing to do with what this one leaves.
-            self._asked, self._taken, self._timers = {}, {}, []
-            self._fresh, self._recent, self._under_way = deque(), deque(), 0
+    def ask(
+        self,
+        template: RequestTemplate,
+        addresses: tuple[Address, ...],
+        *,
+        rto: float,
+        attempts: int,
+        deadline: float,
+    ) -> Query | None:
+        """Begins a query; None where its answers could not be told from another's over the same sockets."""
+        dialect = template.dialect
+        if not dialect.tells_apart and not self._indistinct.isdisjoint(addresses):
+            return None
+        identifiers = self._draw(dialect, len(template.entries), addresses)
+        if not identifiers:
+            return None
+        query = Query(
+            template,
+            identifiers,
+            addresses,
+            rto=rto,
+            attempts=attempts,
+            deadline=deadline,
+            jitter=self._entropy.jitter(),
+        )
+        self._waiting.append(query)
+        for address in addresses:
+            self._pending.update(dict.fromkeys([(address, one) for one in identifiers], query))
+            self._latest.setdefault(address, {})[id(dialect)] = query
+        if not dialect.tells_apart:
+            self._indistinct.update(addresses)
+        self.under_way.add(query)
+        self._schedule(query)
+        self._wake.set()
+        return query
 
-    def join(self, query: Query | None) -> None:
-        """One that was awaited is here; None is one that came to nothing."""
-        self._awaited -= 1
-        if query:
-            self._add(query)
-        self._sockets.readable.set()
+    def abandon(self, query: Query) -> None:
+        """Send nothing more for a query, and do not report its end."""
+        query.done = True
+        self.under_way.discard(query)
 
-    def expect(self) -> None:
-        """One more is awaited: until it joins, `carry` goes on."""
-        self._awaited += 1
-
-    async def end_of(self, query: Query) -> None:
-        """Have a query carried to its end along with the others. Cancelled, it is given up."""
-        self._waiting[query] = future = self._loop.create_future()
-        self.expect()
-        self.join(query)
-        try:
-            if not query.done:
-                await future
-        finally:
-            del self._waiting[query]
-            if not query.done:
-                query.expire(monotonic())
-                self._under_way -= 1
-
-    async def carry(self) -> None:
-        """Until every query has ended, and no more is awaited."""
-        while self._under_way or self._awaited:
+    async def finished(self) -> AsyncIterator[Query]:
+        """Carries the queries to their end and yields each as it finishes. Raises `Shortage`."""
+        expected = monotonic()
+        while self.under_way or self._lasting:
             now = monotonic()
-            self._sockets.readable.clear()
-            moved = 0
-            while moved < _BATCH and (due := self._next_due(now)):
-                moved += self._serve(due, now)
-            self._sockets.flush()
-            moved += self._sockets.drain()
-            if moved == 0 and (self._under_way or self._awaited):
-                await self._wait()
-            else:
+            self._wake.clear()
+            outgoing = self._due(now, stalled=now - expected > _STALL_S)
+            transfer = self._sockets.transfer(outgoing)
+            if self._trace:
+                self._trace_sent(outgoing, transfer, now)
+            now = expected = monotonic()
+            for undelivered in transfer.undelivered:
+                self._report(undelivered, now)
+            for datagram, address in transfer.arrived:
+                self._receive(datagram, address, now)
+            self._expire(now, drained=transfer.drained)
+            ended, self._ended = self._ended, []
+            for query in ended:
+                yield query
+            if outgoing or transfer.arrived or self._overdue:
                 await asyncio.sleep(0)
+            elif self.under_way or self._lasting:
+                expected = await self._sleep()
 
-    def _next_time(self) -> float | None:
-        times = []
-        if self._timers:
-            times.append(self._timers[0][0])
-        if self._fresh:
-            times.append(self._fresh[0].deadline)
-            if self._recent:
-                times.append(self._recent[0][0] + _CLEARING)
-        return min(times, default=None)
-
-    def _add(self, query: Query) -> None:
-        self._fresh.append(query)
-        self._under_way += 1
-        self._enlist(query)
-
-    def _enlist(self, query: Query) -> None:
-        """Let a query hear its address, under identifiers that no other query has, or had, there."""
-        asking = self._asked.get(query.address)
-        if asking is None:
-            query.identify(frozenset())
-            self._asked[query.address] = [query]
-        else:
-            taken = self._taken.setdefault(query.address, set(asking[0].identifiers))
-            query.identify(taken)
-            taken |= query.identifiers
-            self._asked[query.address] = [*(one for one in asking if not one.done), query]
-        if query.done:  # no identifiers were left
-            self._end(query)
-
-    def _end(self, query: Query) -> None:
-        """Take note of one that has just become done."""
-        self._under_way -= 1
-        if self._waiting and (future := self._waiting.get(query)) and not future.done():
-            future.set_result(None)
-
-    def _next_due(self, now: float) -> Query | None:
-        while self._timers and self._timers[0][0] <= now:
+    def _due(self, now: float, *, stalled: bool) -> list[Outgoing]:
+        """The datagrams that are due; what is past its deadline is put aside."""
+        outgoing: list[Outgoing] = []
+        while self._timers and self._timers[0][0] <= now and len(outgoing) < _BATCH:
             due, _, query = heappop(self._timers)
-            # One that was put off meanwhile is in here a second time.
-            if not query.done and query.due == due:
-                return query
-        while self._fresh and (self._fresh[0].deadline <= now or self._has_room(now)):
-            query = self._fresh.popleft()
-            if not query.done:
+            if query.done or query.due != due:
+                continue  # it was rescheduled
+            if query.deadline <= now:
+                self._overdue.append((now, stalled, query))
+            else:
+                outgoing += query.timer(now)
+                self._schedule(query)
+        while self._waiting and len(outgoing) < _BATCH and self._has_room(now):
+            query = self._waiting.popleft()
+            if not query.done and query.deadline > now:
                 self._recent.append((now, query))
-                return query
-        return None
+                outgoing += query.start(now)
+                self._schedule(query)
+        return outgoing
+
+    def _trace_sent(self, outgoing: Sequence[Outgoing], transfer: Transfer, now: float) -> None:
+        assert self._trace
+        failed = [(one.datagram, one.address) for one in transfer.undelivered if not one.was_sent]
+        for datagram, address in outgoing:
+            if (datagram, address) not in failed:
+                self._trace(Event(now, "sent", address, datagram))
 
     def _has_room(self, now: float) -> bool:
-        """Whether one more target may be asked: as fast as answers come, or as `_CLEARING` lets silent ones go."""
+        """Whether one more target may be asked: as fast as answers come, or as silent ones are passed over."""
         recent = self._recent
-        while recent and (recent[0][1].done or recent[0][0] + _CLEARING <= now):
+        while recent and (recent[0][1].done or recent[0][0] + _CLEARING_S <= now):
             recent.popleft()
         return len(recent) < _WINDOW
+
+    def _receive(self, datagram: bytes, address: Address, now: float) -> None:
+        query = self._find(datagram, address)
+        stray = query is None or query.done
+        reason: DiscardReason | None = DiscardReason.SOURCE
+        if query:
+            try:
+                reason = query.datagram(datagram, address, now)
+            except Exception:
+                if not stray:
+                    logger.exception("Query failed", extra={"address": address[0]})
+                    query.fail(
+                        InternalError("a defect of this program: its log has the traceback")
+                    )
+            self._note_end(query)
+        if stray and reason:
+            self.strays[reason] += 1
+        if self._trace:
+            kind: Kind = "discarded" if reason else "accepted"
+            self._trace(Event(now, kind, address, datagram, reason))
+
+    def _report(self, undelivered: Undelivered, now: float) -> None:
+        """A datagram was not sent, or the network reported it as undeliverable."""
+        datagram, address, error = undelivered.datagram, undelivered.address, undelivered.error
+        query = self._find(datagram, address, request=True)
+        if query is None or query.done:
+            return
+        resource = None if undelivered.was_sent else SHORTAGES.get(error.errno or 0)
+        if resource:
+            query.refused((datagram, address), resource, now)
+        elif undelivered.was_sent and not query.has_sent(datagram):
+            return
+        else:
+            final = undelivered.was_sent and error.errno == errno.ECONNREFUSED
+            if not undelivered.was_sent:
+                query.not_sent(address)
+            query.unreachable(address, f"{error.strerror}", now, final=final)
+            if self._trace:
+                self._trace(Event(now, "unreachable", address, datagram, error.strerror))
+        self._note_end(query)
+        if not query.done:
+            self._schedule(query)
+
+    def _find(self, datagram: bytes, address: Address, *, request: bool = False) -> Query | None:
+        """The query that a datagram to or from an address belongs to: by its identifier, else the latest there."""
+        latest = None
+        for latest in self._latest.get(address, {}).values():
+            dialect = latest.dialect
+            place = dialect.request_identifier if request else dialect.response_identifier
+            if query := self._pending.get((address, datagram[place.span])):
+                return query
+        return latest
+
+    def _expire(self, now: float, *, drained: bool) -> None:
+        """Ends what is past its deadline, when what had arrived by then has been received."""
+        while self._overdue and (drained or now - self._overdue[0][0] > _OVERDUE_S):
+            _, stalled, query = self._overdue.popleft()
+            if not query.done:
+                query.expire(now, stalled=stalled)
+                self._note_end(query)
+
+    def _note_end(self, query: Query) -> None:
+        if query.done and query in self.under_way:
+            self.under_way.remove(query)
+            self._ended.append(query)
 
     def _schedule(self, query: Query) -> None:
         heappush(self._timers, (query.due, next(self._order), query))
 
-    def _serve(self, query: Query, now: float) -> int:
-        """Send what a query has to send, or end it; returns what that counts for, in datagrams."""
-        if now >= query.deadline:
-            query.expire(now)
-            self._end(query)
-            return 1
-        if query.turn():
-            self._enlist(query)
-            if query.done:
-                return 1
-        address = query.address
-        datagrams = query.transmit(now)
-        sent = self._send(datagrams, address, now)
-        query.withdraw(len(datagrams) - sent)
-        # Else the system has said that nobody is there.
-        if not query.done and query.address == address:
-            self._schedule(query)
-        return sent
+    async def _sleep(self) -> float:
+        """Waits until something is due or arrives; returns when that was to be."""
+        loop, due = asyncio.get_running_loop(), self._next_due()
+        if due is None:
+            await self._wake.wait()
+            return monotonic()
+        timer = loop.call_later(max(due - monotonic(), 0), self._wake.set)
+        try:
+            await self._wake.wait()
+        finally:
+            timer.cancel()
+        return due
 
-    def _send(self, datagrams: Sequence[bytes], address: Address, now: float) -> int:
-        if self._trace is None:
-            return self._sockets.send(datagrams, address)
-        for sent, datagram in enumerate(datagrams):  # one by one, so that the story has its order
-            if not self._sockets.send((datagram,), address):
-                return sent
-            self._trace(Event(now, "sent", address, datagram))
-        return len(datagrams)
+    def _next_due(self) -> float | None:
+        times = [self._timers[0][0]] if self._timers else []
+        if self._waiting and self._recent:
+            times.append(self._recent[0][0] + _CLEARING_S)
+        return min(times, default=None)
 
-    def _receive(self, arrived: Iterable[tuple[bytes, Address]]) -> None:
-        now = monotonic()
-        for datagram, address in arrived:
-            reason: DiscardReason | None = DiscardReason.SOURCE
-            asking = self._asked.get(address)
-            if asking is None:
-                self.strays[DiscardReason.SOURCE] += 1
-            else:
-                query = asking[0]
-                if len(asking) > 1:  # they have different tokens, and identifiers of their own
-                    query = next((one for one in asking if one.awaits(datagram)), query)
-                was_done = query.done
-                reason = query.receive(datagram, now)
-                if was_done:
-                    if reason:  # what it discarded may be reckoned up by now
-                        self.strays[reason] += 1
-                elif query.done:
-                    if len(asking) > 1:
-                        asking.remove(query)
-                    self._end(query)
-            if self._trace:
-                kind: Kind = "ignored" if reason else "believed"
-                self._trace(Event(now, kind, address, datagram, reason))
-
-    def _undelivered(self, datagram: bytes, address: Address, failure: OSError) -> None:
-        for query in tuple(self._asked.get(address, ())):
-            if not query.done and query.address == address:
-                self._report_unreachable(query, failure, datagram)
-
-    def _report_unreachable(self, query: Query, failure: OSError, datagram: bytes) -> None:
-        now = monotonic()
-        if self._trace:
-            text = failure.strerror
-            self._trace(Event(now, "unreachable", query.address, datagram, text))
-        query.unreachable(f"{failure.strerror}", now)
-        if query.done:
-            self._end(query)
-        else:
-            self._enlist(query)
-            self._schedule(query)
-
-    async def _wait(self) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout_at(self._next_time()):
-                await self._sockets.readable.wait()
+    def _draw(self, dialect: Dialect, number: int, addresses: Sequence[Address]) -> list[bytes]:
+        """Identifiers that are free at all addresses; empty where too few are."""
+        size = dialect.request_identifier.size
+        drawn: list[bytes] = []
+        for _ in range(_DRAWS * number):
+            identifier = self._entropy.octets(size)
+            taken = any((address, identifier) in self._pending for address in addresses)
+            if not taken and identifier not in drawn:
+                drawn.append(identifier)
+                if len(drawn) == number:
+                    return drawn
+        return []

@@ -1,23 +1,21 @@
-"""One target asked some commands: what to send and when, and what a datagram that comes in means.
+"""One target asked some commands: a state machine without sockets, clock and randomness.
 
-No socket and no clock: `now` is handed in, in seconds of a monotonic clock. protocol/multiplexer.py moves the bytes.
+Inputs are `start`, `timer`, `datagram`, `unreachable` and `refused`, each with the time in seconds of a monotonic
+clock. Outputs are values: the datagrams to send, when the query is `due` next, and in the end its reading.
+protocol/multiplexer.py moves the bytes.
 
-Theory of operation. Every command gets a random identifier of its own and keeps it over its retransmissions,
-so an answer to any of them counts. All commands of a query share one timer: what is unanswered when it expires is
-retransmitted, and the next wait is twice as long. A datagram is accepted if its source, size, signature, version,
-identifier, status and result fit the command (protocol.md 6.4); all others are counted, by reason, and discarded.
-
-A reading never mixes two servers: all its answers come from one address. Of a name with several, the next
-address is tried when the present one is silent or unreachable, for as long as none has answered.
+- Every command has an identifier of its own and keeps it when it is sent again, so an answer to any copy counts.
+- A datagram is accepted if its source, size, signature, version, identifier, status and result fit a command
+  (protocol.md 6.4). All others are discarded and counted by reason.
+- All answers of a reading come from one server: the address that answered first. Until one has, each attempt asks
+  one more of the addresses of a name, and those asked before again; all of them are listened to until the end.
+- Only "port unreachable" for each address ends a query early. Every other error of the network is a hint: it may be
+  forged or pass (RFC 1122 4.2.3.9, RFC 5927), so the query goes on until the deadline.
 """
 
-from collections.abc import Mapping, Set
-from random import Random
-from types import MappingProxyType
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
 
 from protocol.address import Address
-from protocol.dialect import Operation
 from protocol.errors import (
     BadResponse,
     DiscardReason,
@@ -27,12 +25,18 @@ from protocol.errors import (
     NoReading,
     OtherDialect,
     Refused,
+    Resource,
+    Shortage,
     Unreachable,
 )
-from protocol.message import Response, Value, fitting_dialects, meaning
-from protocol.roundtrip import RoundTrip
+from protocol.message import Response, Value, fitting_dialects
+from protocol.reading import NO_DISCARDS, Cost, Reading
+from protocol.roundtrip import transmission_times
 from protocol.template import RequestTemplate
 from protocol.vocabulary import Command, Status
+
+Outgoing = tuple[bytes, Address]
+"""A datagram to send, and where to."""
 
 REASONS = {
     Status.AUTHENTICATION_FAILED: FailureReason.AUTHENTICATION,
@@ -47,254 +51,249 @@ REASONS = {
 _FOREIGN = frozenset({DiscardReason.SIZE, DiscardReason.SIGNATURE, DiscardReason.VERSION})
 """What is wrong with the answers of a server that speaks another dialect."""
 
-_NONE: Mapping[DiscardReason, int] = MappingProxyType({})
-
-
-# Named tuples, since a fleet's scrape makes tens of thousands of these: a third of what frozen dataclasses cost.
-
-
-class Cost(NamedTuple):
-    """What a query cost. Round trips, in seconds, are those of answers to a command sent once."""
-
-    datagrams_sent: int = 0
-    retransmissions: int = 0
-    round_trips: tuple[float, ...] = ()
-    discarded: Mapping[DiscardReason, int] = _NONE
+_RETRY_S = 0.01
+"""Seconds until a datagram that this machine refused to send is tried again."""
 
 
 class Query:
-    """The state of one question to one target, from its first datagram to its end."""
+    """The state of one query; `deadline` is when it ends without an answer."""
 
     __slots__ = (
-        "_again",
-        "_attempts_left",
-        "_dialect",
+        "_asked",
+        "_attempts",
+        "_closed",
         "_discarded",
         "_ended",
         "_fitting",
-        "_others",
-        "_questions",
-        "_random",
+        "_jitter",
+        "_next_at_once",
+        "_refused",
+        "_reports",
         "_retransmissions",
-        "_round_trip",
         "_round_trips",
+        "_rto",
         "_sent",
-        "_sent_at",
+        "_shortage",
         "_started",
-        "_transmissions_here",
+        "_times",
         "_unanswered",
-        "_wait",
-        "address",
+        "addresses",
         "deadline",
+        "dialect",
         "done",
         "due",
         "error",
-        "identifiers",
+        "server",
         "values",
     )
 
     def __init__(
         self,
+        template: RequestTemplate,
+        identifiers: Sequence[bytes],
         addresses: tuple[Address, ...],
-        questions: RequestTemplate,
         *,
-        round_trip: RoundTrip,
+        rto: float,
         attempts: int,
         deadline: float,
-        random: Random,
+        jitter: float = 1.0,
     ) -> None:
-        self.address = addresses[0]
+        """`identifiers`: one for each entry of the template. `rto` is the retransmission timeout, in seconds."""
+        self.dialect = template.dialect
+        self.addresses = addresses
         self.deadline = deadline
-        """When it ends, whatever has come."""
+        self.due = deadline
+        """When `timer` is to be called, or `expire` where this is the deadline."""
+        self.server: Address | None = None
+        """The address that answered first."""
         self.values: dict[Command, Value | None] = {}
-        self.error: NoReading | None = None
+        self.error: NoReading | Shortage | None = None
         self.done = False
-        self.due = 0.0
-        """When `transmit` is to be called next, or `expire` where this is the deadline."""
-        self._others = addresses[1:]
-        self._questions = questions
-        self._dialect = questions.dialect
-        self._round_trip = round_trip
-        self._random = random
-        self._unanswered: dict[bytes, tuple[Command, Operation, bytes]] = {}
-        """Commands with their datagrams, by the beginning of a good answer, or by the identifier alone."""
-        self._attempts_left = max(attempts, len(addresses))
-        self._wait = 0.0
-        self._started = 0.0
-        self._sent_at = 0.0
-        self._ended = 0.0
-        self._transmissions_here = 0
-        self._again = False
-        self._sent = 0
-        self._retransmissions = 0
-        self._round_trips: tuple[float, ...] = ()
-        self._discarded: dict[DiscardReason, int] | None = None
-        self._fitting: dict[str, None] | None = None
-        self.identifiers: Set[bytes] = frozenset()
-        """Those under which it asks, or has asked, the present address."""
-
-    @property
-    def seconds(self) -> float:
-        """From the first datagram sent to the end; 0 where none was sent."""
-        return self._ended - self._started if self._sent else 0.0
-
-    @property
-    def cost(self) -> Cost:
-        return Cost(self._sent, self._retransmissions, self._round_trips, self._discarded or _NONE)
-
-    def identify(self, taken: Set[bytes]) -> None:
-        """Give each command an identifier that cannot be guessed and is not among `taken`.
-
-        To be called before the first datagram to an address.
-        """
-        asked = self._questions.asked
-        size, count = self._dialect.request_identifier.size, len(asked)
-        if len(taken) + count > (1 << 8 * size) * 3 // 4:
-            # Beyond this share of all identifiers, drawing free ones would take ever longer.
-            self._fail(Unreachable(f"too many questions at once for identifiers of {size} bytes"))
-            return
-        drawn = self._random.randbytes(size * count)
-        identifiers = {drawn[at : at + size] for at in range(0, len(drawn), size)}
-        if taken:
-            identifiers -= taken
-        while len(identifiers) < count:
-            identifiers |= {self._random.randbytes(size)} - taken
-        self.identifiers = identifiers
-        good_before, good_behind = self._questions.before, self._questions.behind
         self._unanswered = {
-            good_before + one + good_behind: (command, operation, before + one + behind)
-            for one, (command, operation, before, behind) in zip(identifiers, asked, strict=True)
+            identifier: (entry.command, entry.before + identifier + entry.after)
+            for identifier, entry in zip(identifiers, template.entries, strict=True)
         }
+        self._rto, self._jitter = rto, jitter
+        self._attempts = max(attempts, len(addresses))
+        self._times: list[float] = []
+        """The times of the attempts to come."""
+        self._asked: dict[Address, tuple[int, float]] = {}
+        """How often each address was asked, and when last."""
+        self._closed: set[Address] = set()
+        self._reports: dict[Address, str] = {}
+        """What the network reported about addresses."""
+        self._next_at_once = False
+        self._refused: list[Outgoing] = []
+        self._shortage = Resource.SEND_QUEUE
+        self._started = self._ended = 0.0
+        self._sent = self._retransmissions = 0
+        self._round_trips: tuple[float, ...] = ()
+        self._discarded: Mapping[DiscardReason, int] = NO_DISCARDS
+        self._fitting: dict[str, None] = {}
 
-    def turn(self) -> bool:
-        """Turn to the next address if the present one has said nothing; returns whether it did."""
-        silent = self._transmissions_here > 0 and not self.values
-        if silent and self._others:
-            self._move()
-            return True
-        return False
+    @property
+    def reading(self) -> Reading:
+        """What came of it, once it is done. Raises `Shortage`."""
+        if isinstance(self.error, Shortage):
+            raise self.error
+        cost = Cost(self._sent, self._retransmissions, self._round_trips, self._discarded)
+        seconds = self._ended - self._started if self._started else 0.0
+        return Reading({} if self.error else self.values, self.error, cost, seconds, self.server)
 
-    def transmit(self, now: float) -> list[bytes]:
-        """The datagrams to send now to `address`; sets when it is due again.
+    @property
+    def attempts_left(self) -> bool:
+        return bool(self._times) or not self._started
 
-        The waits start from the target's own round-trip timeout and double, with jitter so that a fleet's do not beat
-        together; where the deadline would cut off the last attempts, they start shorter.
-        """
-        if self._sent == 0:
-            self._started = now
-            fitting = (self.deadline - now) / (2**self._attempts_left - 1)
-            self._wait = min(self._round_trip.timeout, fitting)
-        self._attempts_left -= 1
-        self.due = self.deadline
-        if self._attempts_left > 0:
-            wait = self._wait * (0.9 + 0.2 * self._random.random())
-            self.due = min(now + wait, self.deadline)
-        self._wait *= 2
-        self._sent_at = now
+    def start(self, now: float) -> list[Outgoing]:
+        """Returns the first datagrams."""
+        self._started = self._ended = now
+        times = transmission_times(self._rto, self._attempts, self.deadline - now)
+        self._times = [now + after * self._jitter for after in times]
+        return self.timer(now)
+
+    def timer(self, now: float) -> list[Outgoing]:
+        """Returns the datagrams to send when the query is due; sets when it is due next."""
+        outgoing: list[Outgoing] = []
+        if self._times and self._times[0] <= now:
+            self._times.pop(0)
+            self._refused.clear()
+            for address in self._targets():
+                outgoing += self._ask(address, now)
+        else:
+            if self._next_at_once and (following := self._unasked()):
+                outgoing += self._ask(following, now)
+            outgoing += self._ask_refused_again()
+        self._next_at_once = False
+        self.due = self._times[0] if self._times else self.deadline
+        return outgoing
+
+    def _targets(self) -> list[Address]:
+        """The server; while none is known, the addresses that were asked before, and one more."""
+        if self.server:
+            return [self.server]
+        targets = [address for address in self._asked if address not in self._closed]
+        following = self._unasked()
+        return [*targets, following] if following else targets
+
+    def _unasked(self) -> Address | None:
+        if self.server:
+            return None
+        return next((address for address in self.addresses if address not in self._asked), None)
+
+    def _ask(self, address: Address, now: float) -> list[Outgoing]:
+        times, _ = self._asked.get(address, (0, now))
+        self._asked[address] = times + 1, now
         count = len(self._unanswered)
         self._sent += count
-        self._again = self._transmissions_here > 0
-        self._retransmissions += count * self._again
-        self._transmissions_here += 1
-        return [datagram for _, _, datagram in self._unanswered.values()]
+        self._retransmissions += count if times else 0
+        return [(datagram, address) for _, datagram in self._unanswered.values()]
 
-    def withdraw(self, count: int) -> None:
-        """Take back the last `count` datagrams of a `transmit`: they were not sent."""
-        self._sent -= count
-        self._retransmissions -= count * self._again
+    def _ask_refused_again(self) -> list[Outgoing]:
+        waiting = {datagram for _, datagram in self._unanswered.values()}
+        again = [outgoing for outgoing in self._refused if outgoing[0] in waiting]
+        self._refused.clear()
+        self._sent += len(again)
+        self._retransmissions += sum(self._asked[address][0] > 1 for _, address in again)
+        return again
 
-    def awaits(self, datagram: bytes) -> bool:
-        """Whether the identifier in this datagram, if it has one, is that of an unanswered command."""
-        found = datagram[self._dialect.response_identifier.span]
-        return self._key(found) in self._unanswered and not self.done
+    def not_sent(self, address: Address) -> None:
+        """Input: the system did not take a datagram to `address`."""
+        self._sent -= 1
+        self._retransmissions -= self._asked[address][0] > 1
 
-    def receive(self, datagram: bytes, now: float) -> DiscardReason | None:
-        """The reason for which a datagram from `address` is not believed, or None. After the end it changes nothing."""
-        dialect = self._dialect
-        status, value = Status.DONE, None
+    def refused(self, outgoing: Outgoing, resource: Resource, now: float) -> None:
+        """Input: this machine has no room for a datagram at the moment. It is sent again soon."""
+        self.not_sent(outgoing[1])
+        self._refused.append(outgoing)
+        self._shortage = resource
+        self.due = min(self.due, now + _RETRY_S)
+
+    def datagram(self, datagram: bytes, address: Address, now: float) -> DiscardReason | None:
+        """Input: a datagram came from `address`. Returns why it is discarded, or None.
+
+        After the end it changes nothing, and the reason still tells what is wrong with it.
+        """
         try:
-            # Nearly all are good answers, which this tells for a third of what decoding them costs.
-            key = datagram[self._questions.beginning]
-            if key in self._unanswered and len(datagram) == dialect.response_length:
-                command, operation, _ = self._unanswered[key]
-                if operation.value is not None:
-                    octets = datagram[operation.value.span]
-                    value = int.from_bytes(octets, dialect.byte_order, signed=operation.signed)
-                    if operation.flag or value < 0:
-                        value = meaning(value, command, dialect)
-            else:
-                response = Response.decode(datagram, dialect)
-                key = self._match(response)
-                command, status = self._unanswered[key][0], response.status
-                if status is Status.DONE:
-                    value = response.value(command, dialect)
+            response = Response.decode(datagram, self.dialect)
+            identifier = self._match(response, datagram, address)
+            command = self._unanswered[identifier][0]
+            value = None
+            if response.status is Status.DONE:
+                value = response.value(command, self.dialect)
         except BadResponse as error:
             if not self.done:
                 self._discard(datagram, error.reason)
             return error.reason
         if self.done:  # as when the first of its answers was a refusal
             return None
-        if self._transmissions_here == 1:  # Karn: it is clear which datagram was answered
-            sample = now - self._sent_at
-            self._round_trips += (sample,)
-            if not self.values:  # one sample a round trip, as RFC 6298 wants it
-                self._round_trip.observe(sample)
-        self._ended = now
-        if status is Status.DONE:
-            del self._unanswered[key]
+        self.server, self._ended = address, now
+        times, sent_at = self._asked[address]
+        if times == 1:  # Karn: it is clear which datagram was answered
+            self._round_trips += (now - sent_at,)
+        if response.status is Status.DONE:
+            del self._unanswered[identifier]
             self.values[command] = value
-            self.done = not self._unanswered or self.error is not None
+            self.done = not self._unanswered
         else:
-            self._fail(Refused(status, REASONS[status]))
+            self.fail(Refused(response.status, REASONS[response.status]))
         return None
 
-    def unreachable(self, text: str, now: float) -> None:
-        """Take the system's word that nobody is at `address`: the next one is due at once, or it is over."""
-        if self._others and not self.values:
-            self._move()
-            self.due = now
-        else:
-            self._fail(Unreachable(text))
-            self._ended = now
-
-    def expire(self, now: float) -> None:
-        """The deadline has come: say what there was instead of an answer."""
-        self._ended = now
-        if self._fitting:
-            self._fail(OtherDialect(self._dialect.name, tuple(self._fitting)))
-        elif self._discarded:
-            self._fail(InvalidResponses(self._discarded))
-        else:
-            self._fail(NoAnswer(self.seconds, self._sent))
-
-    def _fail(self, error: NoReading) -> None:
-        self.error = error
-        self.done = True
-
-    def _discard(self, datagram: bytes, reason: DiscardReason) -> None:
-        if self._discarded is None:  # it is in nearly all of a fleet's
-            self._discarded = {}
-        self._discarded[reason] = self._discarded.get(reason, 0) + 1
-        if reason in _FOREIGN:
-            self._fitting = (self._fitting or {}) | dict.fromkeys(fitting_dialects(datagram))
-
-    def _key(self, identifier: bytes) -> bytes:
-        return self._questions.before + identifier + self._questions.behind
-
-    def _match(self, response: Response) -> bytes:
-        """The key of what a response answers. Raises `BadResponse`."""
+    def _match(self, response: Response, datagram: bytes, address: Address) -> bytes:
+        """Returns the identifier of the command that a response answers. Raises `BadResponse`."""
+        if address not in self._asked or self.server not in (None, address):
+            raise BadResponse(DiscardReason.SOURCE, "an answer from another server")
+        identifier = datagram[self.dialect.response_identifier.span]
         if response.identifier is None and self._unanswered:
             # Either an error, which ends the query whatever was asked, or the answer to a command asked alone.
-            return next(iter(self._unanswered))
-        if response.identifier is not None:
-            size = self._dialect.response_identifier.size
-            key = self._key(response.identifier.to_bytes(size))
-            if key in self._unanswered:
-                return key
-        raise BadResponse(DiscardReason.IDENTIFIER, "an answer to nothing that is asked")
+            identifier = next(iter(self._unanswered))
+        if identifier not in self._unanswered:
+            raise BadResponse(DiscardReason.IDENTIFIER, "an answer to nothing that is asked")
+        return identifier
 
-    def _move(self) -> None:
-        """Turn to the next address; the first datagram there is no retransmission."""
-        self.address, *others = self._others
-        self._others = tuple(others)
-        self._transmissions_here = 0
+    def _discard(self, datagram: bytes, reason: DiscardReason) -> None:
+        self._discarded = {**self._discarded, reason: self._discarded.get(reason, 0) + 1}
+        if reason in _FOREIGN:
+            self._fitting |= dict.fromkeys(fitting_dialects(datagram))
+
+    def has_sent(self, quoted: bytes) -> bool:
+        """Whether `quoted`, the datagram in an ICMP error, is the beginning of a request that is still unanswered.
+
+        It must have the identifier, which only this machine, the server and those between them know (RFC 5927).
+        """
+        found = self._unanswered.get(quoted[self.dialect.request_identifier.span])
+        return found is not None and found[1].startswith(quoted)
+
+    def unreachable(self, address: Address, text: str, now: float, *, final: bool) -> None:
+        """Input: the network reported that `address` cannot be reached, for certain or as a hint."""
+        if self.done:
+            return
+        if address not in self._reports and self._unasked():
+            self._next_at_once = True
+            self.due = now
+        self._reports[address] = text
+        if final:
+            self._closed.add(address)
+            if address == self.server or self._closed.issuperset(self.addresses):
+                self._ended = now
+                self.fail(Unreachable(text))
+
+    def expire(self, now: float, *, stalled: bool = False) -> None:
+        """Input: the deadline has passed. `stalled`: this program did not run when datagrams were due."""
+        self._ended = now
+        if self._refused:
+            self.fail(Shortage(self._shortage, "datagrams could not be sent until the deadline"))
+        elif stalled and self.attempts_left:
+            self.fail(Shortage(Resource.STALL, "this program did not run until the deadline"))
+        elif self._fitting:
+            self.fail(OtherDialect(self.dialect.name, tuple(self._fitting)))
+        elif self._discarded:
+            self.fail(InvalidResponses(self._discarded))
+        elif self._reports:
+            self.fail(Unreachable(list(self._reports.values())[-1]))
+        else:
+            self.fail(NoAnswer(now - self._started, self._sent))
+
+    def fail(self, error: NoReading | Shortage) -> None:
+        """Ends the query."""
+        self.error = error
+        self.done = True

@@ -1,94 +1,179 @@
-"""Asking single servers, many of them at about the same time: their questions share sockets and system calls.
+"""Asking many servers, one at a time for each caller (`read`) or all of a fleet (`read_all`).
 
-A socket of its own for each would take a third of what asking takes. The sockets, and so their ports, which a forger
-would have to guess, last for a second and the questions begun in it; then there are others.
+Queries share sockets and system calls: a socket for each would take a third of what asking takes. The sockets, and so
+the ports that a forger would have to guess, are replaced every second.
 """
 
 import asyncio
-import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from time import monotonic
 
-from protocol.bulk import BulkSockets
-from protocol.client import Peer, Reading, connect, reading_of
-from protocol.dialect import Dialect
-from protocol.entropy import PooledRandom
+from protocol.address import Address
+from protocol.client import Connection, Peer
 from protocol.errors import DiscardReason, UnknownName
 from protocol.multiplexer import Multiplexer
-from protocol.template import Wording
+from protocol.query import Query
+from protocol.reading import Reading
+from protocol.resolver import Resolver
+from protocol.template import RequestTemplate
+from protocol.timeslice import batches, timeslices
+from protocol.trace import Trace
 
-logger = logging.getLogger(__name__)
+_OWN_SOCKETS = 100
+"""Targets that are asked over a socket of their own at the same time, at most; others wait."""
 
 
 class Reader:
-    """BatchResponder one server at a time for whoever asks, in one event loop. It has nothing to be closed.
+    """Sockets, name resolution and request templates for readings in one event loop. To be closed.
 
-    Sockets take new questions for `lifetime` seconds.
+    Sockets accept new queries for `lifetime` seconds.
     """
 
     def __init__(self, lifetime: float = 1.0) -> None:
+        self.resolver = Resolver()
         self._lifetime = lifetime
-        self._exchange: Multiplexer | None = None
-        self._carrying: set[asyncio.Task[None]] = set()
+        self._multiplexer: Multiplexer | None = None
+        self._carrying: dict[Multiplexer, asyncio.Task[None]] = {}
+        self._ends: dict[Query, asyncio.Future[None]] = {}
         self._strays: Counter[DiscardReason] = Counter()
-        self._wording = Wording()
-        self._random = PooledRandom()
+        self._templates: dict[tuple[bytes, int], RequestTemplate] = {}
+        self._alone = asyncio.Semaphore(_OWN_SOCKETS)
 
-    async def read(self, peer: Peer, *, deadline: float, attempts: int = 3) -> Reading:
-        """Everything that the peer's dialect declares as a read."""
-        if not _can_share(peer.dialect):
-            async with connect(peer) as connection:
-                return await connection.read(deadline=deadline, attempts=attempts)
+    def close(self) -> None:
+        """Ends the queries under way, and closes the sockets."""
+        for task in self._carrying.values():
+            task.cancel()
+        self.resolver.close()
+
+    def connect(self, peer: Peer, trace: Trace | None = None) -> Connection:
+        """A connection of its own to one server, with this reader's name resolution."""
+        return Connection(peer, self.resolver, trace)
+
+    async def read(self, peer: Peer, *, timeout: float, attempts: int = 3) -> Reading:
+        """Everything that the peer's dialect declares as a read. Raises `Shortage`."""
+        began = monotonic()
+        deadline = began + timeout
         try:
-            addresses = await peer.addresses(deadline)
+            addresses = peer.numeric or await self.resolver.resolve(peer.where, timeout)
         except UnknownName as error:
-            return Reading(error=error)
-        asked = self._wording.reads(peer.token, peer.dialect)
-        query = peer.query(addresses, asked, attempts, deadline, self._random)
-        await self._current().end_of(query)
-        return reading_of(query)
+            return Reading(error=error, seconds=monotonic() - began)
+        looked_up = 0.0 if peer.numeric else monotonic() - began
+        multiplexer = self._current()
+        query = self._ask(multiplexer, peer, addresses, attempts, deadline)
+        if query is None:  # a socket of its own: its answers could not be told from others'
+            async with self._alone, self.connect(peer) as connection:
+                reading = await connection.ask_at(
+                    addresses, peer.dialect.reads, deadline, attempts
+                )
+            return replace(reading, seconds=reading.seconds + looked_up)
+        end = self._ends[query] = asyncio.get_running_loop().create_future()
+        try:
+            await end
+        finally:
+            del self._ends[query]
+            multiplexer.abandon(query)
+        reading = query.reading
+        peer.learn(reading)
+        return replace(reading, seconds=reading.seconds + looked_up) if looked_up else reading
+
+    async def read_all(
+        self, peers: Sequence[Peer], *, timeout: float, attempts: int = 3
+    ) -> list[Reading]:
+        """Reads all peers simultaneously; the readings are in their order. Raises `Shortage`.
+
+        A silent peer, or a name that is slow to resolve, costs the others nothing.
+        """
+        deadline = monotonic() + timeout
+        readings: dict[int, Reading] = {}
+        multiplexer = Multiplexer()
+        asked: dict[Query, int] = {}
+        others: dict[int, asyncio.Task[Reading]] = {}
+        try:
+            async with asyncio.TaskGroup() as group:
+                async for batch in timeslices(batches(range(len(peers)))):
+                    for number in batch:
+                        peer = peers[number]
+                        query = peer.numeric and self._ask(
+                            multiplexer, peer, peer.numeric, attempts, deadline
+                        )
+                        if query:
+                            asked[query] = number
+                        else:
+                            reading = self.read(
+                                peer, timeout=deadline - monotonic(), attempts=attempts
+                            )
+                            others[number] = group.create_task(reading)
+                async for query in multiplexer.finished():
+                    number = asked.pop(query)
+                    readings[number] = query.reading
+                    peers[number].learn(readings[number])
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+        finally:
+            multiplexer.close()
+            self._strays.update(multiplexer.strays)
+        readings |= {number: task.result() for number, task in others.items()}
+        return [readings[number] for number in range(len(peers))]
 
     def take_strays(self) -> Mapping[DiscardReason, int]:
-        """What came from addresses that were not asked, or too late for a reading, since this was called last."""
-        if self._exchange and self._exchange.strays:
-            self._strays.update(self._exchange.strays)
-            self._exchange.strays.clear()
+        """Datagrams from addresses that were not asked, or too late for a reading, since the last call."""
+        if self._multiplexer:
+            self._strays.update(self._multiplexer.strays)
+            self._multiplexer.strays.clear()
         if not self._strays:
             return {}
         strays, self._strays = self._strays, Counter()
         return strays
 
+    def _ask(
+        self,
+        multiplexer: Multiplexer,
+        peer: Peer,
+        addresses: tuple[Address, ...],
+        attempts: int,
+        deadline: float,
+    ) -> Query | None:
+        if peer.dialect.identifier_echo == "never":
+            return None
+        rto = peer.round_trip.timeout
+        template, ordered = self._template(peer), peer.ordered(addresses)
+        return multiplexer.ask(template, ordered, rto=rto, attempts=attempts, deadline=deadline)
+
+    def _template(self, peer: Peer) -> RequestTemplate:
+        key = (
+            peer.token.octets,
+            id(peer.dialect),
+        )  # a template keeps its dialect, so the id is not reused
+        template = self._templates.get(key)
+        if template is None:
+            template = RequestTemplate.of(peer.token, peer.dialect, peer.dialect.reads)
+            self._templates[key] = template
+        return template
+
     def _current(self) -> Multiplexer:
-        if self._exchange is None:
-            self._exchange = exchange = Multiplexer(sockets=BulkSockets)
-            exchange.expect()  # whoever asks next
-            asyncio.get_running_loop().call_later(self._lifetime, self._retire, exchange)
-            task = asyncio.create_task(self._carry(exchange))
-            self._carrying.add(task)
-            task.add_done_callback(self._carrying.discard)
-        return self._exchange
+        if self._multiplexer is None:
+            self._multiplexer = multiplexer = Multiplexer(lasting=True)
+            self._carrying[multiplexer] = asyncio.create_task(self._carry(multiplexer))
+            asyncio.get_running_loop().call_later(self._lifetime, self._retire, multiplexer)
+        return self._multiplexer
 
-    def _retire(self, exchange: Multiplexer) -> None:
-        if self._exchange is exchange:
-            self._exchange = None
-            exchange.join(None)
+    def _retire(self, multiplexer: Multiplexer) -> None:
+        if self._multiplexer is multiplexer:
+            self._multiplexer = None
+        multiplexer.retire()
 
-    async def _carry(self, exchange: Multiplexer) -> None:
+    async def _carry(self, multiplexer: Multiplexer) -> None:
         try:
-            await exchange.carry()
-        except (
-            Exception
-        ):  # a defect: those who wait are cancelled, the next ones get another exchange
-            logger.exception("questions given up")
-            self._exchange = None
+            async for query in multiplexer.finished():
+                if (end := self._ends.get(query)) and not end.done():
+                    end.set_result(None)
+        except Exception as error:  # a shortage, or a defect: the next query gets other sockets
+            self._retire(multiplexer)
+            for query in multiplexer.under_way & self._ends.keys():
+                self._ends[query].set_exception(error)
         finally:
-            exchange.close()
-            self._strays.update(exchange.strays)
-
-
-def _can_share(dialect: Dialect) -> bool:
-    """Whether questions to one address may follow each other out of one port.
-
-    What is late for one of them must not be taken for the next one's, and of 256 identifiers none would soon be left.
-    """
-    return dialect.tells_apart and dialect.request_identifier.size > 1
+            multiplexer.close()
+            self._strays.update(multiplexer.strays)
+            del self._carrying[multiplexer]

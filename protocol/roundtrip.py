@@ -1,4 +1,6 @@
-"""Round-trip time estimation (RFC 6298)."""
+"""Retransmission: round-trip time estimation (RFC 6298), and when to send again."""
+
+from math import sqrt
 
 _GRANULARITY_S = 0.005
 """The clock granularity G of RFC 6298: that of a busy event loop."""
@@ -8,6 +10,9 @@ _MIN_TIMEOUT_S = 0.1
 
 _INITIAL_TIMEOUT_S = 0.25
 """Before the first sample. RFC 6298 says 1 s, for bulk transfers; here the deadline is a few seconds away."""
+
+_LAST_ATTEMPT = 2 / 3
+"""The share of the time after which the last attempt is made: the network may have been down until then."""
 
 
 class RoundTrip:
@@ -34,3 +39,18 @@ class RoundTrip:
         if self.smoothed is None:
             return _INITIAL_TIMEOUT_S
         return max(_MIN_TIMEOUT_S, self.smoothed + max(_GRANULARITY_S, 4 * self.variation))
+
+
+def transmission_times(timeout: float, attempts: int, budget: float) -> list[float]:
+    """When to make each attempt, in seconds after the first, while there are `budget` seconds in all.
+
+    The second attempt follows after `timeout`, the last at two thirds of the budget, and those between them at
+    growing intervals: a lost datagram is soon replaced, and an outage of half the budget is survived. A budget
+    that is too short for that is divided evenly.
+    """
+    last = budget * _LAST_ATTEMPT
+    if attempts <= 2:
+        return [0.0, sqrt(min(timeout, last) * last)][:attempts]
+    first = min(timeout, last / (attempts - 1))
+    growth = (last / first) ** (1 / (attempts - 2))
+    return [0.0, *(first * growth**step for step in range(attempts - 1))]

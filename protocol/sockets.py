@@ -1,8 +1,8 @@
-"""UDP sockets for asking: one for each address family, however many servers are asked over it.
+"""UDP sockets that are pulled: one `transfer` sends what is due and returns what arrived.
 
-They are not connected, so a few serve ten thousand servers. Linux reports the ICMP errors of all of them through a
-socket's error queue (ip(7), IP_RECVERR), with the address that each is about: a closed port is told from silence
-at once, as it would be on a connected socket.
+There is one socket for each address family, however many servers are asked over it; it is not connected. Linux queues
+the ICMP errors about all servers with the address that each is about (ip(7), IP_RECVERR). So a closed port is told
+from silence immediately, as on a connected socket.
 """
 
 import asyncio
@@ -11,129 +11,238 @@ import os
 import socket
 import struct
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import takewhile
+from typing import Protocol
 
 from protocol.address import Address
+from protocol.errors import Resource, Shortage
+from protocol.query import Outgoing
+
+if sys.platform == "linux":
+    from protocol.mmsg import MessageBatch, pack_sockaddr, unpack_sockaddr
 
 _RECEIVE_BUFFER = 1 << 22
-_LONGEST = 2048
-"""Bytes taken from one datagram: more than any dialect's, so that one too long is seen to be."""
+_LONGEST = 72
+"""Bytes read of a datagram: more than the 64 of any dialect, so that one that is too long is seen to be."""
+
+_BATCH = 64
+"""Datagrams in a system call, at most."""
 
 _AT_ONCE = 256
-"""Datagrams taken in before others have their turn."""
+"""Datagrams, and errors, received in one transfer from each socket, at most."""
 
 _RECEIVE_ERRORS = {
     socket.AF_INET: (socket.IPPROTO_IP, 11),  # IP_RECVERR
     socket.AF_INET6: (socket.IPPROTO_IPV6, 25),  # IPV6_RECVERR
 }
 _EXTENDED_ERROR = struct.Struct("=IBBBBII")
-"""struct sock_extended_err; its first member is the errno."""
+"""struct sock_extended_err: errno, origin, type, code, padding, info, data."""
+_FROM_NETWORK = {2, 3}
+"""Origins: ICMP and ICMPv6."""
 
-Receive = Callable[[Iterable[tuple[bytes, Address]]], None]
-"""Told of datagrams that came in together, and where from."""
+SHORTAGES = {
+    errno.EMFILE: Resource.DESCRIPTORS,
+    errno.ENFILE: Resource.DESCRIPTORS,
+    errno.ENOMEM: Resource.MEMORY,
+    errno.ENOBUFS: Resource.SEND_QUEUE,
+    errno.EAGAIN: Resource.SEND_QUEUE,
+}
 
-Undelivered = Callable[[bytes, Address, OSError], None]
-"""Told of a datagram that the network could not deliver, where it went, and why."""
+
+@dataclass(frozen=True, slots=True)
+class Undelivered:
+    """A datagram that did not reach its address: not sent, or sent and reported back by the network (ICMP).
+
+    In a report `datagram` is as much of it as the report quotes.
+    """
+
+    datagram: bytes
+    address: Address
+    error: OSError
+    was_sent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """What one transfer brought. `drained`: nothing more was waiting in the sockets."""
+
+    arrived: list[tuple[bytes, Address]] = field(default_factory=list)
+    undelivered: list[Undelivered] = field(default_factory=list)
+    drained: bool = True
+
+
+class _Port(Protocol):
+    """A socket, and how datagrams move through it."""
+
+    opened: socket.socket
+
+    def send(self, outgoing: Sequence[Outgoing], first: int) -> tuple[int, bool]:
+        """Sends from the `first` on; returns how many, and whether an error stopped it, which is not reported again.
+
+        Raises `OSError` where the first could not be sent.
+        """
+
+    def receive(self) -> list[tuple[bytes, Address]]:
+        """Raises `OSError`, `BlockingIOError` where nothing is waiting."""
+
+
+class _SinglePort:
+    """One datagram in a system call: for every system."""
+
+    def __init__(self, opened: socket.socket) -> None:
+        self.opened = opened
+
+    def send(self, outgoing: Sequence[Outgoing], first: int) -> tuple[int, bool]:
+        self.opened.sendto(*outgoing[first])
+        return 1, False
+
+    def receive(self) -> list[tuple[bytes, Address]]:
+        return [self.opened.recvfrom(_LONGEST)]
+
+
+class _BatchPort:
+    """Up to `_BATCH` datagrams in a system call."""
+
+    def __init__(self, opened: socket.socket) -> None:
+        self.opened = opened
+        self._inbox = MessageBatch(opened.family, _BATCH, _LONGEST)
+        self._outboxes: dict[int, MessageBatch] = {}
+        """By the length of their datagrams."""
+
+    def send(self, outgoing: Sequence[Outgoing], first: int) -> tuple[int, bool]:
+        length = len(outgoing[first][0])
+        following = outgoing[first : first + _BATCH]
+        batch = list(takewhile(lambda one: len(one[0]) == length, following))
+        outbox = self._outboxes.get(length)
+        if outbox is None:
+            outbox = MessageBatch(self.opened.family, _BATCH, length)
+            self._outboxes[length] = outbox
+        outbox.put(b"".join([datagram for datagram, _ in batch]))
+        outbox.address(b"".join([pack_sockaddr(address) for _, address in batch]))
+        sent = outbox.send(self.opened, 0, len(batch))
+        return sent, sent < len(batch)
+
+    def receive(self) -> list[tuple[bytes, Address]]:
+        inbox = self._inbox
+        count = inbox.receive(self.opened)
+        octets, sockaddrs = bytes(inbox.octets), bytes(inbox.sockaddrs)
+        size, width = inbox.size, inbox.sockaddr_size
+        return [
+            (
+                octets[number * size : number * size + length],
+                unpack_sockaddr(sockaddrs[number * width : (number + 1) * width]),
+            )
+            for number, length in enumerate(inbox.lengths[:count].tolist())
+        ]
 
 
 class Sockets:
-    """Opened when they are needed; to be closed. `readable` is set when there is something to `drain`."""
+    """Opened when they are first needed; to be closed. `readable` is set when something is waiting in one."""
 
-    def __init__(self, receive: Receive, undelivered: Undelivered) -> None:
-        self.readable = asyncio.Event()
-        self._receive = receive
-        self._undelivered = undelivered
-        self._loop = asyncio.get_running_loop()
-        self._opened: dict[socket.AddressFamily, socket.socket] = {}
+    def __init__(
+        self, readable: asyncio.Event, *, batched: bool = sys.platform == "linux"
+    ) -> None:
+        self._readable = readable
+        self._batched = batched
+        self._ports: dict[int, _Port] = {}
 
     def close(self) -> None:
-        for opened in self._opened.values():
-            self._loop.remove_reader(opened)
-            opened.close()
-        self._opened.clear()
+        for port in self._ports.values():
+            asyncio.get_running_loop().remove_reader(port.opened)
+            port.opened.close()
+        self._ports.clear()
 
-    def send(self, datagrams: Sequence[bytes], address: Address) -> int:
-        """Hand datagrams to the system, now or in `flush`; returns how many it took.
+    def transfer(self, outgoing: Sequence[Outgoing]) -> Transfer:
+        """Sends `outgoing` and receives what is waiting, up to a limit.
 
-        Where one cannot go, `undelivered` is told, and the others do not go either.
+        Raises `Shortage` where a socket that is needed cannot be opened.
         """
+        undelivered: list[Undelivered] = []
+        for length in {len(address) for _, address in outgoing}:  # IPv4's have two members
+            self._send([one for one in outgoing if len(one[1]) == length], undelivered)
+        arrived: list[tuple[bytes, Address]] = []
+        drained = [self._receive(port, arrived, undelivered) for port in self._ports.values()]
+        return Transfer(arrived, undelivered, all(drained))
+
+    def open(self, family: socket.AddressFamily) -> _Port:
+        """The socket of a family. Raises `Shortage`, or `OSError` where the system has no such family."""
+        if port := self._ports.get(family):
+            return port
         try:
-            opened = self._socket(address)
-        except OSError as error:
-            self._undelivered(datagrams[0], address, error)
-            return 0
-        for sent, datagram in enumerate(datagrams):
-            if not self._send(opened, datagram, address):
-                return sent
-        return len(datagrams)
-
-    def _send(self, opened: socket.socket, datagram: bytes, address: Address) -> bool:
-        while True:
-            try:
-                opened.sendto(datagram, address)
-            except BlockingIOError:
-                return True  # the send buffer is full: as good as lost on the way, and sent again like that
-            except OSError as error:
-                # It may be an older error: then it is in the queue, and this goes again if it is about another address.
-                reported = self._drain_errors(opened)
-                if not reported:
-                    self._undelivered(datagram, address, error)
-                if not reported or address in reported:
-                    return False
-            else:
-                return True
-
-    def flush(self) -> None:
-        """Send what `send` has kept for later."""
-
-    def drain(self) -> int:
-        """Take in what has come, up to a limit; returns the number of datagrams."""
-        return sum(map(self._drain, tuple(self._opened.values())))
-
-    def _socket(self, address: Address) -> socket.socket:
-        family = socket.AF_INET if len(address) == 2 else socket.AF_INET6
-        if family not in self._opened:
             opened = socket.socket(family, socket.SOCK_DGRAM)
-            self._opened[family] = opened
-            opened.setblocking(False)
-            opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
-            if sys.platform == "linux":
-                opened.setsockopt(*_RECEIVE_ERRORS[family], 1)
-            self._loop.add_reader(opened, self.readable.set)
-        return self._opened[family]
+        except OSError as error:
+            if resource := SHORTAGES.get(error.errno or 0):
+                raise Shortage(resource, f"{error.strerror}") from error
+            raise
+        opened.setblocking(False)
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+        if sys.platform == "linux":
+            opened.setsockopt(*_RECEIVE_ERRORS[family], 1)
+        asyncio.get_running_loop().add_reader(opened, self._readable.set)
+        self._ports[family] = _BatchPort(opened) if self._batched else _SinglePort(opened)
+        return self._ports[family]
 
-    def _drain(self, opened: socket.socket) -> int:
-        for taken in range(_AT_ONCE):
+    def _send(self, outgoing: Sequence[Outgoing], undelivered: list[Undelivered]) -> None:
+        try:
+            port = self.open(socket.AF_INET if len(outgoing[0][1]) == 2 else socket.AF_INET6)
+        except OSError as error:
+            undelivered += [Undelivered(datagram, to, error) for datagram, to in outgoing]
+            return
+        first = 0
+        while first < len(outgoing):
             try:
-                arrived = opened.recvfrom(_LONGEST)
+                sent, stopped = port.send(outgoing, first)
+                first += sent
+                if stopped:
+                    self._receive_errors(port, undelivered)
+            except (
+                BlockingIOError
+            ) as error:  # the send buffer is full: the others would not go either
+                undelivered += [
+                    Undelivered(datagram, to, error) for datagram, to in outgoing[first:]
+                ]
+                return
+            except OSError as error:
+                # It may be a pending error about an earlier datagram: then this one is sent again.
+                pending = error.errno not in SHORTAGES and self._receive_errors(port, undelivered)
+                if not pending:
+                    undelivered.append(Undelivered(*outgoing[first], error))
+                    first += 1
+
+    def _receive(
+        self,
+        port: _Port,
+        arrived: list[tuple[bytes, Address]],
+        undelivered: list[Undelivered],
+    ) -> bool:
+        """Returns whether nothing more is waiting."""
+        limit = len(arrived) + _AT_ONCE
+        while len(arrived) < limit:
+            try:
+                arrived += port.receive()
             except (BlockingIOError, InterruptedError):
-                return taken
+                return True
             except OSError:
-                self._drain_errors(opened)
-            else:
-                self._receive((arrived,))
-        return _AT_ONCE
+                limit -= 1
+                self._receive_errors(port, undelivered)
+        return False
 
-    def _drain_errors(self, opened: socket.socket) -> set[Address]:
-        """Take in the ICMP errors that the system has queued; returns the addresses that they are about."""
-        reported: set[Address] = set()
-        if sys.platform != "linux":
-            return reported
-        for _ in range(_AT_ONCE):
+    def _receive_errors(self, port: _Port, undelivered: list[Undelivered]) -> bool:
+        """Receives the queued ICMP errors; returns whether there were any."""
+        received = 0
+        while sys.platform == "linux" and received < _AT_ONCE:
             try:
-                datagram, ancillary, _, address = opened.recvmsg(
-                    _LONGEST, 512, socket.MSG_ERRQUEUE
+                datagram, controls, _, address = port.opened.recvmsg(
+                    2048, 512, socket.MSG_ERRQUEUE
                 )
             except OSError:
                 break
-            reported.add(address)
-            self._undelivered(datagram, address, _error_in(ancillary))
-        return reported
-
-
-def _error_in(ancillary: Iterable[tuple[int, int, bytes]]) -> OSError:
-    for _, _, content in ancillary:
-        if len(content) >= _EXTENDED_ERROR.size:
-            number = _EXTENDED_ERROR.unpack_from(content)[0]
-            return OSError(number, os.strerror(number))
-    return OSError(errno.EHOSTUNREACH, os.strerror(errno.EHOSTUNREACH))
+            received += 1
+            for _, _, content in controls:
+                number, origin, *_ = _EXTENDED_ERROR.unpack_from(content)
+                if origin in _FROM_NETWORK:
+                    error = OSError(number, os.strerror(number))
+                    undelivered.append(Undelivered(datagram, address, error, was_sent=True))
+        return received > 0

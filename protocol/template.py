@@ -1,60 +1,36 @@
-"""What is asked, as bytes: the same of every server that has a token and a dialect in common."""
+"""The requests to a server, encoded once: all that a query adds is an identifier."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Self
 
-from protocol.dialect import Dialect, Operation
-from protocol.message import Request, good_beginning
+from protocol.dialect import Dialect
+from protocol.message import Request
 from protocol.token import Token
 from protocol.vocabulary import Command
 
 
 class TemplateEntry(NamedTuple):
-    """A command, and the bytes of its request before and behind the identifier."""
+    """A command, and the bytes of its request before and after the identifier."""
 
     command: Command
-    operation: Operation
     before: bytes
-    behind: bytes
+    after: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class RequestTemplate:
-    """What is asked of every server that has a token and a dialect in common."""
+    """The requests for some commands, with the token of the servers that they are for."""
 
     dialect: Dialect
-    asked: tuple[TemplateEntry, ...]
-    before: bytes
-    behind: bytes
-    """What every good answer has around its identifier, at its beginning; empty where that cannot be said."""
-    beginning: slice
-    """Where that stands."""
+    entries: tuple[TemplateEntry, ...] = field(repr=False)
 
     @classmethod
     def of(cls, token: Token, dialect: Dialect, commands: Sequence[Command]) -> Self:
         place = dialect.request_identifier
-        asked = []
+        entries = []
         for command in commands:
-            operation = dialect.operations[command]
-            request = Request(0, token.octets, operation.code).encode(dialect)
-            before, behind = request[: place.offset], request[place.end :]
-            asked.append(TemplateEntry(command, operation, before, behind))
-        if good := good_beginning(dialect):
-            return cls(dialect, tuple(asked), *good, slice(dialect.status.end))
-        return cls(dialect, tuple(asked), b"", b"", slice(0))
-
-
-class Wording:
-    """RequestTemplate that were asked before, to be asked again."""
-
-    def __init__(self) -> None:
-        self._known: dict[tuple[bytes, int], tuple[Dialect, RequestTemplate]] = {}
-
-    def reads(self, token: Token, dialect: Dialect) -> RequestTemplate:
-        """All that the dialect declares as a read."""
-        key = token.octets, id(dialect)
-        if key not in self._known:
-            # The dialect is kept too, so that no other one takes its place in the key.
-            self._known[key] = dialect, RequestTemplate.of(token, dialect, dialect.reads)
-        return self._known[key][1]
+            code = dialect.operations[command].code
+            request = Request(0, token.octets, code).encode(dialect)
+            entries.append(TemplateEntry(command, request[: place.offset], request[place.end :]))
+        return cls(dialect, tuple(entries))

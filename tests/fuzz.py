@@ -19,7 +19,6 @@ from protocol.dialects import DIALECTS
 from protocol.errors import BadResponse, DatagramError
 from protocol.message import Request, Response
 from protocol.query import Query
-from protocol.roundtrip import RoundTrip
 from protocol.server import respond
 from protocol.template import RequestTemplate
 from protocol.token import Token
@@ -72,19 +71,15 @@ def examine_response(data: bytes, dialect: Dialect) -> None:
         for command in dialect.operations:
             with suppress(BadResponse):
                 number = response.value(command, dialect)
-                assert number is None or 0 <= number < 2**64
+                assert number is None or -(2**63) <= number < 2**64
     token = Token(bytes(dialect.token_length))
-    query = Query(
-        (("127.0.0.1", 7030),),
-        RequestTemplate.of(token, dialect, dialect.reads),
-        round_trip=RoundTrip(),
-        attempts=1,
-        deadline=1,
-        random=Random(0),
-    )
-    query.identify(frozenset())
-    query.transmit(0)
-    reason = query.receive(data, 0)
+    template = RequestTemplate.of(token, dialect, dialect.reads)
+    size = dialect.request_identifier.size
+    identifiers = [number.to_bytes(size) for number in range(len(template.entries))]
+    where = ("127.0.0.1", 7030)
+    query = Query(template, identifiers, (where,), rto=0.25, attempts=1, deadline=1)
+    query.start(0)
+    reason = query.datagram(data, where, 0)
     assert reason or len(data) == dialect.response_length
 
 

@@ -17,7 +17,7 @@ from fastapi import Request, Response
 from starlette.types import Receive, Scope, Send
 
 from exporter.exposition import Format
-from protocol.timeslice import Turn
+from protocol.timeslice import timeslices
 
 _GZIP = 16 + zlib.MAX_WBITS
 _WORTH_PACKING = 14_600
@@ -90,28 +90,14 @@ def json_list(key: str, documents: Iterable[object]) -> Iterator[str]:
 
 async def text_response(request: Request, content_type: str, texts: Iterable[str]) -> Response:
     """The texts as one body, packed with gzip where the client wants it."""
-    turn = Turn()
-    pieces = []
-    for text in texts:
-        pieces.append(text.encode())
-        if turn.over:
-            await turn.others()
+    pieces = [text.encode() async for text in timeslices(texts)]
     headers = {"Vary": "Accept, Accept-Encoding", "Cache-Control": "no-store"}
     wanted = gzip_accepted(request.headers.get("accept-encoding", ""))
     if wanted and sum(map(len, pieces)) >= _WORTH_PACKING:
-        pieces = await _packed(pieces, turn)
+        packer = zlib.compressobj(level=1, wbits=_GZIP)
+        pieces = [packer.compress(piece) async for piece in timeslices(pieces)] + [packer.flush()]
         headers["Content-Encoding"] = "gzip"
     return ChunkedBody(b"".join(pieces), media_type=content_type, headers=headers)
-
-
-async def _packed(pieces: Iterable[bytes], turn: Turn) -> list[bytes]:
-    packer = zlib.compressobj(level=1, wbits=_GZIP)
-    packed = []
-    for piece in pieces:
-        packed.append(packer.compress(piece))
-        if turn.over:
-            await turn.others()
-    return [*packed, packer.flush()]
 
 
 @lru_cache(_KEPT)

@@ -18,7 +18,7 @@ from exporter.routes.scraping import deadline_of
 from exporter.service import ActiveConfig, Service
 from exporter.targets import TargetReading, UnknownTarget
 from protocol.dialects import V0
-from protocol.errors import FailureReason, NoReading
+from protocol.errors import FailureReason, NoReading, Shortage
 from protocol.vocabulary import Command
 
 router = APIRouter(prefix="/api/v1", tags=["targets"])
@@ -105,9 +105,13 @@ async def _switch(request: Request, service: Service, write: AuditRecord) -> boo
     _authorize(service, bearer_token(request))
     found = _named(installed, write.target)
     write.wanted = wanted = await _body(request)
-    switched = await installed.targets.set_transforms(
-        _switchable(found), wanted, deadline_of(request)
-    )
+    try:
+        switched = await installed.targets.set_transforms(
+            _switchable(found), wanted, deadline_of(request)
+        )
+    except Shortage as shortage:
+        service.own.shortages.labels(shortage.resource.value).inc()
+        raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, str(shortage)) from None
     write.before = switched.before
     if switched.reading.error:
         raise _unanswered(switched.reading.error)

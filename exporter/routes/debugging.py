@@ -7,9 +7,9 @@ from exporter.targets import TargetReading
 from protocol.address import HostPort
 from protocol.describe import as_text, describe_request, describe_response
 from protocol.dialect import Dialect
-from protocol.multiplexer import Event
+from protocol.trace import Event
 
-_WORDS = {"sent": "sent to", "believed": "believed, from", "ignored": "ignored, from"}
+_WORDS = {"sent": "sent to", "accepted": "accepted, from", "discarded": "discarded, from"}
 
 
 class EventRecorder:
@@ -42,7 +42,7 @@ def debug_report(tape: EventRecorder, scrape: TargetReading) -> Iterator[str]:
     yield f"down, {error.reason}: {error}\n" if error else "up: everything is answered\n"
     yield (
         f"{cost.datagrams_sent} datagrams sent, {cost.retransmissions} of them for want of an answer,"
-        f" {sum(cost.discarded.values())} ignored, in {scrape.reading.seconds:.6f} s\n\n"
+        f" {sum(cost.discarded.values())} discarded, in {scrape.reading.seconds:.6f} s\n\n"
     )
 
 

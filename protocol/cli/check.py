@@ -17,7 +17,6 @@ from protocol.conformance.case import Case
 from protocol.conformance.report import Report, Writer
 from protocol.conformance.runner import Result, Runner
 from protocol.conformance.table import cases
-from protocol.multiplexer import Event
 
 
 def run(options: Namespace) -> int:
@@ -25,16 +24,10 @@ def run(options: Namespace) -> int:
     peer = peer_of(options, options.target, dialect_of(options))
     with _opened(options.junit) as junit:
         start = monotonic()
-        heard: list[Address] = []
-
-        def hear(event: Event) -> None:
-            if event.kind == "believed":
-                heard.append(event.address)
-
-        greeting = ask(options, peer, peer.dialect.reads[0], hear)
+        greeting = ask(options, peer, peer.dialect.reads[0])
         results: Sequence[Result] = ()
-        if not greeting.error:
-            results = _results(options, peer, heard[-1])
+        if greeting.server and not greeting.error:
+            results = _results(options, peer, greeting.server)
         error = str(greeting.error) if greeting.error else None
         seconds = monotonic() - start
         outcome = Report(options.target, peer.dialect, peer.token, tuple(results), seconds, error)

@@ -14,8 +14,7 @@ from protocol.cli.options import DONE, NO_RESPONSE, REFUSED, token_of
 from protocol.client import Connection, Peer, Reading, connect
 from protocol.dialect import Dialect
 from protocol.errors import NoReading, ReadbackMismatch, Refused
-from protocol.fleet import read_all
-from protocol.multiplexer import Trace
+from protocol.reader import Reader
 from protocol.vocabulary import Command
 
 Answer = TypeVar("Answer")
@@ -33,15 +32,19 @@ def read(options: Namespace, peers: Sequence[Peer]) -> list[Reading]:
     """Read everything that the servers' dialects declare as reads, from all servers simultaneously."""
 
     async def run() -> list[Reading]:
-        return await read_all(peers, deadline=_deadline(options))
+        reader = Reader()
+        try:
+            return list(await reader.read_all(peers, timeout=options.timeout))
+        finally:
+            reader.close()
 
     return asyncio.run(run())
 
 
-def ask(options: Namespace, peer: Peer, command: Command, trace: Trace | None = None) -> Reading:
+def ask(options: Namespace, peer: Peer, command: Command) -> Reading:
     """Send one command that reads."""
     return _with_connection(
-        peer, lambda connection: connection.ask(command, deadline=_deadline(options)), trace
+        peer, lambda connection: connection.ask(command, timeout=options.timeout)
     )
 
 
@@ -52,11 +55,7 @@ def set_transforms(options: Namespace, peer: Peer, enabled: bool) -> Reading:
     """
 
     async def run(connection: Connection) -> Reading:
-        deadline = _deadline(options)
-        reading = await connection.ask(Command.TRANSFORMS, deadline=deadline)
-        if reading.error:
-            return reading
-        return await connection.set_transforms(enabled, deadline=deadline)
+        return (await connection.set_transforms(enabled, timeout=options.timeout)).reading
 
     return _with_connection(peer, run)
 
@@ -75,16 +74,9 @@ def report(target: str, error: NoReading | None) -> int:
     return status_of(error)
 
 
-def _with_connection(
-    peer: Peer, question: Callable[[Connection], Awaitable[Answer]], trace: Trace | None = None
-) -> Answer:
+def _with_connection(peer: Peer, question: Callable[[Connection], Awaitable[Answer]]) -> Answer:
     async def run() -> Answer:
-        async with connect(peer, trace) as connection:
+        async with connect(peer) as connection:
             return await question(connection)
 
     return asyncio.run(run())
-
-
-def _deadline(options: Namespace) -> float:
-    timeout: float = options.timeout
-    return asyncio.get_running_loop().time() + timeout

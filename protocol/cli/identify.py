@@ -165,9 +165,8 @@ async def _send(probes: Sequence[Probe], timeout: float) -> list[Outcome]:
 
 
 async def _ask(probe: Probe, timeout: float) -> Reading:
-    deadline = asyncio.get_running_loop().time() + timeout
     async with connect(Peer(probe.where, probe.token, probe.dialect)) as connection:
-        return await connection.ask(probe.command, deadline=deadline)
+        return await connection.ask(probe.command, timeout=timeout)
 
 
 def _notes(

@@ -61,7 +61,7 @@ async def samples(
     async with connect(peer) as connection:
         while count is None or number < count:
             await asyncio.sleep(start + number * interval - loop.time())
-            reading = await connection.read(deadline=loop.time() + timeout)
+            reading = await connection.read(timeout=timeout)
             now = loop.time()
             yield compare(good, reading, now - good_at, datetime.now(), peer.dialect)
             if not reading.error:

@@ -27,7 +27,7 @@ from protocol.address import HostPort
 from protocol.client import Reading
 from protocol.dialects import V0
 from protocol.errors import FailureReason, NoAnswer
-from protocol.query import Cost
+from protocol.reading import Cost
 from protocol.vocabulary import Command
 
 numbers = st.integers(0, 2**64 - 1)

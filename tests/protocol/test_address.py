@@ -1,11 +1,8 @@
-import asyncio
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.address import HostPort, numeric, resolve
-from protocol.errors import UnknownName
+from protocol.address import HostPort, numeric
 
 
 @pytest.mark.parametrize(
@@ -65,22 +62,3 @@ def test_numbers_are_resolved_without_asking_anybody() -> None:
     assert numeric(HostPort("127.0.0.1", 7030)) == (("127.0.0.1", 7030),)
     assert numeric(HostPort("::1", 7030)) == (("::1", 7030, 0, 0),)
     assert numeric(HostPort("mail.example", 7030)) == ()
-
-
-async def test_a_name_has_all_its_addresses() -> None:
-    deadline = asyncio.get_running_loop().time() + 5
-
-    assert ("127.0.0.1", 7030) in await resolve(HostPort("localhost", 7030), deadline)
-
-
-@pytest.mark.parametrize("name", ["no-such-host.invalid", "a" * 64 + ".example", "a..b", "ü" * 70])
-async def test_a_name_without_an_address_is_named(name: str) -> None:
-    deadline = asyncio.get_running_loop().time() + 5
-
-    with pytest.raises(UnknownName, match=name[:10]):
-        await resolve(HostPort(name, 7030), deadline)
-
-
-async def test_a_name_is_not_waited_for_beyond_the_deadline() -> None:
-    with pytest.raises(UnknownName, match="timed out"):
-        await resolve(HostPort("localhost", 7030), asyncio.get_running_loop().time())

@@ -131,8 +131,12 @@ def test_a_signed_counter_goes_on_past_its_largest_value() -> None:
     response = Response(1, Status.DONE, bytes.fromhex("01000080"))
 
     assert response.value(Command.TRANSFERRED_BYTES, dialect) == 2**31 + 1
-    with pytest.raises(BadResponse):
-        response.value(Command.ACTIVE_CONNECTIONS, dialect)
+
+
+def test_a_gauge_below_zero_is_read_as_it_is() -> None:
+    response = Response(1, Status.DONE, bytes.fromhex("ffffffff"))
+
+    assert response.value(Command.ACTIVE_CONNECTIONS, DIALECTS["group-6"]) == -1
 
 
 def test_the_token_is_not_in_a_requests_text_form() -> None:

@@ -6,7 +6,7 @@ from protocol.cli.output import as_json, as_table, human_bytes, human_seconds
 from protocol.client import Reading
 from protocol.dialects import DIALECTS, V0
 from protocol.errors import NoAnswer
-from protocol.query import Cost
+from protocol.reading import Cost
 from protocol.vocabulary import Command
 
 

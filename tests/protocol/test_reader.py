@@ -13,14 +13,14 @@ from protocol.address import HostPort
 from protocol.client import Peer, Reading
 from protocol.dialect import Dialect, Field
 from protocol.dialects import V0
-from protocol.errors import DiscardReason, FailureReason
+from protocol.errors import DiscardReason, FailureReason, InternalError
 from protocol.message import Value
 from protocol.multiplexer import Multiplexer
 from protocol.reader import Reader
-from protocol.roundtrip import RoundTrip
 from protocol.server import respond, serve
+from protocol.sockets import Sockets
 from protocol.token import Token
-from protocol.vocabulary import Command
+from protocol.vocabulary import Command, Status
 from tests.support.udp import Source, hearing
 
 TOKEN = Token.parse("secretpa")
@@ -31,14 +31,10 @@ def answer(command: Command) -> Value:
     return True if command is Command.TRANSFORMS else 3
 
 
-def within(seconds: float) -> float:
-    return asyncio.get_running_loop().time() + seconds
-
-
 async def read(
     line: Reader, port: int, seconds: float = 5, host: str = "127.0.0.1", dialect: Dialect = V0
 ) -> Reading:
-    return await line.read(Peer(HostPort(host, port), TOKEN, dialect), deadline=within(seconds))
+    return await line.read(Peer(HostPort(host, port), TOKEN, dialect), timeout=seconds)
 
 
 @asynccontextmanager
@@ -169,7 +165,7 @@ async def test_an_error_without_an_identifier_is_not_taken_for_another_questions
         where = HostPort("127.0.0.1", endpoint.port)
         wrong, right = (Peer(where, token, dialect) for token in (Token.parse("mistaken"), TOKEN))
         refused, answered = await asyncio.gather(
-            line.read(wrong, deadline=within(5)), line.read(right, deadline=within(5))
+            line.read(wrong, timeout=5), line.read(right, timeout=5)
         )
 
     assert refused.error
@@ -233,24 +229,40 @@ async def test_a_second_answer_is_counted_though_the_reading_has_ended() -> None
     assert late == {DiscardReason.IDENTIFIER: 4}
 
 
-class Broken(RoundTrip):
-    """A defect in the middle of asking."""
+class BrokenStatuses(dict[int, Status]):
+    """A defect in what one dialect needs to decode a response."""
 
-    @property
-    def timeout(self) -> float:
+    def get(self, *_: object) -> Status:
         raise RuntimeError("a defect")
 
 
-async def test_a_defect_leaves_nobody_waiting_and_the_next_question_is_answered() -> None:
+async def test_a_defect_in_reading_one_target_fails_no_other() -> None:
     async with serve("127.0.0.1", 0, TOKEN, answer) as endpoint:
-        line, broken = Reader(), Peer(HostPort("127.0.0.1", endpoint.port), TOKEN)
-        broken.round_trip = Broken()
-        waiting = [
-            asyncio.create_task(line.read(broken, deadline=within(60))),
-            asyncio.create_task(read(line, endpoint.port, 60)),
-        ]
-        async with asyncio.timeout(5):
-            await asyncio.wait(waiting)
+        dialect = replace(V0, statuses=BrokenStatuses(V0.statuses))
+        where = HostPort("127.0.0.1", endpoint.port)
+        peers = [Peer(where, TOKEN, dialect), Peer(where, TOKEN)]
+        line = Reader()
+        apart = await asyncio.gather(*(line.read(one, timeout=5) for one in peers))
+        together = await line.read_all(peers, timeout=5)
 
-        assert all(task.cancelled() for task in waiting)
+    for broken, good in (apart, together):
+        assert isinstance(broken.error, InternalError)
+        assert good.error is None
+
+
+async def test_a_defect_of_the_engine_is_raised_and_the_next_query_is_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("a defect")
+
+    async with serve("127.0.0.1", 0, TOKEN, answer) as endpoint:
+        line = Reader()
+        with monkeypatch.context() as patch:
+            patch.setattr(Sockets, "transfer", fail)
+            results = await asyncio.gather(
+                *(read(line, endpoint.port, 60) for _ in range(2)), return_exceptions=True
+            )
+
+        assert [str(result) for result in results] == ["a defect"] * 2
         assert (await read(line, endpoint.port)).error is None

@@ -1,23 +1,27 @@
 import asyncio
+import time
 
-from protocol.timeslice import Turn, parts
+from protocol.timeslice import batches, timeslices
 
 
-async def test_a_turn_ends_after_some_work_and_begins_again_behind_the_others() -> None:
+async def test_long_work_returns_to_the_event_loop_after_each_slice() -> None:
     heard: list[str] = []
-    turn = Turn()
-    over = [turn.over]
-    while not over[-1]:
-        over.append(turn.over)
     asyncio.get_running_loop().call_soon(heard.append, "others")
-
-    await turn.others()
+    until = time.monotonic() + 5
+    done = 0
+    async for _ in timeslices(iter(int, 1)):
+        done += 1
+        if heard or time.monotonic() > until:
+            break
 
     assert heard == ["others"]
-    assert not over[0]
-    assert not turn.over
+    assert done > 1
 
 
-def test_parts_are_all_the_items_in_order() -> None:
-    assert list(parts(range(7), 3)) == [range(3), range(3, 6), range(6, 7)]
-    assert list(parts([], 3)) == []
+async def test_slices_are_all_the_items_in_order() -> None:
+    assert [item async for item in timeslices(range(1000))] == list(range(1000))
+
+
+def test_batches_are_all_the_items_in_order() -> None:
+    assert list(batches(range(7), 3)) == [range(3), range(3, 6), range(6, 7)]
+    assert list(batches([], 3)) == []

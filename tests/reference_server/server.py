@@ -1,6 +1,5 @@
 """A reference server as users start it: a process, told by flags, that says where it listens."""
 
-import asyncio
 import re
 import signal
 import subprocess
@@ -41,8 +40,7 @@ class Server:
     async def ask(self, command: Command) -> int:
         peer = Peer(HostPort("127.0.0.1", self.status), Token.parse(TOKEN))
         async with connect(peer) as connection:
-            deadline = asyncio.get_running_loop().time() + 5
-            value = (await connection.ask(command, deadline=deadline))[command]
+            value = (await connection.ask(command, timeout=5))[command]
         assert value is not None
         return value
 

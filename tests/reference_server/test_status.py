@@ -53,7 +53,7 @@ async def test_every_dialect_is_served(name: str, tmp_path: Path) -> None:
             HostPort("127.0.0.1", server.status), Token.parse(token, dialect.token_length), dialect
         )
         async with connect(peer) as connection:
-            reading = await connection.read(deadline=asyncio.get_running_loop().time() + 5)
+            reading = await connection.read(timeout=5)
 
     assert reading.error is None
     started = {Command.TRANSFORMS: True, Command.VERBOSE: False}
@@ -66,8 +66,7 @@ def test_a_verbose_server_logs_who_comes_and_goes(tmp_path: Path) -> None:
     async def converse(port: int, status: int) -> None:
         peer = Peer(HostPort("127.0.0.1", status), Token.parse("hex:6f", 1), DIALECTS["group-6"])
         async with connect(peer) as connection:
-            deadline = asyncio.get_running_loop().time() + 5
-            await connection.ask(Command.ENABLE_VERBOSE, deadline=deadline)
+            await connection.ask(Command.ENABLE_VERBOSE, timeout=5)
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(b"QUIT\r\n")
             await reader.read()

@@ -6,11 +6,11 @@ import sys
 
 from protocol.address import HostPort
 from protocol.client import Peer
-from protocol.fleet import read_all
 from protocol.message import Value
 from protocol.server import serve
 from protocol.token import Token
 from protocol.vocabulary import Command
+from tests.support.fleet import read_all
 
 TOKEN = Token(b"secretpa")
 VALUES: dict[Command, Value] = {
@@ -27,8 +27,7 @@ async def read_fleet(port: int, count: int) -> dict[str, int]:
         for number in range(count)
     ]
     async with serve("0.0.0.0", port, TOKEN, VALUES.__getitem__):
-        deadline = asyncio.get_running_loop().time() + 8
-        readings = await read_all(peers, deadline=deadline)
+        readings = await read_all(peers, timeout=6)
     answered = [reading for reading in readings if not reading.error]
     return {
         "answered": len(answered),

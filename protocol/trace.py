@@ -1,0 +1,42 @@
+"""The datagrams of an exchange as events, for debugging; the token is masked."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from protocol.address import Address
+from protocol.dialect import Dialect
+from protocol.errors import DiscardReason
+from protocol.token import Token
+
+Kind = Literal["sent", "accepted", "discarded", "unreachable"]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One datagram: `at` in seconds of the monotonic clock, and the reason if it was discarded or not delivered."""
+
+    at: float
+    kind: Kind
+    address: Address
+    datagram: bytes
+    reason: DiscardReason | str | None = None
+
+
+Trace = Callable[[Event], None]
+
+
+def masked(trace: Trace, token: Token, dialect: Dialect) -> Trace:
+    """Masks the token: at AUTH in what is sent, and anywhere in what arrives, as a server may send it back."""
+    secret, place = token.octets, dialect.authentication
+    mask = b"*" * len(secret)
+
+    def traced(event: Event) -> None:
+        datagram = event.datagram
+        if len(datagram) == dialect.request_length and datagram[place.span] == secret:
+            datagram = datagram[: place.offset] + mask + datagram[place.end :]
+        if len(secret) > 2:  # a shorter one is in many datagrams by chance
+            datagram = datagram.replace(secret, mask)
+        trace(replace(event, datagram=datagram))
+
+    return traced
