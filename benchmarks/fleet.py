@@ -33,7 +33,7 @@ class Fleet:
             f"  - {{name: mail-{address}, address: '{address}:{self.port}', token: {TOKEN}}}\n"
             for address in self.addresses()
         ]
-        probe = f"probe:\n  - networks: [127.0.0.0/8]\n    token: {TOKEN}\n"
+        probe = f"probe:\n  - networks: [127.0.0.0/8]\n    ports: [1-65535]\n    token: {TOKEN}\n"
         file.write_text(f"timeout: {timeout}\ntargets:\n" + "".join(lines) + probe)
 
     def expected(self) -> dict[tuple[str, str], float]:

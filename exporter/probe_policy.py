@@ -7,7 +7,6 @@ looked up twice, so no name can lure a token elsewhere.
 import logging
 from collections import OrderedDict
 from collections.abc import Sequence
-from ipaddress import IPv6Address, ip_address
 
 from exporter.configuration.config import ProbeNetwork, token
 from exporter.configuration.secret import Secret
@@ -42,12 +41,12 @@ class ProbePolicy:
         Raises `Denied`, or `UnknownName`.
         """
         if not self._rules:
-            raise Denied(f"{where} is not a target, and probe: lists no network beyond them")
+            raise Denied(f"{where} is not a target, and no other address may be probed")
         addresses = await self._resolver.resolve(where, timeout, probe=True)
         for rule, secret in self._rules:
-            if inside := tuple(address for address in addresses if _contains(rule, address)):
+            if inside := tuple(address for address in addresses if rule.allows(*address[:2])):
                 return self._bound(where, inside, secret, rule.dialect)
-        raise Denied(f"{where} is not a target, and has no address in a network that probe: lists")
+        raise Denied(f"{where} is not a target, and probe: does not allow its address and port")
 
     def renew(self) -> None:
         """Take up the present texts of the secrets."""
@@ -75,10 +74,3 @@ def renewed(old: Token, secret: Secret, dialect: Dialect) -> Token:
         extra = {"origin": secret.origin, "err": error}
         logger.warning("New token does not fit the dialect; keeping the previous one", extra=extra)
         return old
-
-
-def _contains(rule: ProbeNetwork, address: Address) -> bool:
-    found = ip_address(address[0])
-    if isinstance(found, IPv6Address) and found.ipv4_mapped:
-        found = found.ipv4_mapped
-    return any(found in network for network in rule.networks)

@@ -5,7 +5,7 @@ remedy.
 """
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -164,6 +164,30 @@ def _remedy(name: str, known: Collection[str]) -> str:
         return "write a space after the colon"
     close = get_close_matches(name, known, 1)
     return f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
+
+
+def files(paths: Sequence[Path]) -> list[Path]:
+    """The files themselves, and the YAML files in directories, sorted. Hidden ones belong to editors and volumes.
+
+    Raises `ConfigError`.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if not path.is_dir():
+            found.append(path)
+            continue
+        try:
+            inside = sorted(
+                file
+                for file in path.iterdir()
+                if file.suffix in (".yml", ".yaml") and not file.name.startswith(".")
+            )
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot list the directory: {error.strerror}") from None
+        if not inside:
+            raise ConfigError(f"{path}: no *.yml or *.yaml file in this directory")
+        found += inside
+    return found
 
 
 def read(path: Path) -> Value | None:

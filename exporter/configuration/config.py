@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from ipaddress import ip_address
 from pathlib import Path
 
 from exporter.configuration import fields
@@ -36,11 +37,24 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class ProbeNetwork:
-    """Networks whose addresses may be probed, and the token that is sent there and nowhere else."""
+    """Addresses and ports that may be probed, and the token that is sent there and nowhere else.
+
+    Without `ports`, only the dialect's own port may be probed.
+    """
 
     networks: tuple[Network, ...]
     secret: Secret
     dialect: Dialect = V0
+    ports: tuple[range, ...] = ()
+
+    def allows(self, host: str, port: int) -> bool:
+        """Whether the numeric address `host` with `port` may be probed."""
+        address = ip_address(host)
+        mapped = getattr(address, "ipv4_mapped", None)
+        ports = self.ports or (range(self.dialect.default_port, self.dialect.default_port + 1),)
+        return any((mapped or address) in network for network in self.networks) and any(
+            port in allowed for allowed in ports
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,29 +97,8 @@ def load(
     if environ.get("SMTPSTATUS_TARGET"):
         raise ConfigError("both SMTPSTATUS_TARGET and --config.file are set: unset one of them")
     reader = _Reader(environ, read_secrets)
-    roots = [root for path in _files(paths) if (root := document.read(path))]
+    roots = [root for path in document.files(paths) if (root := document.read(path))]
     return reader.config(roots)
-
-
-def _files(paths: Sequence[Path]) -> list[Path]:
-    """The files themselves, and those in directories, sorted; hidden ones belong to editors and volumes."""
-    found: list[Path] = []
-    for path in paths:
-        if not path.is_dir():
-            found.append(path)
-            continue
-        try:
-            inside = sorted(
-                file
-                for file in path.iterdir()
-                if file.suffix in (".yml", ".yaml") and not file.name.startswith(".")
-            )
-        except OSError as error:
-            raise ConfigError(f"{path}: cannot list the directory: {error.strerror}") from None
-        if not inside:
-            raise ConfigError(f"{path}: no *.yml or *.yaml file in this directory")
-        found += inside
-    return found
 
 
 def _from_environment(environ: Mapping[str, str]) -> Config:
@@ -217,12 +210,13 @@ class _Reader:
         return tuple(found.values())
 
     def _rule(self, item: Value) -> ProbeNetwork:
-        keys = item.keys(("networks", *_TOKEN_KEYS, "dialect"), ("networks",))
+        keys = item.keys(("networks", "ports", *_TOKEN_KEYS, "dialect"), ("networks",))
         networks = tuple(entry.parsed(fields.network) for entry in keys["networks"].items())
         if not networks:
             keys["networks"].refuse("expected at least one network, such as 10.0.0.0/8")
         dialect = self._dialect(keys)
-        return ProbeNetwork(networks, self._token(item, keys, dialect), dialect)
+        ports = optional(keys, "ports", fields.ports, ())
+        return ProbeNetwork(networks, self._token(item, keys, dialect), dialect, ports)
 
     def _api(self, value: Value) -> Api:
         keys = value.keys((*_TOKEN_KEYS, "cors_origins"))

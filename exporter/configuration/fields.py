@@ -11,6 +11,7 @@ from smtpstatus.document import Value
 Network = IPv4Network | IPv6Network
 
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*", re.ASCII)
+_RANGE = re.compile(r"(\d{1,5})-(\d{1,5})", re.ASCII)
 _TAKEN_LABELS = ("target", "reason", "instance", "job")
 
 
@@ -42,6 +43,25 @@ def network(text: str) -> Network:
         return ip_network(text)
     except ValueError as error:
         raise ValueError(f"{error}: expected a network such as 10.0.0.0/8 or fd00::/8") from None
+
+
+def ports(value: Value) -> tuple[range, ...]:
+    """A list of ports and of ranges such as 7030-7039."""
+    found = tuple(_port_range(item) for item in value.items())
+    if not found:
+        value.refuse("expected at least one port, or a range such as 7030-7039")
+    return found
+
+
+def _port_range(value: Value) -> range:
+    match = _RANGE.fullmatch(str(value.node.value))
+    if not match:
+        port = value.integer(1, 65535)
+        return range(port, port + 1)
+    low, high = int(match[1]), int(match[2])
+    if not 1 <= low <= high <= 65535:
+        value.refuse("expected a range of ports from 1 to 65535, the lower one first")
+    return range(low, high + 1)
 
 
 def origin(text: str) -> str:

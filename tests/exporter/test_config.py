@@ -77,6 +77,7 @@ def test_absent_keys_have_their_defaults(tmp_path: Path) -> None:
         assert load(tmp_path, text) == Config(timeout=2.0, attempts=3)
 
 
+PROBE = "probe: [{networks: [10.0.0.0/8], token: secretpa, "
 TARGET = "targets: [{name: a, address: 'h:1', token: secretpa"
 
 
@@ -118,6 +119,13 @@ TARGET = "targets: [{name: a, address: 'h:1', token: secretpa"
         ("targets: [{name: a, address: h, token_file: none}]", "cannot read the token from this file: No such"),
         ("probe: [{networks: [], token: secretpa}]", "networks: expected at least one network"),
         ("probe: [{networks: [10.0.0.1/8], token: secretpa}]", "10.0.0.1/8 has host bits set: expected a network"),
+        (PROBE + "ports: []}]", "probe[0].ports: expected at least one port"),
+        (PROBE + "ports: 7030}]", "probe[0].ports: expected a list, got a number"),
+        (PROBE + "ports: [0]}]", "probe[0].ports[0]: expected a whole number from 1 to 65535, got 0"),
+        (PROBE + "ports: [70-60]}]", "probe[0].ports[0]: expected a range of ports from 1 to 65535, the lower one"),
+        (PROBE + "ports: [1-65536]}]", "probe[0].ports[0]: expected a range of ports"),
+        (PROBE + "ports: [http]}]", "probe[0].ports[0]: expected a whole number"),
+        (PROBE + "ports: [[1]]}]", "probe[0].ports[0]: expected a whole number"),
         ("api: {token_env: ODD}", "variable's value cannot be used: token has"),
         ("api: {token: ''}", "api.token: token is empty"),
         ("api: {cors_origins: ['*']}", "api.cors_origins[0]: invalid origin '*'"),
@@ -204,6 +212,18 @@ def test_an_empty_directory_and_a_missing_file_are_refused(tmp_path: Path) -> No
         config.load([tmp_path], {})
     with pytest.raises(ConfigError, match=r"none\.yml: cannot read the file: No such file"):
         config.load([tmp_path / "none.yml"], {})
+
+
+def test_a_probe_network_allows_its_ports_or_else_its_dialects_own(tmp_path: Path) -> None:
+    for more, allowed, refused in (
+        ("dialect: group-4", [2626], [7030, 22]),
+        ("ports: [7030, 8000-8002]", [7030, 8000, 8002], [22, 7999, 8003]),
+    ):
+        (network,) = load(tmp_path, PROBE + more + "}]").probe
+        assert all(network.allows("10.9.0.2", port) for port in allowed)
+        assert not any(network.allows("10.9.0.2", port) for port in refused)
+        assert network.allows("::ffff:10.9.0.2", allowed[0])
+        assert not network.allows("11.9.0.2", allowed[0])
 
 
 def test_targets_that_share_a_token_file_share_its_secret(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 import asyncio
 import socket
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,8 @@ def nothing(scrapes: Sequence[TargetReading], strays: Mapping[DiscardReason, int
 
 
 def rule(network: str, token: str = TOKEN) -> ProbeNetwork:
-    return ProbeNetwork((ip_network(network),), Secret(token, ""))
+    ports = (range(1, 65536),)
+    return ProbeNetwork((ip_network(network),), Secret(token, ""), ports=ports)
 
 
 def probing(*rules: ProbeNetwork) -> Targets:
@@ -40,6 +42,16 @@ async def test_an_address_in_a_listed_network_is_probed(mail_server: MailServer)
 
     assert scrape.target is None
     assert scrape.reading[Command.CONNECTIONS] == 5
+
+
+async def test_a_port_that_is_not_allowed_is_sent_nothing(mail_server: MailServer) -> None:
+    """A token must not go to whatever program listens on another port of an allowed host."""
+    own_port_only = replace(rule("127.0.0.0/8"), ports=())
+    other_ports = replace(rule("127.0.0.0/8"), ports=(range(1, mail_server.port),))
+    for targets in (probing(own_port_only), probing(other_ports)):
+        with pytest.raises(Denied, match="does not allow its address and port"):
+            await targets.probe(mail_server.address, in_seconds(1))
+    assert mail_server.asked == []
 
 
 @pytest.mark.parametrize("networks", [("127.0.0.2/32",), ("10.0.0.0/8", "::/0")])
@@ -140,7 +152,7 @@ async def test_a_networks_token_file_that_changes_is_used_from_the_next_probe_on
 ) -> None:
     path = tmp_path / "token"
     path.write_text("wrongone")
-    targets = probing(ProbeNetwork((ip_network("127.0.0.0/8"),), Secret.read(path)))
+    targets = probing(replace(rule("127.0.0.0/8"), secret=Secret.read(path)))
     refused = await targets.probe(mail_server.address, in_seconds(1))
     path.write_text(TOKEN)
     await targets.probe(mail_server.address, in_seconds(1))

@@ -29,7 +29,8 @@ def target(name: str, address: str, secret: Secret | None = None) -> Target:
 
 
 def rule(network: str, token: str = TOKEN) -> ProbeNetwork:
-    return ProbeNetwork((ip_network(network),), Secret(token, ""))
+    ports = (range(1, 65536),)
+    return ProbeNetwork((ip_network(network),), Secret(token, ""), ports=ports)
 
 
 def probing(*rules: ProbeNetwork) -> Targets:
