@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 from protocol.address import HostPort
 from protocol.server import serve
@@ -17,11 +18,16 @@ from reference_server.config import Config, parse
 from reference_server.context import ServerContext
 from reference_server.delivery import Maildirs
 from reference_server.descriptors import TooFewDescriptors, free_descriptors, within
+from reference_server.destination import Destination
+from reference_server.listen_address import UnixAddress
 from reference_server.listener import Listener
+from reference_server.mailboxes import Mailboxes
 from reference_server.maildir import clear_stale, has_hard_links, make_root
+from reference_server.offering import services
 from reference_server.pipeline import Pipeline
-from reference_server.recipients import recipients_in
+from reference_server.relay.forwarder import Forwarder
 from reference_server.scheduler import Scheduler
+from reference_server.spool import unnamed_file
 from reference_server.status import ServerStatus
 from reference_server.threads import TooFewThreads, started_pool
 from reference_server.transform import TransformChain
@@ -54,15 +60,15 @@ async def _run(config: Config) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     status = ServerStatus(transforms_enabled=config.transforms_enabled)
-    maildirs = await _maildirs(config)
+    destination = await _destination(config)
+    spool = _spool(config)
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-    chain = TransformChain(config.bounds, kept, config.maildir)
+    chain = TransformChain(config.bounds, kept, spool)
     pipeline = Pipeline(
-        config.hostname, status, maildirs, config.maildir, config.programs, chain, config.slots
+        config.hostname, status, destination, spool, config.programs, chain, config.slots
     )
     context = ServerContext(
-        hostname=config.hostname,
-        accepts=recipients_in(frozenset(config.domains)),
+        service=services(config, pipeline.has_room, lmtp=False),
         status=status,
         pipeline=pipeline,
         admission=Admission(config.limits),
@@ -71,18 +77,25 @@ async def _run(config: Config) -> None:
         limits=config.limits,
     )
     listener = Listener(config.limits.sockets)
+    lmtp = replace(context, service=services(config, pipeline.has_room, lmtp=True))
     async with AsyncExitStack() as stack:
-        with _naming("--smtp.listen-address", f"cannot listen on {config.smtp}"):
-            listening = _bind(config.smtp)
+        sockets = []
+        if config.smtp:
+            sockets.append(("smtp", *_listening("--smtp.listen-address", config.smtp), context))
+        if config.route.lmtp:
+            sockets.append(("lmtp", *_listening("--lmtp.listen-address", config.route.lmtp), lmtp))
+        if isinstance(config.route.lmtp, UnixAddress):
+            stack.callback(config.route.lmtp.remove)
         with _naming("--status.listen-address", f"cannot listen on {config.status}"):
             where = config.status
             endpoint = await stack.enter_async_context(
                 serve(where.host, where.port, config.token, status.answer, config.dialect)
             )
-        smtp = replace(config.smtp, port=listening.getsockname()[1])
-        listener.listen(listening, context)
-        status_port = replace(config.status, port=endpoint.port)
-        _announce(f"smtpstatus-server ready: smtp {smtp}, status {status_port}")
+        for _, listening, _, offered in sockets:
+            listener.listen(listening, offered)
+        addresses = [f"{name} {address}" for name, _, address, _ in sockets]
+        addresses.append(f"status {replace(config.status, port=endpoint.port)}")
+        _announce(f"smtpstatus-server ready: {', '.join(addresses)}")
         await stopped.wait()
         await listener.stop(_GRACE)
         await pipeline.aclose()
@@ -100,11 +113,30 @@ def _configure_logging(config: Config) -> None:
 def _within_descriptors(config: Config) -> Config:
     """With no more sessions than there are descriptors for."""
     slots = config.slots if config.programs else 0
-    limits = within(free_descriptors(), config.limits, slots)
+    hops = config.route.hop_connections if config.route.next_hop else 0
+    limits = within(free_descriptors() - hops, config.limits, slots)
     if limits.connections < config.limits.connections:
         told = {"connections": limits.connections, "instead_of": config.limits.connections}
         logger.warning("Open file limit (ulimit -n) allows fewer sessions", extra=told)
     return replace(config, limits=limits)
+
+
+async def _destination(config: Config) -> Destination:
+    route = config.route
+    if route.next_hop:
+        return Forwarder(
+            route.next_hop, config.hostname, route.hop_connections, route.hop_timeout_s
+        )
+    return await _maildirs(config)
+
+
+def _spool(config: Config) -> Path:
+    """The directory for large messages; without a next hop, that of the Maildirs."""
+    directory = config.route.spool or (Path("/tmp") if config.route.next_hop else config.maildir)
+    with _naming("--spool", f"cannot write to {directory}"):
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        unnamed_file(directory).close()
+    return directory
 
 
 async def _maildirs(config: Config) -> Maildirs:
@@ -115,7 +147,17 @@ async def _maildirs(config: Config) -> Maildirs:
         logger.warning("No hard links in --maildir: each recipient's copy is written separately")
     if removed := await asyncio.to_thread(clear_stale, config.maildir):
         logger.info("Stale files removed", extra={"files": removed})
-    return Maildirs(config.maildir, config.hostname, hard_links=hard_links)
+    mailboxes = Mailboxes(config.route.users, config.route.catch_all)
+    return Maildirs(config.maildir, config.hostname, hard_links=hard_links, mailboxes=mailboxes)
+
+
+def _listening(flag: str, where: HostPort | UnixAddress) -> tuple[socket.socket, str]:
+    """A listening socket and its address, with the real port where 0 was given."""
+    with _naming(flag, f"cannot listen on {where}"):
+        if isinstance(where, UnixAddress):
+            return where.bind(), str(where)
+        listening = _bind(where)
+    return listening, str(replace(where, port=listening.getsockname()[1]))
 
 
 def _bind(where: HostPort) -> socket.socket:

@@ -14,6 +14,8 @@ from protocol.dialects import DIALECTS
 from protocol.token import Token
 from reference_server.address import is_domain
 from reference_server.limits import ServerLimits, SessionLimits
+from reference_server.route import FLAGS as ROUTE_FLAGS
+from reference_server.route import Route, parse_route
 from reference_server.transform import Bounds, Program
 from smtpstatus.duration import format_duration, parse_duration
 from smtpstatus.errors import ConfigError
@@ -23,7 +25,8 @@ from smtpstatus.log import LogFormat
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    smtp: HostPort
+    smtp: HostPort | None
+    """None where all mail goes to a next hop: then only LMTP is offered."""
     status: HostPort
     token: Token
     dialect: Dialect
@@ -36,6 +39,7 @@ class Config:
     bounds: Bounds
     session_limits: SessionLimits
     limits: ServerLimits
+    route: Route
     log_level: str
     log_format: LogFormat
 
@@ -86,6 +90,7 @@ FLAGS = Flags(
             "HOST:PORT",
             "where SMTPStatus answers (UDP)",
         ),
+        *ROUTE_FLAGS,
         Flag("dialect", "v0", "NAME", f"of SMTPStatus: {', '.join(DIALECTS)}"),
         Flag("token", "", "TOKEN", "8 characters, or hex: and 16 digits; also SMTPSTATUS_TOKEN"),
         Flag("token-file", "", "FILE", "a file with the token"),
@@ -136,8 +141,9 @@ def parse(argv: Sequence[str], environment: Mapping[str, str]) -> Config:
     dialect = given.one("dialect", _dialect)
     path = environment.get("PATH", os.defpath)
     message_size = given.one("smtp.max-message-bytes", positive)
+    route = parse_route(given)
     return Config(
-        smtp=given.one("smtp.listen-address", HostPort.parse),
+        smtp=None if route.next_hop else given.one("smtp.listen-address", HostPort.parse),
         status=given.one("status.listen-address", HostPort.parse),
         token=_token(given, dialect, environment),
         dialect=dialect,
@@ -166,6 +172,7 @@ def parse(argv: Sequence[str], environment: Mapping[str, str]) -> Config:
             message=given.one("smtp.message-timeout", parse_duration),
             session=given.one("smtp.session-timeout", parse_duration),
         ),
+        route=route,
         log_level=given.one("log.level", one_of("debug", "info", "warn", "warning", "error")),
         log_format=cast(LogFormat, given.one("log.format", one_of("logfmt", "json"))),
     )

@@ -40,9 +40,7 @@ class Connection(asyncio.BufferedProtocol):
         self._context = context
         self._status = context.status
         self._loop = asyncio.get_running_loop()
-        self._session = Session(
-            context.hostname, context.accepts, context.pipeline.has_room, context.session_limits
-        )
+        self._session: Session
         self._transport: asyncio.Transport
         self._client = "unknown"
         self._admitted = False
@@ -66,8 +64,8 @@ class Connection(asyncio.BufferedProtocol):
         self._transport = cast(asyncio.Transport, transport)
         # Whatever the kernel did not accept immediately is seen: no reading meanwhile, and an exact count.
         self._transport.set_write_buffer_limits(high=0)
-        if peer := transport.get_extra_info("peername"):  # a client may be gone already
-            self._client = peer[0]
+        self._client = _client_address(transport)
+        self._session = Session(self._context.service(self._client), self._context.session_limits)
         self._status.connections += 1
         self._status.active_connections += 1
         self._log("Connection opened")
@@ -78,7 +76,8 @@ class Connection(asyncio.BufferedProtocol):
             self._watch()
         else:
             logger.warning(
-                "Connection rejected: too many connections", extra={"client": self._client}
+                "Connection rejected: too many connections",
+                extra={"client": self._client or "unix"},
             )
             self._handle(self._session.close(_TOO_MANY))
 
@@ -269,4 +268,13 @@ class Connection(asyncio.BufferedProtocol):
 
     def _log(self, text: str) -> None:
         if self._status.verbose:
-            logger.info(text, extra={"client": self._client})
+            logger.info(text, extra={"client": self._client or "unix"})
+
+
+def _client_address(transport: asyncio.BaseTransport) -> str:
+    """A numeric address; "" on a Unix socket, "unknown" where the client is gone already."""
+    peer = transport.get_extra_info("peername")
+    if isinstance(peer, tuple):
+        address: str = peer[0]
+        return address
+    return "unknown" if peer is None else ""

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from reference_server.address import Address
 from reference_server.admission import Admission
 from reference_server.limits import ServerLimits, SessionLimits
 from reference_server.pipeline import Pipeline
 from reference_server.scheduler import Scheduler
+from reference_server.service import Service
 from reference_server.spool import Memory
 from reference_server.status import ServerStatus
 
@@ -17,10 +17,9 @@ READ_OCTETS = 256 * 1024
 
 @dataclass(frozen=True, slots=True)
 class ServerContext:
-    """`accepts` decides whether mail for a recipient is accepted here; to accept any other would be relaying."""
+    """`service` returns what a client is offered, by its numeric address; "" is a client on a Unix socket."""
 
-    hostname: str
-    accepts: Callable[[Address], bool]
+    service: Callable[[str], Service]
     status: ServerStatus
     pipeline: Pipeline
     admission: Admission

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reference_server.destination import Message
+from reference_server.mailboxes import Mailboxes
 from reference_server.maildir import MaildirMessage, sync_directory, unique_names
 from reference_server.reply import Reply
 from reference_server.spool import Spool
@@ -45,8 +46,16 @@ class Maildirs:
     `hard_links` is whether the file system has them (`maildir.has_hard_links`).
     """
 
-    def __init__(self, root: Path, hostname: str, *, hard_links: bool = True) -> None:
+    def __init__(
+        self,
+        root: Path,
+        hostname: str,
+        *,
+        hard_links: bool = True,
+        mailboxes: Mailboxes | None = None,
+    ) -> None:
         self.root = root
+        self._mailboxes = mailboxes or Mailboxes()
         self._hard_links = hard_links
         self._names = unique_names(hostname)
         self._created: set[str] = set()
@@ -56,11 +65,15 @@ class Maildirs:
 
     async def deliver(self, message: Message) -> tuple[Reply, ...]:
         """Store the message for every recipient, once for each user. Raises `OSError`; then no user has it."""
-        users = list(dict.fromkeys(to.directory for to in message.envelope.recipients))
+        directories = map(self._mailboxes.directory, message.envelope.recipients)
+        users = list(dict.fromkeys(filter(None, directories)))
         head = return_path(message.envelope.sender) + message.received
         await self.store(users, head, message.spool)
         reply = Reply(250, "2.0.0", f"Ok: stored as {message.identifier}")
         return (reply,) * len(message.envelope.recipients)
+
+    def stop(self) -> None:
+        """Changes nothing: a message that is being stored takes milliseconds."""
 
     async def store(self, users: Sequence[str], head: bytes, spool: Spool) -> None:
         """Store `head` and the spool's content for every user. Raises `OSError`; then no user has the message."""

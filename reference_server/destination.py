@@ -41,6 +41,10 @@ class Destination(Protocol):
         """
         ...
 
+    def stop(self) -> None:
+        """Give up what may take long; it is replied to with 451. `deliver` still returns or raises."""
+        ...
+
     async def aclose(self) -> None:
         """Finish what is under way and close; nothing is delivered afterwards."""
         ...

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from reference_server.address import Address
+from reference_server.relay.xforward import OriginalClient
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,6 +14,10 @@ class Envelope:
     recipients: tuple[Address, ...]
     helo: str
     protocol: str
+    smtputf8: bool = False
+    """Whether MAIL stated SMTPUTF8."""
+    original_client: OriginalClient | None = None
+    """What the client said by XFORWARD, if it did."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 from reference_server.destination import DeliveryFailed, Destination, Message
 from reference_server.diskspace import DiskSpace
 from reference_server.event import Envelope
+from reference_server.relay.xforward import OriginalClient
 from reference_server.reply import FAILED, FULL, Reply
 from reference_server.spool import Memory, Spool
 from reference_server.status import ServerStatus
@@ -92,8 +93,9 @@ class Pipeline:
             logger.exception("Message failed", extra=about)
             replies = (FAILED,) * len(envelope.recipients)
         else:
-            self._status.mails += 1
-            logger.info("Message delivered", extra=about)
+            delivered = sum(reply.code < 300 for reply in replies)
+            self._status.mails += delivered > 0
+            logger.info("Message delivered", extra=about | {"delivered": delivered})
         finally:
             self.discard(spool)
         return replies
@@ -106,11 +108,12 @@ class Pipeline:
         client: str,
         identifier: str,
     ) -> Spool:
+        original = envelope.original_client or OriginalClient()
         variables = {
             "SENDER": str(envelope.sender or ""),
             "RECIPIENTS": "\n".join(map(str, envelope.recipients)),
-            "CLIENT_ADDRESS": client,
-            "CLIENT_HELO": envelope.helo,
+            "CLIENT_ADDRESS": original.addr or client,
+            "CLIENT_HELO": original.helo or envelope.helo,
             "MESSAGE_ID": identifier,
         }
         return await asyncio.get_running_loop().run_in_executor(
@@ -118,8 +121,9 @@ class Pipeline:
         )
 
     def stop(self) -> None:
-        """Kill the programs that run; their messages are answered 451."""
+        """Kill the programs that run, and give up what is being forwarded; their messages are answered 451."""
         self._chain.stop()
+        self._destination.stop()
 
     async def aclose(self) -> None:
         """When no message is under way any more."""

@@ -3,13 +3,29 @@
 from collections.abc import Callable, Set
 
 from reference_server.address import Address
+from reference_server.mailboxes import Mailboxes
+from reference_server.reply import Reply
+
+_RELAYING = Reply(550, "5.7.1", "Relay access denied")
+_UNKNOWN = Reply(550, "5.1.1", "User unknown")
+
+Refusal = Callable[[Address], Reply | None]
+"""Returns the reply to RCPT for a recipient that is not accepted, None for one that is."""
 
 
-def recipients_in(domains: Set[str]) -> Callable[[Address], bool]:
-    """Accepts every local part in `domains`, which are written in small letters."""
+def local_recipients(domains: Set[str], mailboxes: Mailboxes | None = None) -> Refusal:
+    """Accepts the users of `mailboxes` in `domains`, which are written in small letters."""
+    users = mailboxes or Mailboxes()
 
-    def accepts(recipient: Address) -> bool:
+    def refusal(recipient: Address) -> Reply | None:
         # Without a domain it is <postmaster>, which every server has.
-        return not recipient.domain or recipient.domain.lower() in domains
+        if recipient.domain and recipient.domain.lower() not in domains:
+            return _RELAYING
+        return None if users.directory(recipient) else _UNKNOWN
 
-    return accepts
+    return refusal
+
+
+def relayed_recipients(may_relay: bool) -> Refusal:
+    """Accepts every recipient from a client that may relay, and none from any other."""
+    return lambda recipient: None if may_relay else _RELAYING

@@ -6,17 +6,18 @@ while `pending`. `take_replies` returns what is to be sent (RFC 2920: several re
 the same, and no octets make it raise.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from enum import Enum, auto
 from typing import Final
 
-from reference_server.address import Address
 from reference_server.body import Body
 from reference_server.command import CommandError, Line, parse_hello, parse_mail, parse_recipient
 from reference_server.event import Abandoned, Closed, Complete, Content, Event, Started
 from reference_server.limits import SessionLimits
 from reference_server.linebuffer import LineBuffer, LineTooLong
+from reference_server.relay.xforward import OriginalClient
 from reference_server.reply import FULL, Reply, too_large
+from reference_server.service import NEVER_SMTP, NOT_OFFERED, Service
 from reference_server.transaction import Hello, Transaction
 
 _STEP_COMMANDS: Final = 16
@@ -30,33 +31,18 @@ class _State(Enum):
     CLOSED = auto()
 
 
-_NOT_OFFERED: Final = frozenset(
-    {"ATRN", "AUTH", "BURL", "ETRN", "EXPN", "SAML", "SEND", "SOML", "STARTTLS", "TURN"}
-)
-_NEVER_SMTP: Final = frozenset(
-    # BDAT's octets follow at once and would be read as commands; the others are a browser's.
-    {"BDAT", "CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"}
-)
 _OK: Final = "2.0.0"
-_COMMANDS: Final = "EHLO HELO MAIL RCPT DATA RSET NOOP VRFY HELP QUIT"
 
 
 class Session:
-    """One client, from the greeting to the end.
-
-    `accepts` decides which recipients are accepted here, `has_room` whether a message of so many octets fits.
-    """
+    """One client, from the greeting to the end."""
 
     def __init__(
         self,
-        hostname: str,
-        accepts: Callable[[Address], bool],
-        has_room: Callable[[int], bool],
+        service: Service,
         limits: SessionLimits,
     ) -> None:
-        self._hostname = hostname
-        self._accepts = accepts
-        self._has_room = has_room
+        self._service = service
         self._limits = limits
         self._state = _State.COMMAND
         self._input = LineBuffer(limits.command_line)
@@ -65,13 +51,14 @@ class Session:
         self._commands = 0
         self._errors = 0
         self._hello: Hello | None = None
+        self._original_client: OriginalClient | None = None
         self._transaction: Transaction | None = None
         self._body = Body(0, 0)
         self._farewell: Reply | None = None
 
     def open(self) -> None:
         """Greet the client."""
-        self._reply(Reply(220, "", f"{self._hostname} ESMTP smtpstatus"))
+        self._reply(self._service.greeting)
 
     @property
     def waiting(self) -> bool:
@@ -117,10 +104,10 @@ class Session:
 
         SMTP has one reply for all recipients, so they have to be equal.
         """
-        self._reply(replies[0])
-        if replies[0].code == 250:
+        self._reply_to_content(replies)
+        if any(reply.code < 300 for reply in replies):
             self._commands = 0
-        self._transaction = None
+        self._end_transaction()
         self._state = _State.COMMAND
         return self._take_events()
 
@@ -170,10 +157,10 @@ class Session:
         if rest is None:
             return
         self._input.append(rest)
-        if reply := self._body.fault:
-            self._reply(reply)
+        if (reply := self._body.fault) and self._transaction:
+            self._reply_to_content((reply,) * len(self._transaction.recipients))
             self._events.append(Abandoned())
-            self._transaction = None
+            self._end_transaction()
             self._state = _State.COMMAND
         else:
             self._events.append(Complete())
@@ -181,6 +168,17 @@ class Session:
 
     def _reply(self, reply: Reply) -> None:
         self._out += reply.encode()
+
+    def _reply_to_content(self, replies: Sequence[Reply]) -> None:
+        """One reply per recipient of the envelope comes in; SMTP sends one, LMTP one per accepted RCPT."""
+        if self._service.lmtp and self._transaction:
+            for reply in self._transaction.replies(replies):
+                self._reply(reply)
+        else:
+            self._reply(replies[0])
+
+    def _end_transaction(self) -> None:
+        self._transaction = self._original_client = None
 
     def _ok(self, status: str = _OK) -> None:
         self._reply(Reply(250, status, "Ok"))
@@ -203,8 +201,10 @@ class Session:
 
     def _obey(self, line: Line) -> None:
         match line.verb:
-            case "EHLO" | "HELO":
+            case verb if verb in self._service.hello_verbs:
                 self._greet(line)
+            case "XFORWARD" if self._service.xforward:
+                self._xforward(line.argument)
             case "MAIL":
                 self._mail(line.argument)
             case "RCPT":
@@ -213,7 +213,7 @@ class Session:
                 self._data(line)
             case "RSET":
                 _require_no_argument(line)
-                self._transaction = None
+                self._end_transaction()
                 self._ok()
             case "NOOP":
                 self._ok()
@@ -227,52 +227,54 @@ class Session:
                 text = "Cannot VRFY user, but will accept message and attempt delivery"
                 self._reply(Reply(252, "2.5.2", text))
             case "HELP":
-                self._reply(Reply(214, _OK, f"Commands: {_COMMANDS}"))
-            case verb if verb in _NEVER_SMTP:
+                self._reply(self._service.help)
+            case verb if verb in NEVER_SMTP:
                 self._reply(Reply(502, "5.5.1", "Error: command not implemented"))
                 self._close()
-            case verb if verb in _NOT_OFFERED:
+            case verb if verb in NOT_OFFERED:
                 raise CommandError(Reply(502, "5.5.1", "Error: command not implemented"))
             case _:
                 raise CommandError(Reply(500, "5.5.2", "Error: command not recognized"))
 
     def _greet(self, line: Line) -> None:
-        self._hello = Hello(parse_hello(line), line.verb == "EHLO")
-        self._transaction = None
-        offers = (
-            "PIPELINING",
-            f"SIZE {self._limits.message_size}",
-            "8BITMIME",
-            "SMTPUTF8",
-            "ENHANCEDSTATUSCODES",
-            "HELP",
-        )
-        offered = offers if self._hello.extended else ()
-        self._reply(Reply(250, "", "\n".join((self._hostname, *offered))))
+        self._hello = Hello(parse_hello(line), line.verb)
+        self._end_transaction()
+        self._reply(self._service.hello(line.verb != "HELO", self._limits.message_size))
+
+    def _xforward(self, parameters: str) -> None:
+        if self._transaction:
+            raise CommandError(Reply(503, "5.5.1", "Error: MAIL transaction in progress"))
+        client = self._original_client or OriginalClient()
+        try:
+            self._original_client = client.updated(parameters)
+        except ValueError as error:
+            raise CommandError(Reply(501, "5.5.4", f"Bad XFORWARD syntax: {error}")) from None
+        self._ok()
 
     def _mail(self, argument: str) -> None:
         if not self._hello:
-            raise CommandError(Reply(503, "5.5.1", "Error: send HELO/EHLO first"))
+            verbs = "/".join(reversed(self._service.hello_verbs))
+            raise CommandError(Reply(503, "5.5.1", f"Error: send {verbs} first"))
         if self._transaction:
             raise CommandError(Reply(503, "5.5.1", "Error: nested MAIL command"))
         mail = parse_mail(argument)
         if mail.size > self._limits.message_size:
             raise CommandError(too_large(self._limits.message_size))
-        if not self._has_room(mail.size):
+        if not self._service.has_room(mail.size):
             raise CommandError(FULL)  # RFC 1870 6.1: before the client sends it all
-        self._transaction = Transaction(mail.sender, mail.smtputf8)
+        self._transaction = Transaction(mail.sender, mail.smtputf8, self._original_client)
         self._ok("2.1.0")
 
     def _recipient(self, argument: str) -> None:
         if not self._transaction:
             raise CommandError(Reply(503, "5.5.1", "Error: need MAIL command"))
         recipient = parse_recipient(argument, self._transaction.smtputf8)
-        if not self._accepts(recipient):
-            raise CommandError(Reply(550, "5.7.1", "Relay access denied"))
+        if refusal := self._service.refusal(recipient):
+            raise CommandError(refusal)
         recipients = self._transaction.recipients
         if recipient not in recipients and len(recipients) >= self._limits.recipients:
             raise CommandError(Reply(452, "4.5.3", "Error: too many recipients"))
-        recipients[recipient] = None
+        self._transaction.add(recipient)
         self._ok("2.1.5")
 
     def _data(self, line: Line) -> None:

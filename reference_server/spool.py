@@ -3,6 +3,7 @@
 import errno
 import os
 import threading
+from collections.abc import Iterator
 from io import FileIO
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -13,6 +14,8 @@ _ALWAYS = 512 * 1024
 _WITH_ROOM = 2 * 1024 * 1024
 """Octets of it that may be there while all together leave room: written twice, 1 MiB costs a fourth more."""
 
+_BLOCK = 256 * 1024
+"""Octets read from the file at a time."""
 
 _PIECE = 64
 """Octets that a piece takes besides its own: a client that sends three at a time would get twenty times its share."""
@@ -98,6 +101,17 @@ class Spool:
         assert self._file is not None
         self._file.seek(0)
         return self._file
+
+    def blocks(self) -> Iterator[bytes]:
+        """Yields the content. Raises `OSError`, also where the spool has been closed."""
+        if self._file is None and self._error is None:
+            if sum(map(len, self._pieces)) != self.size:
+                raise OSError(errno.EIO, "the spool is closed")
+            yield from tuple(self._pieces)
+            return
+        file = self.open()
+        for offset in range(0, self.size, _BLOCK):
+            yield os.pread(file.fileno(), min(_BLOCK, self.size - offset), offset)
 
     def copy_to(self, descriptor: int, head: bytes) -> None:
         """Write `head`, then the content. Raises `OSError`, also where the spool has been closed."""

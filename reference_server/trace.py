@@ -9,11 +9,11 @@ from reference_server.event import Envelope
 def received_header(
     envelope: Envelope, client: str, hostname: str, identifier: str, now: float
 ) -> bytes:
-    """The Received header; `client` is a numeric address, `now` seconds since the epoch.
+    """The Received header; `client` is a numeric address or "" on a Unix socket, `now` seconds since the epoch.
 
     Nothing here can begin a header of the client's: addresses and names hold no control characters.
     """
-    literal = f"[IPv6:{client}]" if ":" in client else f"[{client}]"
+    literal = f"[IPv6:{client}]" if ":" in client else f"[{client}]" if client else "local"
     recipients = envelope.recipients
     only = f"\n\tfor <{recipients[0]}>" if len(recipients) == 1 else ""
     return (

@@ -1,17 +1,26 @@
 """What a client has said so far: its greeting, and the mail transaction under way (RFC 5321 3.3)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from reference_server.address import Address
 from reference_server.event import Envelope
+from reference_server.relay.xforward import OriginalClient
+from reference_server.reply import Reply
 
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """The client's greeting: the name it gave, and whether it was EHLO."""
+    """The client's greeting: the name it gave, and the verb: HELO, EHLO or LHLO."""
 
     name: str
-    extended: bool
+    verb: str
+
+    def protocol(self, smtputf8: bool) -> str:
+        """The name for Received (RFC 3848, RFC 6531 4.3)."""
+        plain = {"EHLO": "ESMTP", "LHLO": "LMTP"}.get(self.verb, "SMTP")
+        extended = {"EHLO": "UTF8SMTP", "LHLO": "UTF8LMTP"}
+        return extended.get(self.verb, plain) if smtputf8 else plain
 
 
 @dataclass(slots=True)
@@ -20,8 +29,26 @@ class Transaction:
 
     sender: Address | None
     smtputf8: bool
+    original_client: OriginalClient | None = None
     recipients: dict[Address, None] = field(default_factory=dict)
+    accepted: list[Address] = field(default_factory=list)
+    """The recipient of each RCPT that was accepted: LMTP replies to each, also to repeated ones (RFC 2033 4.2)."""
+
+    def add(self, recipient: Address) -> None:
+        self.recipients[recipient] = None
+        self.accepted.append(recipient)
 
     def envelope(self, hello: Hello) -> Envelope:
-        protocol = "UTF8SMTP" if self.smtputf8 else "ESMTP" if hello.extended else "SMTP"
-        return Envelope(self.sender, tuple(self.recipients), hello.name, protocol)
+        return Envelope(
+            self.sender,
+            tuple(self.recipients),
+            hello.name,
+            hello.protocol(self.smtputf8),
+            self.smtputf8,
+            self.original_client,
+        )
+
+    def replies(self, replies: Sequence[Reply]) -> list[Reply]:
+        """From one reply per recipient of the envelope to one per accepted RCPT."""
+        outcome = dict(zip(self.recipients, replies, strict=True))
+        return [outcome[recipient] for recipient in self.accepted]

@@ -7,7 +7,7 @@ nothing that might be a secret.
 
 import argparse
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 
@@ -95,7 +95,12 @@ class Flags:
         """Raises `ConfigError`; --help and --version print and exit, as argparse does."""
         given = vars(self.parser().parse_args(arguments))
         return Given(
-            {flag.name: self._values(flag, given[flag.name], environ) for flag in self.flags}
+            {flag.name: self._values(flag, given[flag.name], environ) for flag in self.flags},
+            {
+                flag.name
+                for flag in self.flags
+                if given[flag.name] is not None or environ.get(self.variable(flag.name))
+            },
         )
 
     def _values(
@@ -118,8 +123,13 @@ class Flags:
 class Given:
     """What a command line and an environment say, flag by flag."""
 
-    def __init__(self, values: Mapping[str, tuple[str, list[str]]]) -> None:
+    def __init__(self, values: Mapping[str, tuple[str, list[str]]], set_names: Set[str]) -> None:
         self._values = values
+        self._set_names = set_names
+
+    def is_set(self, name: str) -> bool:
+        """Whether the flag or its variable is given, rather than its default used."""
+        return name in self._set_names
 
     def text(self, name: str) -> tuple[str, str]:
         """A flag's last value, and the flag or variable that it comes from."""

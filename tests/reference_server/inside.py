@@ -14,8 +14,9 @@ from reference_server.delivery import Maildirs
 from reference_server.limits import ServerLimits, SessionLimits
 from reference_server.listener import Listener
 from reference_server.pipeline import Pipeline
-from reference_server.recipients import recipients_in
+from reference_server.recipients import local_recipients
 from reference_server.scheduler import Scheduler
+from reference_server.service import Service
 from reference_server.status import ServerStatus
 from reference_server.transform import Bounds, Program, TransformChain
 
@@ -65,9 +66,9 @@ async def mail_server(
     argvs = [Program.parse(program, path) for program in programs]
     maildirs = Maildirs(root, "mail.example")
     pipeline = Pipeline("mail.example", status, maildirs, root, argvs, chain, slots)
+    service = Service("mail.example", local_recipients(domains), pipeline.has_room)
     context = ServerContext(
-        hostname="mail.example",
-        accepts=recipients_in(domains),
+        service=lambda _: service,
         status=status,
         pipeline=pipeline,
         admission=Admission(limits),

@@ -11,10 +11,13 @@ from hypothesis import strategies as st
 from reference_server.address import Address
 from reference_server.event import Abandoned, Closed, Complete, Content, Envelope, Event, Started
 from reference_server.limits import SessionLimits
+from reference_server.recipients import local_recipients
 from reference_server.reply import Reply
+from reference_server.service import Service
 from reference_server.session import Session
 
 LIMITS = SessionLimits(message_size=1000, recipients=3, errors=5, command_line=200, text_line=80)
+ANYTHING = Service("mail.example", lambda _: None, lambda _: True)
 STORED = Reply(250, "2.0.0", "Ok: stored")
 ENVELOPE = b"EHLO me.example\r\nMAIL FROM:<a@x.org>\r\nRCPT TO:<bob@example.com>\r\nDATA\r\n"
 
@@ -43,10 +46,12 @@ def talk(
     verdict: Reply = STORED,
     room: int = 1_000_000,
 ) -> Talk:
-    def accepts(recipient: Address) -> bool:
-        return recipient.domain.lower() in ("", "example.com", "[127.0.0.1]")
+    domains = ("example.com", "[127.0.0.1]")
+    service = Service(
+        "mail.example", local_recipients(frozenset(domains)), lambda octets: octets <= room
+    )
 
-    session = Session("mail.example", accepts, lambda octets: octets <= room, limits)
+    session = Session(service, limits)
     session.open()
     result = Talk(session.take_replies())
     envelope: Envelope | None = None
@@ -309,7 +314,7 @@ def test_a_message_that_failed_leaves_nothing_of_its_envelope() -> None:
 
 
 def test_a_farewell_waits_for_the_message_and_for_nothing_after_it() -> None:
-    session = Session("mail.example", lambda _: True, lambda _: True, LIMITS)
+    session = Session(ANYTHING, LIMITS)
     session.receive(ENVELOPE + b"text\r\n.\r\nNOOP\r\nNOOP\r\n")
     while session.pending:
         session.advance()
@@ -325,7 +330,7 @@ def test_a_farewell_waits_for_the_message_and_for_nothing_after_it() -> None:
 
 
 def test_a_step_processes_a_bounded_number_of_commands() -> None:
-    session = Session("mail.example", lambda _: True, lambda _: True, SessionLimits())
+    session = Session(ANYTHING, SessionLimits())
     session.receive(b"NOOP\r\n" * 1000)
 
     steps = 0

@@ -123,9 +123,19 @@ def require_root() -> None:
 @contextmanager
 def postfix(home: Path, main: str = "", master: str = "", port: int = 0) -> Iterator[Mta]:
     """A Postfix with these lines in addition to what an instance needs; it stores mail for `USERS` of example.org."""
+    port = port or free_port()
+    configure_postfix(home, port, main, master)
+    process = Process(*postfix_command(home))
+    with _ended(process):
+        accepts_connections(port, process)
+        yield Mta(home, port, process, home / "log/mail.log")
+
+
+def configure_postfix(home: Path, port: int, main: str = "", master: str = "") -> None:
+    """Makes the directories and files of an instance."""
     require("postfix")
     require_root()
-    port, nobody = port or free_port(), pwd.getpwnam("nobody")
+    nobody = pwd.getpwnam("nobody")
     for part in ("etc", "queue", "data", "log", "mail"):
         (home / part).mkdir(parents=True)
     os.chown(home / "data", pwd.getpwnam("postfix").pw_uid, -1)
@@ -135,12 +145,19 @@ def postfix(home: Path, main: str = "", master: str = "", port: int = 0) -> Iter
     (home / "etc/main.cf").write_text(own + main)
     (home / "etc/master.cf").write_text(_POSTFIX_MASTER.format(port=port) + master)
     subprocess.run(("postfix", "-c", home / "etc", "check"), check=True, capture_output=True)
+
+
+def postfix_command(home: Path) -> tuple[str, ...]:
+    """The command that runs an instance in the foreground; all its processes are in one group."""
     query = ("postconf", "-h", "daemon_directory")
     daemons = subprocess.run(query, check=True, capture_output=True, text=True).stdout.strip()
-    process = Process(f"{daemons}/master", "-c", str(home / "etc"), "-d")
-    with _ended(process):
-        accepts_connections(port, process)
-        yield Mta(home, port, process, home / "log/mail.log")
+    return (f"{daemons}/master", "-c", str(home / "etc"), "-d")
+
+
+def postfix_queue(home: Path) -> str:
+    """What waits in an instance's queue, as `postqueue -p` shows it."""
+    command = ("postqueue", "-c", home / "etc", "-p")
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
 @contextmanager

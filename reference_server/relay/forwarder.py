@@ -1,0 +1,88 @@
+"""Messages to a next hop, as a `Destination`: each recipient gets the hop's own reply."""
+
+import asyncio
+import logging
+
+from reference_server.destination import DeliveryFailed, Message
+from reference_server.relay.content import InvalidContent
+from reference_server.relay.events import NEXT_HOP_UNAVAILABLE, Finished, Lost
+from reference_server.relay.loop import LOOP, RECEIVED_LIMIT
+from reference_server.relay.next_hop import NextHop
+from reference_server.relay.pool import ConnectionPool
+from reference_server.relay.source import Source
+from reference_server.relay.transaction import Transaction
+from reference_server.relay.xforward import OriginalClient
+from reference_server.reply import FAILED, Reply
+
+logger = logging.getLogger(__name__)
+
+
+class Forwarder:
+    """Sends each message once. Nothing is queued: what the hop does not accept stays with the client."""
+
+    def __init__(self, hop: NextHop, hostname: str, connections: int, timeout_s: float) -> None:
+        self._hop = hop
+        self._pool = ConnectionPool(hop, hostname, connections)
+        self._timeout_s = timeout_s
+        self._under_way: set[asyncio.Timeout] = set()
+        self._stopped = False
+
+    async def deliver(self, message: Message) -> tuple[Reply, ...]:
+        """Returns the hop's reply for each recipient. Raises `DeliveryFailed` and `OSError` as `Destination` does."""
+        envelope = message.envelope
+        source = Source(message.received, message.spool)
+        measure = await source.measure()
+        if source.received_fields > RECEIVED_LIMIT:
+            raise DeliveryFailed(LOOP, f"{source.received_fields} Received fields: a mail loop")
+        transaction = Transaction(
+            envelope.sender,
+            envelope.recipients,
+            measure,
+            envelope.smtputf8,
+            envelope.original_client or _client_of(message),
+        )
+        try:
+            async with asyncio.timeout(0 if self._stopped else self._timeout_s) as timeout:
+                self._under_way.add(timeout)
+                try:
+                    result = await self._pool.send(transaction, source.blocks())
+                finally:
+                    self._under_way.discard(timeout)
+        except TimeoutError:
+            reason = "server is stopping" if self._stopped else "timed out"
+            raise DeliveryFailed(NEXT_HOP_UNAVAILABLE, f"{self._hop}: {reason}") from None
+        except InvalidContent as error:
+            # Only a transform can have written it: what clients send is checked when it comes in.
+            raise DeliveryFailed(FAILED, f"transformed message is invalid: {error}") from None
+        return self._replies(result, message)
+
+    def stop(self) -> None:
+        """Gives up what is under way: it is replied to with 451."""
+        self._stopped = True
+        now = asyncio.get_running_loop().time()
+        for timeout in self._under_way:
+            timeout.reschedule(now)
+
+    async def aclose(self) -> None:
+        """Ends the connections; no message is under way."""
+        await self._pool.close()
+
+    def _replies(self, result: Finished | Lost, message: Message) -> tuple[Reply, ...]:
+        if isinstance(result, Lost):
+            logger.warning(
+                "Next hop failed",
+                extra={
+                    "id": message.identifier,
+                    "hop": self._hop,
+                    "err": result.reason,
+                    # A client that sends the message again may then deliver it twice (RFC 1047).
+                    "content_sent": result.content_sent,
+                },
+            )
+        return result.replies
+
+
+def _client_of(message: Message) -> OriginalClient:
+    """The client itself, where it did not say by XFORWARD for whom it sends."""
+    envelope = message.envelope
+    return OriginalClient(addr=message.client, proto=envelope.protocol, helo=envelope.helo)

@@ -1,0 +1,235 @@
+"""The set-ups on docs/filter.md, with the real mail servers and the configuration that is written there."""
+
+import imaplib
+import pwd
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import mta
+from tests.support.filter import Filter, documented, documented_filter, send
+from tests.support.processes import eventually, free_port
+
+LETTER = "Subject: through\n\n.dot\nGrüße\n"
+BODY = "\n\n.dot\nGrüße\n".encode()
+FOOTER = b"-- \nThis mail went through smtpstatus.\n"
+
+EXIM_STORES = """\
+store:
+  driver = accept
+  local_parts = ann : bob : eve
+  transport = store
+"""
+EXIM_TRANSPORT = """\
+store:
+  driver = appendfile
+  directory = {home}/mail/$local_part_data
+  maildir_format
+  user = Debian-exim
+begin retry
+* * F,1h,1s
+begin acl
+recipients:
+  accept domains = example.org
+"""
+OPENSMTPD_STORES = """\
+table users {{ "@" = "nobody" }}
+action "store" maildir "{home}/mail/%{{rcpt.user:raw}}" virtual <users>
+"""
+DOVECOT = """\
+protocols = {protocols}
+ssl = no
+disable_plaintext_auth = no
+first_valid_uid = 1
+auth_username_format = %n
+passdb {{
+  driver = static
+  args = password=secret
+}}
+userdb {{
+  driver = static
+  args = uid={uid} gid={gid} home={mail}/%n allow_all_users=yes
+}}
+service anvil {{
+  chroot =
+}}
+service imap-login {{
+  chroot =
+  inet_listener imap {{
+    address = 127.0.0.1
+    port = {imap}
+  }}
+  inet_listener imaps {{
+    port = 0
+  }}
+}}
+service lmtp {{
+  unix_listener {home}/lmtp {{
+    mode = 0666
+  }}
+}}
+"""
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    with mta.directory() as path:
+        yield path
+
+
+def check_switch(server: Filter, port: int, receiver: mta.Mta) -> None:
+    """Messages to two recipients are transformed while the switch is on, and untouched while it is off."""
+    send(port, LETTER, "bob@example.org", "eve@example.org")
+    for user in ("bob", "eve"):
+        [mail] = receiver.waits_for(user)
+        assert mail.endswith(BODY + FOOTER), mail
+    server.switch("off")
+    send(port, LETTER, "bob@example.org")
+    mails = receiver.waits_for("bob", 2)
+    assert sorted(mail.endswith(BODY) for mail in mails) == [False, True], mails
+    counters = server.counters()
+    assert counters["connections_total"] >= 1
+    assert counters["transferred_bytes_total"] > 2 * len(LETTER)
+    assert counters["transforms_enabled"] is False
+
+
+def test_postfix_content_filter_transforms_and_passes_the_client_on(home: Path) -> None:
+    lmtp, again = free_port(), free_port()
+    with (
+        documented_filter("postfix-content-filter", {"10025": lmtp, "10026": again}) as server,
+        mta.postfix(
+            home / "postfix",
+            documented("postfix-content-filter main.cf", {"10025": lmtp}),
+            documented("postfix-content-filter master.cf", {"10026": again}),
+        ) as postfix,
+    ):
+        check_switch(server, postfix.port, postfix)
+
+        log = postfix.log.read_text()
+        assert "postfix/reinject/smtpd" in log
+        assert "client=localhost[127.0.0.1], orig_queue_id=" in log or "orig_client" in log
+        assert all(mail.count(b"Return-Path:") == 1 for mail in postfix.mails("bob"))
+
+
+def test_postfix_gets_the_hops_reply_for_each_recipient(home: Path) -> None:
+    lmtp, again = free_port(), free_port()
+    with (
+        documented_filter("postfix-content-filter", {"10025": lmtp, "10026": again}),
+        mta.postfix(
+            home / "postfix",
+            documented("postfix-content-filter main.cf", {"10025": lmtp})
+            + "smtpd_recipient_restrictions = permit_mynetworks\n",
+            documented("postfix-content-filter master.cf", {"10026": again})
+            + "  -o smtpd_reject_unlisted_recipient=yes\n"
+            + "  -o receive_override_options=no_header_body_checks\n",
+        ) as postfix,
+    ):
+        send(postfix.port, LETTER, "bob@example.org", "eve@example.org", sender="")
+        postfix.waits_for("bob")
+        postfix.waits_for("eve")
+        assert "status=sent (250 2.0.0 Ok: queued as" in postfix.log.read_text()
+
+
+def test_exim_filter_transforms(home: Path) -> None:
+    port, lmtp, again = free_port(), free_port(), free_port()
+    own = home / "exim"
+    main, rest = documented(
+        "exim-filter exim.conf", {"25": port, "10025": lmtp, "10026": again}
+    ).split("begin routers")
+    routers, transports = rest.split("begin transports")
+    configuration = (
+        f"local_interfaces = 127.0.0.1\nacl_smtp_rcpt = recipients\n{main}"
+        f"begin routers\n{routers}{EXIM_STORES}"
+        f"begin transports\n{transports}{EXIM_TRANSPORT.format(home=own)}"
+    )
+    with (
+        documented_filter("exim-filter", {"10025": lmtp, "10026": again}) as server,
+        mta.exim(own, configuration, port) as exim,
+    ):
+        check_switch(server, port, exim)
+
+
+def test_opensmtpd_filter_transforms(home: Path) -> None:
+    port, lmtp, again = free_port(), free_port(), free_port()
+    own = home / "opensmtpd"
+    configuration = OPENSMTPD_STORES.format(home=own) + documented(
+        "opensmtpd-filter smtpd.conf", {"25": port, "10025": lmtp, "10026": again}
+    )
+    with (
+        documented_filter("opensmtpd-filter", {"10025": lmtp, "10026": again}) as server,
+        mta.opensmtpd(own, configuration, port) as opensmtpd,
+    ):
+        check_switch(server, port, opensmtpd)
+
+
+def dovecot_configuration(home: Path, mail: Path, protocols: str, imap: int) -> str:
+    nobody = pwd.getpwnam("nobody")
+    return DOVECOT.format(
+        home=home,
+        mail=mail,
+        uid=nobody.pw_uid,
+        gid=nobody.pw_gid,
+        protocols=protocols,
+        imap=imap,
+    )
+
+
+def test_postfix_delivers_through_the_filter_to_dovecot(home: Path) -> None:
+    lmtp, own = free_port(), home / "dovecot"
+    mail = own / "mail"
+    configuration = dovecot_configuration(own, mail, "lmtp", 0)
+    with (
+        mta.dovecot(own, f"mail_location = maildir:{mail}/%n\n{configuration}") as process,
+        documented_filter(
+            "postfix-dovecot", {"10025": lmtp, "/run/dovecot/lmtp": str(own / "lmtp")}
+        ) as server,
+        mta.postfix(
+            home / "postfix", documented("postfix-dovecot main.cf", {"10025": lmtp})
+        ) as postfix,
+    ):
+        mail.mkdir()
+        mail.chmod(0o777)
+        eventually(lambda: (own / "lmtp").exists() or process.ended)
+        stored = mta.Mta(own, 0, process, postfix.log)
+
+        check_switch(server, postfix.port, stored)
+
+
+def test_postfix_delivers_locally_and_dovecot_serves_the_maildirs(home: Path) -> None:
+    lmtp, imap = free_port(), free_port()
+    mail = home / "vhosts"
+    with (
+        documented_filter(
+            "local-delivery", {"10025": lmtp, "/var/mail/vhosts": str(mail)}
+        ) as server,
+        mta.postfix(
+            home / "postfix",
+            documented("local-delivery main.cf", {"10025": lmtp})
+            + "virtual_mailbox_maps = static:anybody\n",
+        ) as postfix,
+        mta.dovecot(
+            home / "dovecot",
+            documented("local-delivery dovecot.conf", {"/var/mail/vhosts": str(mail)})
+            + dovecot_configuration(home / "dovecot", mail, "imap", imap),
+        ) as process,
+    ):
+        send(postfix.port, LETTER, "bob@example.org", "nobody@example.org")
+        eventually(lambda: list(mail.glob("bob/new/*")) and list(mail.glob("postmaster/new/*")))
+        assert server.counters()["connections_total"] >= 1
+
+        for path in (
+            mail,
+            *mail.rglob("*"),
+        ):  # the server runs as root here, which Dovecot refuses
+            shutil.chown(path, "nobody", "nogroup")
+        mta.accepts_connections(imap, process)
+        with imaplib.IMAP4("127.0.0.1", imap) as client:
+            client.login("bob", "secret")
+            client.select()
+            _, fetched = client.fetch("1", "(RFC822)")
+        assert isinstance(fetched[0], tuple)
+        message = fetched[0][1]
+        assert message.replace(b"\r\n", b"\n").endswith(BODY + FOOTER)
+        assert message.startswith(b"Return-Path: <a@example.org>")
