@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from benchmarks import filter as content_filter
 from benchmarks import growth, mail, plot, probe, scrape, shards, status, storage
 from benchmarks.bench import Bench
 from benchmarks.native import compiled
@@ -24,6 +25,7 @@ SUBJECTS: dict[str, Callable[[Bench], list[Ratio]]] = {
     "probe": probe.measure,
     "status": status.measure,
     "mail": mail.measure,
+    "filter": content_filter.measure,
     "storage": storage.measure,
     "shards": shards.measure,
 }

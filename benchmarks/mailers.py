@@ -14,7 +14,7 @@ from benchmarks.fleet import COMMANDS, TOKEN
 from benchmarks.peers import free_port
 from benchmarks.process import Process, running, until
 
-_MAIN = """\
+POSTFIX_MAIN = """\
 compatibility_level = 3.6
 queue_directory = {folder}/queue
 data_directory = {folder}/data
@@ -35,7 +35,7 @@ virtual_gid_maps = static:{gid}
 smtpd_client_connection_count_limit = 0
 default_process_limit = 100
 """
-_MASTER = """\
+POSTFIX_MASTER = """\
 127.0.0.1:{port} inet n - n - - smtpd
 cleanup   unix n - n - 0 cleanup
 qmgr      unix n - n 300 1 qmgr
@@ -148,9 +148,9 @@ def postfix(folder: Path) -> Iterator[Mailer]:
         (home / part).mkdir(parents=True)
     os.chown(home / "data", pwd.getpwnam("postfix").pw_uid, -1)
     os.chown(home / "mail", nobody.pw_uid, nobody.pw_gid)
-    main = _MAIN.format(folder=home, uid=nobody.pw_uid, gid=nobody.pw_gid)
+    main = POSTFIX_MAIN.format(folder=home, uid=nobody.pw_uid, gid=nobody.pw_gid)
     (home / "etc/main.cf").write_text(main)
-    (home / "etc/master.cf").write_text(_MASTER.format(port=port))
+    (home / "etc/master.cf").write_text(POSTFIX_MASTER.format(port=port))
     # `postfix start` would detach the master process; `check` creates the queue as `start` does.
     subprocess.run(("postfix", "-c", home / "etc", "check"), check=True, capture_output=True)
     query = ("postconf", "-h", "daemon_directory")
