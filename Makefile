@@ -49,9 +49,9 @@ fmt: $(SETUP)
 LOCK := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url
 lock:
 	$(LOCK) pyproject.toml -o requirements.lock
-	$(LOCK) --group build -o requirements-build.lock
-	$(LOCK) --group release -o requirements-release.lock
-	$(LOCK) pyproject.toml --group dev -o requirements-dev.lock
+	$(LOCK) pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
+	$(LOCK) --group build -c requirements-dev.lock -o requirements-build.lock
+	$(LOCK) --group release -c requirements-dev.lock -o requirements-release.lock
 	$(LOCK) pyproject.toml --group dev --group soak -c requirements-dev.lock -o requirements-soak.lock
 
 # Everything that a release consists of, in dist/: docs/release.md.

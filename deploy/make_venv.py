@@ -4,6 +4,7 @@ Runs on any Python 3, so that a wrong version or a missing part is reported in o
 """
 
 import sys
+from pathlib import Path
 
 if sys.version_info < (3, 11):
     sys.exit(
@@ -19,4 +20,13 @@ except ImportError:
         " (Debian, Ubuntu: apt install python3-venv)" % sys.executable
     )
 
-venv.create(sys.argv[1], with_pip=True, symlinks=True)
+
+def is_made_by_this_python(directory: str) -> bool:
+    file = Path(directory, "pyvenv.cfg")
+    home = f"home = {Path(sys.base_prefix, 'bin')}\n"
+    return file.exists() and home in file.read_text()
+
+
+venv.create(
+    sys.argv[1], clear=not is_made_by_this_python(sys.argv[1]), symlinks=True, with_pip=True
+)

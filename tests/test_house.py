@@ -120,6 +120,16 @@ def test_locks_have_hashes_and_no_addresses() -> None:
         assert "index" not in text
 
 
+def test_locks_agree_on_every_version() -> None:
+    """Several are installed into one environment, as by `make run`."""
+    pins: dict[str, set[str]] = {}
+    for lock in ROOT.glob("requirements*.lock"):
+        for name, version in re.findall(r"^([a-z0-9-]+)==([^ ]+)", lock.read_text(), re.M):
+            pins.setdefault(name, set()).add(version)
+
+    assert {name: found for name, found in pins.items() if len(found) > 1} == {}
+
+
 def test_every_dependency_says_why_it_is_there() -> None:
     lines = (ROOT / "pyproject.toml").read_text().split("dependencies = [")[1].splitlines()[1:]
     for line in lines[: lines.index("]")]:

@@ -42,6 +42,20 @@ def test_an_old_python_is_reported_in_one_line(tmp_path: Path) -> None:
     assert "requires Python 3.11 or later" in ended.stderr
 
 
+def test_an_environment_of_another_python_is_replaced(tmp_path: Path) -> None:
+    directory = tmp_path / "venv"
+    directory.mkdir()
+    (directory / "pyvenv.cfg").write_text("home = /nonexistent/bin\n")
+    (directory / "leftover").touch()
+
+    assert make_venv(directory).returncode == 0
+    assert not (directory / "leftover").exists()
+
+    (directory / "kept").touch()
+    assert make_venv(directory).returncode == 0
+    assert (directory / "kept").exists()
+
+
 @pytest.mark.soak
 def test_make_run_installs_only_what_running_needs(tmp_path: Path) -> None:
     """In a clone of its own, with the package cache of this machine."""
