@@ -117,7 +117,8 @@ def test_requests_are_delimited_as_a_strict_parser_does(scale: Scale) -> None:
     with started() as process:
         port = port_of(process)
         for _ in range(scale(full=50_000, short=1_500)):
-            data = stream(random)
+            # Before a request an empty line is ignored (RFC 9112, 2.2); h11 takes only CRLF for one.
+            data = stream(random).replace(b"\r\n\r\n\n", b"\r\n\r\n")
             strict = strict_verdict(data)
             found = statuses(exchange(port, random, data))
             executed = [status for status in found if status not in REFUSED]
