@@ -18,6 +18,7 @@ from protocol.mmsg import MessageBatch, host_of
 from protocol.ratelimit import ErrorRateLimiter
 from protocol.token import Token
 from protocol.vocabulary import Status
+from smtpstatus.listen import bound_socket
 
 logger = logging.getLogger(__name__)
 
@@ -160,21 +161,19 @@ async def serve(
 ) -> AsyncIterator[Endpoint]:
     """Answer on `host` and `port` (0: any free one) in the running event loop, until the context is left.
 
-    Raises `OSError` where the address cannot be bound.
+    An empty host is every address of both families. Raises `OSError` where the address cannot be bound.
     """
-    (family, kind, _, _, address), *_ = await asyncio.get_running_loop().getaddrinfo(
-        host or None, port, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE
+    listening = await asyncio.get_running_loop().run_in_executor(
+        None, bound_socket, host, port, socket.SOCK_DGRAM
     )
-    listening = socket.socket(family, kind)
     try:
         listening.setblocking(False)
         # Room for a burst from many clients while the loop is busy with a mail; the system caps it.
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
-        listening.bind(address)
-        # Bound to all addresses, the system would answer from whichever it likes, and no client would believe that.
+        # Bound to all addresses, the system would answer from any of them, and no client would accept that.
         everywhere = listening.getsockname()[0] in ("0.0.0.0", "::")
         if everywhere:
-            listening.setsockopt(*_PACKET_INFO[family], 1)
+            listening.setsockopt(*_PACKET_INFO[listening.family], 1)
     except OSError:
         listening.close()
         raise

@@ -33,11 +33,15 @@ from reference_server.threads import TooFewThreads, started_pool
 from reference_server.transform import TransformChain
 from smtpstatus import log
 from smtpstatus.errors import ConfigError
+from smtpstatus.listen import bound_socket
 
 logger = logging.getLogger("reference_server")
 
 _GRACE = 1.0
 """Seconds for messages under way when the server ends; with the rest it stays below two."""
+
+_BACKLOG = 1024
+"""Connections that wait in the kernel to be accepted."""
 
 _THREADS = 4
 """For what may block: content on its way to the disk, look-ups of names."""
@@ -156,15 +160,9 @@ def _listening(flag: str, where: HostPort | UnixAddress) -> tuple[socket.socket,
     with _naming(flag, f"cannot listen on {where}"):
         if isinstance(where, UnixAddress):
             return where.bind(), str(where)
-        listening = _bind(where)
+        listening = bound_socket(where.host, where.port, socket.SOCK_STREAM)
+        listening.listen(_BACKLOG)
     return listening, str(replace(where, port=listening.getsockname()[1]))
-
-
-def _bind(where: HostPort) -> socket.socket:
-    (family, *_, address), *_ = socket.getaddrinfo(
-        where.host or None, where.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )
-    return socket.create_server(address, family=family, backlog=1024)
 
 
 def _announce(line: str) -> None:

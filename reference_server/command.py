@@ -16,9 +16,13 @@ class CommandError(Exception):
         self.reply = reply
 
 
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+"""Controls and line separators. Format characters such as ZWJ are part of words in some scripts (RFC 5892 A.1)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A verb in capitals, and what follows the space behind it. Both hold printable characters alone."""
+    """A verb in capitals, and what follows the space after it. Neither has control characters or line separators."""
 
     verb: str
     argument: str
@@ -29,7 +33,7 @@ class Line:
             text = octets.decode()
         except UnicodeDecodeError:
             raise CommandError(Reply(500, "5.5.2", "Error: command is not valid UTF-8")) from None
-        if not text.isprintable():
+        if _CONTROL.search(text):
             raise CommandError(Reply(500, "5.5.2", "Error: control character in command"))
         verb, _, argument = text.partition(" ")
         return cls(verb.upper(), argument.strip(" "))
@@ -86,7 +90,7 @@ def _path(keyword: str, argument: str) -> tuple[Address | None, str]:
     if argument[: len(keyword)].upper() != keyword:
         raise CommandError(Reply(501, "5.5.4", f"Syntax: {command} {keyword}<address>"))
     try:
-        # A space behind the colon is wrong, harmless, and common.
+        # A space after the colon is wrong, harmless, and common.
         address, rest = parse_path(argument[len(keyword) :].lstrip(" "))
     except ValueError:
         if command == "MAIL":
@@ -99,7 +103,7 @@ def _path(keyword: str, argument: str) -> tuple[Address | None, str]:
 
 def _parameters(text: str, known: set[str]) -> Mapping[str, str]:
     parameters: dict[str, str] = {}
-    for word in text.split():
+    for word in filter(None, text.split(" ")):
         found = _PARAMETER.fullmatch(word)
         if not found:
             raise CommandError(Reply(501, "5.5.4", "Syntax error in parameters"))

@@ -50,82 +50,116 @@ FLAGS = Flags(
     "smtpstatus-server",
     "SMTPSTATUS_SERVER",
     (
-        Flag("smtp.listen-address", "127.0.0.1:2525", "HOST:PORT", "where mail comes in"),
+        Flag(
+            "smtp.listen-address",
+            "127.0.0.1:2525",
+            "HOST:PORT",
+            "address that accepts SMTP; :2525 is every address of both families",
+        ),
+        Flag(
+            "smtp.hostname",
+            "",
+            "NAME",
+            "name in the greeting and in Received headers (default: this host's name)",
+        ),
         Flag(
             "smtp.max-message-bytes",
             str(_SESSION.message_size),
             "N",
-            "larger messages are refused",
+            "size limit of a message; larger ones are rejected with 552",
         ),
-        Flag("smtp.max-recipients", str(_SESSION.recipients), "N", "of one message"),
-        Flag("smtp.max-errors", str(_SESSION.errors), "N", "of one session; then it is ended"),
-        Flag("smtp.max-connections", str(_LIMITS.connections), "N", "at once; more get 421"),
+        Flag(
+            "smtp.max-recipients",
+            str(_SESSION.recipients),
+            "N",
+            "recipients of a message; more are rejected with 452",
+        ),
+        Flag(
+            "smtp.max-errors",
+            str(_SESSION.errors),
+            "N",
+            "errors of a client since its last accepted message; then 421",
+        ),
+        Flag(
+            "smtp.max-connections",
+            str(_LIMITS.connections),
+            "N",
+            "simultaneous connections; more are rejected with 421",
+        ),
         Flag(
             "smtp.max-connections-per-address",
             str(_LIMITS.connections_per_address),
             "N",
-            "at once from one address",
+            "simultaneous connections from one IPv4 address or IPv6 /64",
         ),
         Flag(
             "smtp.idle-timeout",
             format_duration(_LIMITS.idle),
             "DURATION",
-            "longest silence of a client",
+            "limit of the time between two inputs of a client",
         ),
         Flag(
             "smtp.message-timeout",
             format_duration(_LIMITS.message),
             "DURATION",
-            "from DATA to the final dot",
+            "time limit from DATA to the final dot",
         ),
         Flag(
             "smtp.session-timeout",
             format_duration(_LIMITS.session),
             "DURATION",
-            "from the greeting to the end",
+            "time limit of a session",
         ),
         Flag(
             "status.listen-address",
             "127.0.0.1:7030",
             "HOST:PORT",
-            "where SMTPStatus answers (UDP)",
+            "UDP address that answers SMTPStatus requests",
         ),
         *ROUTE_FLAGS,
         Flag("dialect", "v0", "NAME", f"of SMTPStatus: {', '.join(DIALECTS)}"),
         Flag("token", "", "TOKEN", "8 characters, or hex: and 16 digits; also SMTPSTATUS_TOKEN"),
         Flag("token-file", "", "FILE", "a file with the token"),
-        Flag("maildir", "mail", "DIR", "one Maildir per user is made in it"),
+        Flag("maildir", "mail", "DIR", "directory of the Maildirs, one for each user"),
         Flag(
             "domain",
             "",
             "NAME",
-            "mail for it is taken; repeatable (default: localhost and this host's name)",
+            "domain whose mail is accepted; repeatable (default: localhost and --smtp.hostname)",
             r"[,\s]+",
         ),
         Flag(
             "transform",
             "",
             "'PROGRAM ARGS'",
-            "changes every message, stdin to stdout; repeatable, in order",
+            "program that rewrites every message, stdin to stdout; repeatable, in order",
             r"\n",
         ),
-        Flag("transforms", "on", "on|off", "the state of the switch at the start"),
-        Flag("transform.timeout", format_duration(_BOUNDS.seconds), "DURATION", "of one program"),
+        Flag("transforms", "on", "on|off", "whether transforms are on at the start"),
+        Flag(
+            "transform.timeout",
+            format_duration(_BOUNDS.seconds),
+            "DURATION",
+            "time limit of one program",
+        ),
         Flag(
             "transform.total-timeout",
             format_duration(_BOUNDS.chain_seconds),
             "DURATION",
-            "of all programs and the wait for a free slot",
+            "time limit of all programs and the wait for a slot",
         ),
         Flag(
-            "transform.slots", str(2 * (os.cpu_count() or 1)), "N", "messages transformed at once"
+            "transform.slots",
+            str(2 * (os.cpu_count() or 1)),
+            "N",
+            "messages transformed simultaneously",
         ),
-        Flag("transform.max-memory-bytes", str(_BOUNDS.memory), "N", "of one program"),
+        Flag("transform.max-memory-bytes", str(_BOUNDS.memory), "N", "data memory of one program"),
         Flag(
             "transform.max-processes",
             str(_BOUNDS.processes),
             "N",
-            "of this server's user, when a program starts another",
+            "process limit of the server's user, for programs that start others",
         ),
         Flag("log.level", "info", "LEVEL", "debug, info, warn or error"),
         Flag("log.format", "logfmt", "FORMAT", "logfmt or json"),
@@ -142,14 +176,15 @@ def parse(argv: Sequence[str], environment: Mapping[str, str]) -> Config:
     path = environment.get("PATH", os.defpath)
     message_size = given.one("smtp.max-message-bytes", positive)
     route = parse_route(given)
+    hostname = given.one("smtp.hostname", _hostname)
     return Config(
         smtp=None if route.next_hop else given.one("smtp.listen-address", HostPort.parse),
         status=given.one("status.listen-address", HostPort.parse),
         token=_token(given, dialect, environment),
         dialect=dialect,
         maildir=given.one("maildir", _directory),
-        hostname=_hostname(),
-        domains=given.each("domain", domain) or _own_domains(),
+        hostname=hostname,
+        domains=given.each("domain", domain) or tuple(dict.fromkeys(("localhost", hostname))),
         programs=_programs(given, path),
         transforms_enabled=given.one("transforms", one_of("on", "off")) == "on",
         slots=given.one("transform.slots", positive),
@@ -233,11 +268,11 @@ def domain(text: str) -> str:
     return text.lower()
 
 
-def _hostname() -> str:
-    """This host's name as it knows it itself, without asking DNS."""
-    name = socket.gethostname()
-    return name if is_domain(name) and name.isascii() else "localhost"
-
-
-def _own_domains() -> tuple[str, ...]:
-    return tuple(dict.fromkeys(("localhost", _hostname())))
+def _hostname(text: str) -> str:
+    """The name as given, or this host's as it knows it itself, without asking DNS."""
+    if not text:
+        name = socket.gethostname()
+        return name if is_domain(name) and name.isascii() else "localhost"
+    if not (is_domain(text) and text.isascii()):
+        raise ValueError(f"invalid host name {text!r}: expected a domain name in ASCII")
+    return text

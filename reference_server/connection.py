@@ -276,5 +276,5 @@ def _client_address(transport: asyncio.BaseTransport) -> str:
     peer = transport.get_extra_info("peername")
     if isinstance(peer, tuple):
         address: str = peer[0]
-        return address
+        return address.removeprefix("::ffff:")  # IPv4 on a socket of both families
     return "unknown" if peer is None else ""

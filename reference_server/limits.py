@@ -8,8 +8,9 @@ class SessionLimits:
     """What one client may ask for. Sizes in octets, lines with their ends."""
 
     message_size: int = 64 * 1024 * 1024
-    recipients: int = 100
+    recipients: int = 1000
     errors: int = 20
+    """Since the last message that was accepted; ten refused recipients count as one."""
     commands: int = 10_000
     """Between two messages that were accepted."""
     command_line: int = 2048

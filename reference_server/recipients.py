@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Set
 
-from reference_server.address import Address
+from reference_server.address import Address, comparable_domain
 from reference_server.mailboxes import Mailboxes
 from reference_server.reply import Reply
 
@@ -14,12 +14,13 @@ Refusal = Callable[[Address], Reply | None]
 
 
 def local_recipients(domains: Set[str], mailboxes: Mailboxes | None = None) -> Refusal:
-    """Accepts the users of `mailboxes` in `domains`, which are written in small letters."""
+    """Accepts the users of `mailboxes` in `domains`."""
     users = mailboxes or Mailboxes()
+    own = {comparable_domain(domain) for domain in domains}
 
     def refusal(recipient: Address) -> Reply | None:
         # Without a domain it is <postmaster>, which every server has.
-        if recipient.domain and recipient.domain.lower() not in domains:
+        if recipient.domain and comparable_domain(recipient.domain) not in own:
             return _RELAYING
         return None if users.directory(recipient) else _UNKNOWN
 

@@ -23,6 +23,9 @@ from reference_server.transaction import Hello, Transaction
 _STEP_COMMANDS: Final = 16
 """Commands processed in one step: a millisecond at most."""
 
+_POINTS_PER_ERROR: Final = 10
+"""A refused recipient is one point."""
+
 
 class _State(Enum):
     COMMAND = auto()
@@ -49,7 +52,7 @@ class Session:
         self._out = bytearray()
         self._events: list[Event] = []
         self._commands = 0
-        self._errors = 0
+        self._error_points = 0
         self._hello: Hello | None = None
         self._original_client: OriginalClient | None = None
         self._transaction: Transaction | None = None
@@ -100,13 +103,10 @@ class Session:
         return self._take_events()
 
     def answer(self, replies: Sequence[Reply]) -> list[Event]:
-        """What became of the message for each recipient; `advance` goes on with what arrived meanwhile.
-
-        SMTP has one reply for all recipients, so they have to be equal.
-        """
+        """What became of the message for each recipient; `advance` goes on with what arrived meanwhile."""
         self._reply_to_content(replies)
         if any(reply.code < 300 for reply in replies):
-            self._commands = 0
+            self._commands = self._error_points = 0
         self._end_transaction()
         self._state = _State.COMMAND
         return self._take_events()
@@ -187,10 +187,12 @@ class Session:
         self._reply(reply)
         if reply.code == 421:
             self._close()
-        if reply.code < 500:
-            return
-        self._errors += 1
-        if self._errors >= self._limits.errors:
+        if reply.code >= 500:
+            self._add_error_points(_POINTS_PER_ERROR)
+
+    def _add_error_points(self, points: int) -> None:
+        self._error_points += points
+        if self._error_points >= self._limits.errors * _POINTS_PER_ERROR:
             self._reply(Reply(421, "4.7.0", "Error: too many errors"))
             self._close()
 
@@ -270,7 +272,10 @@ class Session:
             raise CommandError(Reply(503, "5.5.1", "Error: need MAIL command"))
         recipient = parse_recipient(argument, self._transaction.smtputf8)
         if refusal := self._service.refusal(recipient):
-            raise CommandError(refusal)
+            # Relays that send many messages over a connection meet some: not a fault of the client.
+            self._reply(refusal)
+            self._add_error_points(1)
+            return
         recipients = self._transaction.recipients
         if recipient not in recipients and len(recipients) >= self._limits.recipients:
             raise CommandError(Reply(452, "4.5.3", "Error: too many recipients"))

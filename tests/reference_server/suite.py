@@ -27,7 +27,18 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from reference_server.limits import ServerLimits, SessionLimits
 from tests.reference_server.inside import Inside, mail_server
 
-DOMAINS = frozenset({"example.com", "example.org", "machine.example"})
+DOMAINS = frozenset(
+    {
+        "example.com",
+        "example.org",
+        "machine.example",
+        "mail",
+        "127.0.0.1",
+        "[127.0.0.1]",
+        "[IPv6:2001:db8::1]",
+        "[IPv6::1]",
+    }
+)
 """Those to which the suite sends mail."""
 
 PATIENCE = 3

@@ -16,7 +16,7 @@ import pytest
 from tests.reference_server.differences import APART, DIFFERENCES
 
 ROOT = Path(__file__).parents[2]
-DOCUMENT = ROOT / "docs/reference-server.md"
+DOCUMENT = ROOT / "docs/development/mail-interoperability.md"
 # Those about SMTP. The smuggling case comes last, since it leaves smtplib changed.
 WANTED = (
     "test_smtp.py",

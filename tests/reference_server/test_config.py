@@ -137,3 +137,15 @@ def test_the_document_has_every_flag_and_help_has_no_other(
     }
     assert flags
     assert {flag for flag in flags - shortened if f"`{flag}`" not in document} == set()
+
+
+def test_the_hostname_is_this_hosts_unless_it_is_given() -> None:
+    assert parse([], TOKEN).hostname == parse([], TOKEN).domains[-1]
+    assert parse(["--smtp.hostname", "mx.example"], TOKEN).hostname == "mx.example"
+    assert parse(["--smtp.hostname", "mx.example"], TOKEN).domains == ("localhost", "mx.example")
+
+
+@pytest.mark.parametrize("name", ["a b", "mx_.example\n", "grüße.example"])
+def test_a_hostname_that_is_no_ascii_domain_is_rejected(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"--smtp\.hostname: invalid host name"):
+        parse(["--smtp.hostname", name], TOKEN)

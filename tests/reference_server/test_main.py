@@ -1,6 +1,8 @@
 """The command as users start it."""
 
+import asyncio
 import os
+import re
 import smtplib
 import socket
 import subprocess
@@ -10,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from protocol.address import HostPort
+from protocol.client import Peer, connect
+from protocol.token import Token
 from protocol.vocabulary import Command
 from tests.reference_server.inside import MAIL, client
 from tests.reference_server.server import TOKEN, running
@@ -95,6 +100,46 @@ def test_a_server_whose_threads_cannot_start_exits_with_status_2(tmp_path: Path)
 
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr.startswith("smtpstatus-server: cannot start a thread: raise the limit")
+
+
+def test_recipients_of_a_domain_are_accepted_in_every_form_of_it(tmp_path: Path) -> None:
+    forms = ["bücher.example", "xn--bcher-kva.example", "bu\u0308cher.example", "BÜCHER.example"]
+    with running(tmp_path, "--domain", "bücher.example") as server:
+        with smtplib.SMTP("127.0.0.1", server.smtp) as sender:
+            sender.ehlo()
+            sender.mail("a@x.org", ["SMTPUTF8"])
+            assert [sender.docmd(f"RCPT TO:<bob@{form}>")[0] for form in forms] == [250] * 4
+            assert sender.docmd("RCPT TO:<bob@bucher.example>")[0] == 550
+
+
+def test_every_address_of_both_families_is_served_where_only_a_port_is_given(
+    tmp_path: Path,
+) -> None:
+    flags = ("--smtp.listen-address", ":0", "--status.listen-address", ":0")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "reference_server", "--token", TOKEN, "--maildir", str(tmp_path / "mail"), *flags],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    with process:
+        assert process.stdout
+        assert process.stderr
+        ports = re.findall(r":(\d+)", process.stdout.readline())
+        for host in ("127.0.0.1", "::1"):
+            with smtplib.SMTP(host, int(ports[0])) as sender:
+                sender.sendmail("a@x.org", ["bob@localhost"], LETTER)
+            peer = Peer(HostPort(host, int(ports[1])), Token.parse(TOKEN))
+            assert asyncio.run(connections(peer)) > 0
+        process.terminate()
+        log = process.stderr.read()
+
+    assert re.findall(r" client=(\S+)", log) == ["127.0.0.1", "::1"]
+
+
+async def connections(peer: Peer) -> int:
+    async with connect(peer) as connection:
+        value = (await connection.ask(Command.CONNECTIONS, timeout=5))[Command.CONNECTIONS]
+    assert value is not None
+    return int(value)
 
 
 def test_mail_is_stored_while_the_reader_of_the_log_is_stuck(tmp_path: Path) -> None:

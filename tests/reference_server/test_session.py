@@ -122,6 +122,11 @@ GOOD = {
     "small letters": ("mail from:<a@x> size=10", "250 2.1.0 Ok"),
     "space behind the colon": ("MAIL FROM: <a@x>", "250 2.1.0 Ok"),
     "utf8": ("MAIL FROM:<grüße@x> SMTPUTF8", "250 2.1.0 Ok"),
+    "zero width non-joiner": ("MAIL FROM:<نامه\u200cای@x> SMTPUTF8", "250 2.1.0 Ok"),
+    "zero width joiner": ("MAIL FROM:<ක්\u200dෂ@x> SMTPUTF8", "250 2.1.0 Ok"),
+    "no brackets": ("MAIL FROM:a@x SIZE=10", "250 2.1.0 Ok"),
+    "two dots": ("MAIL FROM:<a..b@x>", "250 2.1.0 Ok"),
+    "long local part": (f"MAIL FROM:<SRS0={'x' * 120}@x>", "250 2.1.0 Ok"),
     "noop": ("NOOP whatever", "250 2.0.0 Ok"),
     "rset": ("RSET", "250 2.0.0 Ok"),
     "verify": (
@@ -154,7 +159,8 @@ BAD = {
     "rset with an argument": ("RSET now", "501 5.5.4"),
     "verify nothing": ("VRFY", "501 5.5.4"),
     "no from": ("MAIL TO:<a@x>", "501 5.5.4"),
-    "no brackets": ("MAIL FROM:a@x", "501 5.1.7"),
+    "line separator": ("MAIL FROM:<a\u2028b@x> SMTPUTF8", "500 5.5.2"),
+    "c1 control": ("MAIL FROM:<a\x9bb@x> SMTPUTF8", "500 5.5.2"),
     "open bracket": ("MAIL FROM:<a@x", "501 5.1.7"),
     "behind the bracket": ("MAIL FROM:<a@x>SIZE=1", "501 5.5.4"),
     "too large": ("MAIL FROM:<a@x> SIZE=1001", "552 5.3.4"),
@@ -209,6 +215,33 @@ RECIPIENTS = {
 @pytest.mark.parametrize(("line", "reply"), RECIPIENTS.values(), ids=RECIPIENTS)
 def test_only_our_own_recipients_are_taken(line: str, reply: str) -> None:
     assert reply_to("MAIL FROM:<a@x>", line).startswith(reply)
+
+
+def test_refused_recipients_of_delivered_messages_do_not_end_a_session() -> None:
+    refused = b"RCPT TO:<bob@elsewhere.example>\r\n"
+    mail = ENVELOPE.partition(b"\r\n")[2].replace(b"DATA\r\n", refused + b"DATA\r\n") + b".\r\n"
+
+    done = talk([b"EHLO me\r\n" + mail * 120])
+
+    assert len(done.messages) == 120
+    assert done.codes.count(550) == 120
+    assert not done.closed
+
+
+def test_errors_before_a_delivered_message_are_forgiven() -> None:
+    done = talk([(b"FOO\r\n" * 4 + ENVELOPE + b".\r\n") * 3 + b"FOO\r\n" * 4])
+
+    assert len(done.messages) == 3
+    assert not done.closed
+
+
+def test_ten_refused_recipients_count_as_one_error() -> None:
+    refused = b"RCPT TO:<bob@elsewhere.example>\r\n"
+
+    done = talk([b"EHLO me\r\nMAIL FROM:<a@x>\r\n" + refused * 60])
+
+    assert done.codes.count(550) == 10 * LIMITS.errors
+    assert done.codes[-1] == 421
 
 
 def test_commands_out_of_order_are_refused() -> None:
