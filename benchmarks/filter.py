@@ -56,7 +56,7 @@ listen, remote = map(int, sys.argv[1:])
 Controller(Proxy("127.0.0.1", remote), hostname="127.0.0.1", port=listen).start()
 signal.pause()
 """
-_SESSIONS = 10
+_SESSIONS, _WARM_UP = 10, 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +85,8 @@ def measure(bench: Bench) -> list[Ratio]:
             stack.enter_context(way(bench.folder))
             for way in (_filtered, _transformed, _unfiltered, _piped, _proxied)
         ]
+        for way in ways:  # Postfix starts its processes with the first messages
+            _send(way, Load(_SESSIONS, _WARM_UP, 1 << 10))
         for _ in range(bench.form.rounds):
             for way in ways:
                 found[way.name].append(_send(way, load))

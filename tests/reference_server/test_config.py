@@ -8,6 +8,7 @@ from protocol.dialects import DIALECTS
 from protocol.token import Token
 from reference_server.config import parse
 from reference_server.limits import ServerLimits, SessionLimits
+from reference_server.route import Route
 from reference_server.transform import Bounds
 from smtpstatus.duration import format_duration
 from smtpstatus.errors import ConfigError
@@ -149,3 +150,59 @@ def test_the_hostname_is_this_hosts_unless_it_is_given() -> None:
 def test_a_hostname_that_is_no_ascii_domain_is_rejected(name: str) -> None:
     with pytest.raises(ConfigError, match=r"--smtp\.hostname: invalid host name"):
         parse(["--smtp.hostname", name], TOKEN)
+
+
+def route(*flags: str) -> Route:
+    return parse(flags, TOKEN).route
+
+
+def test_a_route_stores_for_everybody_without_flags() -> None:
+    plain = route()
+
+    assert (plain.lmtp, plain.next_hop, plain.users, plain.catch_all) == (None, None, (), None)
+    assert plain.may_relay("127.0.0.1")
+    assert plain.may_relay("")
+    assert plain.may_relay("::ffff:127.0.0.1")
+    assert plain.may_relay("::1%lo")
+    assert not plain.may_relay("192.0.2.1")
+    assert not plain.may_relay("unknown")
+
+
+def test_a_next_hop_replaces_smtp_and_maildirs() -> None:
+    config = parse(
+        ["--lmtp.listen-address", "unix:/run/x/lmtp", "--next-hop", "smtp://127.0.0.1:10026",
+         "--relay-from", "192.0.2.0/24", "--relay-from", "2001:db8::/32"],
+        TOKEN,
+    )  # fmt: skip
+
+    assert config.smtp is None
+    assert str(config.route.lmtp) == "unix:/run/x/lmtp"
+    assert str(config.route.next_hop) == "smtp://127.0.0.1:10026"
+    assert config.route.may_relay("192.0.2.9")
+    assert config.route.may_relay("2001:db8::1")
+    assert not config.route.may_relay("127.0.0.1")
+
+
+HOP = ("--next-hop", "smtp://127.0.0.1:10026")
+LMTP = ("--lmtp.listen-address", "127.0.0.1:10025")
+BAD_ROUTES = {
+    "no listener": HOP,
+    "maildir": (*HOP, *LMTP, "--maildir", "x"),
+    "domain": (*HOP, *LMTP, "--domain", "example.com"),
+    "user": (*HOP, *LMTP, "--user", "ann"),
+    "catch-all": (*HOP, *LMTP, "--catch-all", "ann"),
+    "smtp": (*HOP, *LMTP, "--smtp.listen-address", "127.0.0.1:2525"),
+    "hop": ("--next-hop", "127.0.0.1:25", *LMTP),
+    "address": ("--lmtp.listen-address", "unix:lmtp"),
+    "network": ("--relay-from", "192.0.2.1/24"),
+    "user name": ("--user", "ann@example.com"),
+    "empty user": ("--user", "a b"),
+}
+
+
+@pytest.mark.parametrize("flags", BAD_ROUTES.values(), ids=BAD_ROUTES)
+def test_an_invalid_route_is_rejected_in_one_line_that_names_the_flag(
+    flags: tuple[str, ...],
+) -> None:
+    with pytest.raises(ConfigError, match=r"^--[a-z.-]+: [^\n]+$"):
+        route(*flags)

@@ -1,7 +1,7 @@
 """Connections to a next hop that the test scripts, over real sockets."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -15,76 +15,11 @@ from reference_server.relay.events import Finished, Lost
 from reference_server.relay.next_hop import NextHop, Protocol
 from reference_server.relay.pool import ConnectionPool
 from reference_server.relay.transaction import Transaction
+from tests.reference_server.relay.hop import Hop, next_hop
 
 BOB, EVE = Address("bob", "example.com"), Address("eve", "example.com")
 MESSAGE = Transaction(Address("a", "x.org"), (BOB,), Measure(10))
 TWO = Transaction(Address("a", "x.org"), (BOB, EVE), Measure(10))
-
-
-class Hop:
-    """A mail server with a reply for each command; `messages` are what arrived, with their dots."""
-
-    def __init__(self) -> None:
-        self.port = 0
-        self.connections = 0
-        self.open = 0
-        self.most_open = 0
-        self.messages: list[bytes] = []
-        self.greeting = b"220 hop.example\r\n"
-        self.rcpt: Callable[[bytes], bytes] = lambda line: b"250 2.1.5 Ok\r\n"
-        self.end: list[bytes] = []
-        self.closes_after: int | None = None
-        """Messages after which it closes each connection, without a word."""
-        self.hold: asyncio.Event | None = None
-        """What it waits for before it replies to content."""
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
-        self.open += 1
-        self.most_open = max(self.most_open, self.open)
-        try:
-            await self._talk(reader, writer)
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            self.open -= 1
-            writer.close()
-
-    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(self.greeting)
-        taken, recipients = 0, 0
-        while line := await reader.readline():
-            verb = line[:4].upper()
-            if verb in (b"EHLO", b"LHLO"):
-                writer.write(b"250-hop.example\r\n250 PIPELINING\r\n")
-            elif verb == b"RCPT":
-                reply = self.rcpt(line)
-                recipients += reply.startswith(b"2")
-                writer.write(reply)
-            elif verb == b"DATA":
-                writer.write(b"354 go\r\n" if recipients else b"554 5.5.1 none\r\n")
-                if recipients:
-                    self.messages.append(await reader.readuntil(b"\r\n.\r\n"))
-                    if self.hold:
-                        await self.hold.wait()
-                    writer.write(self.end.pop(0) if self.end else b"250 2.0.0 Ok\r\n")
-                    taken, recipients = taken + 1, 0
-                    if taken == self.closes_after:
-                        return
-            elif verb == b"QUIT":
-                writer.write(b"221 2.0.0 Bye\r\n")
-                return
-            else:
-                writer.write(b"250 2.0.0 Ok\r\n")
-
-
-@asynccontextmanager
-async def next_hop() -> AsyncIterator[Hop]:
-    hop = Hop()
-    server = await asyncio.start_server(hop.serve, "127.0.0.1", 0, limit=1 << 24)
-    hop.port = server.sockets[0].getsockname()[1]
-    async with server:
-        yield hop
 
 
 @asynccontextmanager
