@@ -70,6 +70,20 @@ def test_mail_moves_the_counters(demo: Process) -> None:
     eventually(lambda: transferred() > before)
 
 
+def test_metrics_are_those_that_the_readme_shows(demo: Process) -> None:
+    shown = re.findall(r"^(smtpstatus_\w+\{.*\}) [0-9.]+$", (ROOT / "README.md").read_text(), re.M)
+    scraped = subprocess.run(
+        ["curl", "-fsS", "http://127.0.0.1:17030/metrics"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert len(shown) >= 5
+    exposed = {line.rpartition(" ")[0] for line in scraped.stdout.splitlines()}
+    assert [series for series in shown if series not in exposed] == []
+
+
 def children(process: Process) -> list[int]:
     """The process identifiers of what the demonstration started."""
     listed = subprocess.run(
