@@ -1,7 +1,7 @@
-"""Addresses beyond the targets: which may be asked, and with which token.
+"""Which addresses other than the targets' may be probed, and with which token.
 
-It is the resolved address that must lie in a listed network, and the datagrams go to that very address: nothing is
-looked up twice, so no name can lure a token elsewhere.
+The resolved address and the port must be allowed, and the datagrams go to that very address: no name is resolved twice,
+so DNS cannot redirect a token to another host.
 """
 
 import logging
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from exporter.configuration.config import ProbeNetwork, token
 from exporter.configuration.secret import Secret
+from exporter.secret_files import SecretFiles
 from protocol.address import Address, HostPort
 from protocol.client import Peer
 from protocol.dialect import Dialect
@@ -19,58 +20,66 @@ from protocol.token import Token
 
 logger = logging.getLogger(__name__)
 
-_REMEMBERED = 1024
-"""Addresses whose round-trip estimates are kept: those probed last."""
+_MAX_PEERS = 1024
+"""Servers whose round-trip estimates are kept: those probed last."""
 
 
 class Denied(Exception):
-    """An address that is neither a target's nor in a network that may be probed."""
+    """The address is not a target's, and may not be probed."""
 
 
 class ProbePolicy:
-    """The networks of `probe:`, each with its own token; the first that fits counts."""
+    """The entries of `probe:`, each with its own token; the first that allows an address is used."""
 
-    def __init__(self, rules: Sequence[ProbeNetwork], resolver: Resolver) -> None:
+    def __init__(
+        self, rules: Sequence[ProbeNetwork], resolver: Resolver, files: SecretFiles
+    ) -> None:
         self._resolver = resolver
-        self._rules = [(rule, token(rule.secret, rule.dialect)) for rule in rules]
-        self._peers: OrderedDict[tuple[Address, ...], Peer] = OrderedDict()
+        self._files = files
+        self._rules = rules
+        self._tokens = [token(rule.secret, rule.dialect) for rule in rules]
+        self._peers: OrderedDict[tuple[int, tuple[Address, ...]], Peer] = OrderedDict()
+        """By the number of the entry, and the addresses."""
 
     async def peer(self, where: HostPort, timeout: float) -> Peer:
-        """The server at an address, bound to those of its numeric addresses that may be asked.
+        """The server at an address, bound to those of its numeric addresses that may be probed.
 
         Raises `Denied`, or `UnknownName`.
         """
         if not self._rules:
             raise Denied(f"{where} is not a target, and no other address may be probed")
         addresses = await self._resolver.resolve(where, timeout, probe=True)
-        for rule, secret in self._rules:
-            if inside := tuple(address for address in addresses if rule.allows(*address[:2])):
-                return self._bound(where, inside, secret, rule.dialect)
+        for number, rule in enumerate(self._rules):
+            if allowed := tuple(found for found in addresses if rule.allows(*found[:2])):
+                await self._files.refresh((rule.secret,))
+                return self._bound(where, number, allowed)
         raise Denied(f"{where} is not a target, and probe: does not allow its address and port")
 
-    def renew(self) -> None:
-        """Take up the present texts of the secrets."""
-        self._rules = [
-            (rule, renewed(old, rule.secret, rule.dialect)) for rule, old in self._rules
-        ]
-        self._peers.clear()
+    def renew(self, secret: Secret) -> None:
+        """Uses the new text of a secret for the networks that have it."""
+        for number, rule in enumerate(self._rules):
+            if rule.secret is secret:
+                self._tokens[number] = renewed(self._tokens[number], secret, rule.dialect)
+        for (number, _), peer in self._peers.items():
+            peer.token = self._tokens[number]
 
-    def _bound(
-        self, where: HostPort, addresses: tuple[Address, ...], secret: Token, dialect: Dialect
-    ) -> Peer:
-        peer = self._peers.pop(addresses, None) or Peer(where, secret, dialect)
+    def _bound(self, where: HostPort, number: int, addresses: tuple[Address, ...]) -> Peer:
+        key, dialect = (number, addresses), self._rules[number].dialect
+        peer = self._peers.pop(key, None) or Peer(where, self._tokens[number], dialect)
         peer.numeric = addresses
-        self._peers[addresses] = peer
-        if len(self._peers) > _REMEMBERED:
+        self._peers[key] = peer
+        if len(self._peers) > _MAX_PEERS:
             self._peers.popitem(last=False)
         return peer
 
 
 def renewed(old: Token, secret: Secret, dialect: Dialect) -> Token:
-    """The token of a secret's present text; one that does not fit is told in the log, and the old one stays."""
+    """The token of a secret's new text, or `old` if the dialect cannot carry it, which is logged."""
     try:
         return token(secret, dialect)
     except TokenError as error:
-        extra = {"origin": secret.origin, "err": error}
-        logger.warning("New token does not fit the dialect; keeping the previous one", extra=extra)
+        logger.warning(
+            "New token does not fit the dialect; keeping the previous one",
+            extra={"origin": secret.origin, "err": error},
+        )
         return old

@@ -5,30 +5,36 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from hmac import compare_digest
+from typing import NoReturn
 
-from exporter.configuration.config import Config
+from exporter.configuration.config import Config, Target
 from exporter.exposition import label_text
 from exporter.history import History
 from exporter.metrics import ExporterMetrics, Row
+from exporter.secret_files import secret_threads
 from exporter.targets import TargetReading, Targets
 from protocol.errors import DiscardReason, FailureReason, ReadbackMismatch
 from protocol.reader import Reader
 from protocol.timeslice import batches, timeslices
 from smtpstatus.defect import summary
 from smtpstatus.errors import ConfigError
+from smtpstatus.threads import DaemonThreads
 
 logger = logging.getLogger(__name__)
 
 
+_MAX_RELOAD_S = 60.0
+
+
 def refusal(error: Exception) -> ConfigError:
-    """The error itself, or for one that nobody expected a `ConfigError` that names its kind and place."""
+    """The error itself, or for an unexpected one a `ConfigError` with its type and place."""
     if isinstance(error, ConfigError):
         return error
     return ConfigError(f"internal error while loading the configuration: {summary(error)}")
 
 
 class ActiveConfig:
-    """One configuration in use. A request keeps it to its end, whatever is loaded meanwhile."""
+    """A configuration in use. A request keeps it to its end, whatever is loaded meanwhile."""
 
     def __init__(self, targets: Targets) -> None:
         self.targets = targets
@@ -43,28 +49,26 @@ class ActiveConfig:
         return self.targets.config
 
     async def rows(self, scrapes: Sequence[TargetReading]) -> list[Row]:
-        """Targets' samples beside each other: with their labels, and the reason of those that failed."""
+        """The samples of many targets: with their labels, and the failure reason of those that are down."""
         rows: list[Row] = []
         async for batch in timeslices(batches(scrapes)):
-            rows += [
-                self._labelled(scrape, scrape.target.name) for scrape in batch if scrape.target
-            ]
+            rows += [self._labelled(scrape, scrape.target) for scrape in batch if scrape.target]
         return rows
 
-    def _labelled(self, scrape: TargetReading, name: str) -> Row:
-        reading = scrape.reading
+    def _labelled(self, scrape: TargetReading, target: Target) -> Row:
+        name, reading = target.name, scrape.reading
         reasons = (reading.error.reason,) if reading.error else ()
-        changed = self.targets.changed.get(name)
+        changed = self.targets.changed(target)
         return Row(self._labels[name], self._texts[name], reading, changed, reasons)
 
     def row(self, scrape: TargetReading) -> Row:
-        """One target's samples alone: without labels, and with every reason."""
-        changed = self.targets.changed.get(scrape.target.name) if scrape.target else None
+        """The samples of one target: without labels, and with every failure reason."""
+        changed = self.targets.changed(scrape.target) if scrape.target else None
         return Row({}, "", scrape.reading, changed, tuple(FailureReason))
 
 
 class Service:
-    """Targets, metrics and history, while the configuration comes and goes as a whole."""
+    """The targets, the exporter's metrics and the history; the configuration is replaced as a whole."""
 
     def __init__(self, load: Callable[[], Config]) -> None:
         """Raises `ConfigError` if the configuration cannot be loaded."""
@@ -75,21 +79,25 @@ class Service:
         self.own = ExporterMetrics()
         self.history = History()
         self.reader = Reader()
+        self._secret_threads = secret_threads()
+        self._loading = DaemonThreads("configuration", 2)
         self.ready = False
         self.installed = self._prepared()
-        self._taken_into_use()
+        self._activate()
 
-    def is_api_token(self, given: str) -> bool:
+    async def is_api_token(self, given: str) -> bool:
         """Whether a header's text `given` is the token that may write; compared in constant time."""
-        self.installed.targets.refresh_secrets()
         secret = self.installed.config.api.secret
+        if secret is None:
+            return False
+        await self.installed.targets.refresh(secret)
         octets = given.encode("latin-1")  # as headers are decoded
-        return secret is not None and compare_digest(octets, secret.text.encode())
+        return compare_digest(octets, secret.text.encode())
 
     async def reload(self) -> None:
-        """Read the configuration again and swap it in whole. Raises `ConfigError`, and the old one stays.
+        """Reloads the configuration, as a whole. Raises `ConfigError`; the previous one then stays in use.
 
-        All who ask while that is under way share the one time that it is done after it.
+        Calls during a reload share the next one.
         """
         if self._next_reload is None:
             self._next_reload = asyncio.create_task(self._reload())
@@ -97,31 +105,39 @@ class Service:
 
     async def _reload(self) -> None:
         async with self._reloading:
-            # Who asks from here on may know of a change that this one misses.
+            # A call from here on may know of a change that this reload misses.
             self._next_reload = None
             self.own.reloads.inc()
             try:
-                installed = await asyncio.to_thread(self._prepared)
-            except Exception as error:
-                self.own.reload_failures.inc()
-                self.own.reload_successful.set(0)
-                refused = refusal(error)
-                logger.error(
-                    "Configuration reload failed; keeping the previous configuration",
-                    extra={"err": refused},
+                async with asyncio.timeout(_MAX_RELOAD_S):
+                    installed = await self._loading.run(self._prepared)
+            except TimeoutError:
+                self._reload_failed(
+                    ConfigError("timeout: a file system does not answer: mount it again")
                 )
-                raise refused from None
+            except Exception as error:
+                self._reload_failed(refusal(error))
             installed.targets.inherit(self.installed.targets)
             self.installed = installed
-            self._taken_into_use()
+            self._activate()
             count = len(installed.config.targets)
             logger.info("Configuration loaded", extra={"targets": count})
 
-    def _prepared(self) -> ActiveConfig:
-        """What takes long with a large fleet, and may be done beside the event loop."""
-        return ActiveConfig(Targets(self._load(), self._observe, self.reader))
+    def _reload_failed(self, error: ConfigError) -> NoReturn:
+        self.own.reload_failures.inc()
+        self.own.reload_successful.set(0)
+        logger.error(
+            "Configuration reload failed; keeping the previous configuration", extra={"err": error}
+        )
+        raise error from None
 
-    def _taken_into_use(self) -> None:
+    def _prepared(self) -> ActiveConfig:
+        """Loads the configuration. Takes long for a large fleet, and may block: it runs in a thread."""
+        return ActiveConfig(
+            Targets(self._load(), self._observe, self.reader, self._secret_threads)
+        )
+
+    def _activate(self) -> None:
         names = {target.name for target in self.installed.config.targets}
         self.history.forget(names)
         self._down &= names
@@ -134,15 +150,18 @@ class Service:
     ) -> None:
         self.own.observe(scrapes, strays)
         self.history.observe(scrapes)
+        if logger.isEnabledFor(logging.DEBUG):
+            for scrape in scrapes:
+                _log_reading(scrape)
         for scrape in scrapes:
             if scrape.target and bool(scrape.reading.error) != (scrape.target.name in self._down):
-                self._tell_a_change(scrape.target.name, scrape)
+                self._log_change(scrape.target.name, scrape)
 
-    def _tell_a_change(self, name: str, scrape: TargetReading) -> None:
-        """One line when a target goes down, and one when it is back."""
+    def _log_change(self, name: str, scrape: TargetReading) -> None:
+        """Logs one line when a target goes down, and one when it is back."""
         error = scrape.reading.error
         if isinstance(error, ReadbackMismatch):
-            return  # a write was undone: the server is up, and the one who wrote is told
+            return  # the server answered, and the response to the write reports it
         fields = {"target": name, "address": str(scrape.where)}
         if error:
             self._down.add(name)
@@ -152,3 +171,18 @@ class Service:
         else:
             self._down.remove(name)
             logger.info("Target is back", extra=fields)
+
+
+def _log_reading(scrape: TargetReading) -> None:
+    reading, cost = scrape.reading, scrape.reading.cost
+    fields = {
+        "target": scrape.target.name if scrape.target else "",
+        "address": str(scrape.where),
+        "up": reading.error is None,
+        "seconds": round(reading.seconds, 6),
+        "datagrams": cost.datagrams_sent,
+        "retransmissions": cost.retransmissions,
+    }
+    if reading.error:
+        fields |= {"reason": reading.error.reason.value, "err": str(reading.error)}
+    logger.debug("Server read", extra=fields)

@@ -1,40 +1,52 @@
-"""Asking the targets: the only module that talks to servers.
+"""Reads and writes the targets: the only module of the exporter that talks to servers.
 
-Deadlines are times of the running loop's clock. Nothing is kept of what a server said.
+Deadlines are times of the running loop's clock. Nothing that a server reported is kept.
 """
 
 import asyncio
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from exporter.configuration.config import Config, Target, token
 from exporter.configuration.secret import Secret
-from exporter.probe_policy import ProbePolicy, renewed
+from exporter.probe_policy import Denied, ProbePolicy, renewed
+from exporter.secret_files import SecretFiles, secret_threads
 from exporter.singleflight import SingleFlight
 from protocol.address import HostPort
 from protocol.client import Peer, Reading, Switched
 from protocol.dialect import Dialect
 from protocol.dialects import V0
-from protocol.errors import DiscardReason, FailureReason, NoAnswer, UnknownName
+from protocol.errors import (
+    DiscardReason,
+    FailureReason,
+    InternalError,
+    NoAnswer,
+    Shortage,
+    UnknownName,
+)
 from protocol.reader import Reader
 from protocol.timeslice import batches, timeslices
 from protocol.trace import Trace
 from protocol.vocabulary import Command
-from smtpstatus.errors import ConfigError
+from smtpstatus.defect import summary
+from smtpstatus.threads import DaemonThreads
 
 logger = logging.getLogger(__name__)
 
-_SLICE = 500
-"""Readings that the observer is told of together."""
+_OBSERVED_TOGETHER = 500
+"""Readings that are passed to the observer in one call."""
 
-_WORTH_ASKING = 0.01
-"""Seconds: with less left, asking again would say nothing but that there was no answer, whatever was found before."""
+_MIN_RETRY_S = 0.01
+"""With less time left, another attempt could only time out, and would hide the reason found before."""
 
-_FOR_WANT_OF_TIME = frozenset(
-    {FailureReason.TIMEOUT, FailureReason.RESPONSE, FailureReason.DIALECT}
-)
+_RETRIED = frozenset({FailureReason.TIMEOUT, FailureReason.RESPONSE, FailureReason.DIALECT})
+"""Failures of a shared reading that a caller with more time tries again."""
+
+_MAX_LOGGED = 200
+"""Characters of a client's text in a log line."""
 
 
 class UnknownTarget(Exception):
@@ -42,11 +54,11 @@ class UnknownTarget(Exception):
 
 
 class BadAddress(Exception):
-    """What was given is neither a target's name nor an address."""
+    """The text is neither a target's name nor a valid address."""
 
 
 class TargetReading(NamedTuple):
-    """What one asking of one server brought: `target` is None for an address beyond the targets."""
+    """A reading of one server; `target` is None for an address that is not a target's."""
 
     where: HostPort
     dialect: Dialect
@@ -55,72 +67,98 @@ class TargetReading(NamedTuple):
 
 
 Observe = Callable[[Sequence[TargetReading], Mapping[DiscardReason, int]], None]
-"""Told once of every exchange with servers, and of the datagrams from addresses that were not asked."""
+"""Receives every reading once, and how many datagrams came from addresses that were not asked."""
 
 
 class Targets:
-    """The configured servers, and what is learned about the way to each."""
+    """The configured servers, with the round-trip times measured for each."""
 
-    def __init__(self, config: Config, observe: Observe, reader: Reader | None = None) -> None:
-        """`reader` outlives the configuration: what it knows of names stays known after a reload."""
+    def __init__(
+        self,
+        config: Config,
+        observe: Observe,
+        reader: Reader | None = None,
+        threads: DaemonThreads | None = None,
+    ) -> None:
+        """`reader` and `threads` outlive the configuration."""
         self.config = config
         self._reader = reader or Reader()
+        self._files = SecretFiles(threads or secret_threads(), self._renew)
         self._observe = observe
         self._peers = {target.name: _peer(target) for target in config.targets}
         self._by_peer = {self._peers[target.name]: target for target in config.targets}
         self._by_address = {target.address: target for target in reversed(config.targets)}
-        self._networks = ProbePolicy(config.probe, self._reader.resolver)
+        self._networks = ProbePolicy(config.probe, self._reader.resolver, self._files)
         self._flights: SingleFlight[list[TargetReading]] = SingleFlight()
         self._writing: dict[str, asyncio.Lock] = {}
         """Writes to one target wait for each other."""
         self._all = tuple(self._by_peer)
-        self._secrets = [secret for secret in config.secrets if secret.can_change]
-        self.changed: dict[str, float] = {}
-        """When the transforms of a target were last changed from here: seconds since 1970, by name."""
+        self._changed: dict[tuple[str, HostPort], float] = {}
+        """When the transforms were last changed from here, by target and address."""
+        self._file_secrets: dict[Peer, Secret] = {}
+        self._sharing: defaultdict[Secret, list[Peer]] = defaultdict(list)
+        for peer, target in self._by_peer.items():
+            if target.secret.can_change:
+                self._file_secrets[peer] = target.secret
+                self._sharing[target.secret].append(peer)
 
     def inherit(self, before: "Targets") -> None:
-        """Keep what those that this replaces have learned about the targets that stay."""
+        """Takes over what the previous configuration knows about the targets that stay.
+
+        It is shared with `before`, so that a write that is under way during a reload is not lost.
+        """
         self._writing = before._writing
+        self._changed = before._changed
+        kept = {(target.name, target.address) for target in self.config.targets}
+        for gone in self._changed.keys() - kept:
+            del self._changed[gone]
         for target in self.config.targets:
             old = before._peers.get(target.name)
             if old and old.where == target.address:
                 self._peers[target.name].round_trip = old.round_trip
-                if target.name in before.changed:
-                    self.changed[target.name] = before.changed[target.name]
+
+    def changed(self, target: Target) -> float | None:
+        """When the transforms of a target were last changed by this exporter, in seconds since 1970."""
+        return self._changed.get((target.name, target.address))
 
     def named(self, name: str) -> Target:
         """Raises `UnknownTarget`."""
-        if peer := self._peers.get(name):
-            return self._by_peer[peer]
-        raise UnknownTarget(f"no target is called {name!r}")
+        if name in self._peers:
+            return self._by_peer[self._peers[name]]
+        raise UnknownTarget(f"unknown target {name[:_MAX_LOGGED]!r}")
 
     async def read_all(self, deadline: float) -> list[TargetReading]:
-        """Every target, in the order of the configuration, all asked at once."""
+        """Reads every target simultaneously; the readings are in the order of the configuration."""
         return await self._read(self._all, deadline)
 
     async def read(self, target: Target, deadline: float) -> TargetReading:
         return (await self._read((self._peers[target.name],), deadline))[0]
 
     async def probe(self, text: str, deadline: float, trace: Trace | None = None) -> TargetReading:
-        """One target by name, or by an address that may be asked; traced, it is asked alone.
+        """Reads one target by name, or an address that may be probed. With a trace, the reading is not shared.
 
         Raises `UnknownTarget`, `BadAddress`, or `Denied` of exporter/probe_policy.py.
         """
         began = time.monotonic()
         try:
             peer = await self._find(text, deadline)
+        except (UnknownTarget, BadAddress, Denied) as error:
+            logger.debug("Probe refused", extra={"asked": text[:_MAX_LOGGED], "err": error})
+            raise
         except UnknownName as error:
             reading = Reading(error=error, seconds=time.monotonic() - began)
             return TargetReading(HostPort.parse(text), V0, None, reading)
         if trace is None:
             return (await self._read((peer,), deadline))[0]
+        await self._refresh((peer,))
         async with self._reader.connect(peer, trace) as connection:
             reading = await connection.read(timeout=_left(deadline), attempts=self.config.attempts)
         return await self._seen_one(peer, reading)
 
     async def read_transforms(self, target: Target, deadline: float) -> Reading:
-        """The state of the transforms and nothing else."""
-        async with self._reader.connect(self._peer(target)) as connection:
+        """Reads the state of the transforms and nothing else."""
+        peer = await self._peer(target)
+        async with self._reader.connect(peer) as connection:
             reading = await connection.ask(
                 Command.TRANSFORMS, timeout=_left(deadline), attempts=self.config.attempts
             )
@@ -134,20 +172,22 @@ class Targets:
         except TimeoutError:
             return Switched(None, Reading(error=NoAnswer(0.0, 0)))
         try:
-            async with self._reader.connect(self._peer(target)) as connection:
+            peer = await self._peer(target)
+            async with self._reader.connect(peer) as connection:
                 switched = await connection.set_transforms(
                     enabled, timeout=_left(deadline), attempts=self.config.attempts
                 )
         finally:
             self._writing[target.name].release()
         if switched.reading.error is None and switched.before is not enabled:
-            self.changed[target.name] = time.time()
+            self._changed[target.name, target.address] = time.time()
         await self._seen_one(connection.peer, switched.reading)
         return switched
 
-    def _peer(self, target: Target) -> Peer:
-        self.refresh_secrets()
-        return self._peers[target.name]
+    async def _peer(self, target: Target) -> Peer:
+        peer = self._peers[target.name]
+        await self._refresh((peer,))
+        return peer
 
     async def _read(self, peers: tuple[Peer, ...], deadline: float) -> list[TargetReading]:
         """Reads peers, together with a reading of the same peers that is under way and ends in time.
@@ -159,23 +199,42 @@ class Targets:
         late = {
             place: peer
             for place, (peer, scrape) in enumerate(zip(peers, scrapes, strict=True))
-            if scrape.reading.error and scrape.reading.error.reason in _FOR_WANT_OF_TIME
+            if scrape.reading.error and scrape.reading.error.reason in _RETRIED
         }
-        if not late or _left(deadline) < _WORTH_ASKING:
+        if not late or _left(deadline) < _MIN_RETRY_S:
             return scrapes
         again = await self._fly(tuple(late.values()), deadline)
         found = dict(enumerate(scrapes)) | dict(zip(late, again, strict=True))
         return list(found.values())
 
     async def _fly(self, peers: tuple[Peer, ...], deadline: float) -> list[TargetReading]:
-        self.refresh_secrets()
+        await self._refresh(peers)
         timeout, attempts = _left(deadline), self.config.attempts
         readings: Sequence[Reading]
         if len(peers) == 1:
-            readings = (await self._reader.read(peers[0], timeout=timeout, attempts=attempts),)
+            readings = (await self._read_one(peers[0], deadline),)
         else:
-            readings = await self._reader.read_all(peers, timeout=timeout, attempts=attempts)
+            try:
+                readings = await self._reader.read_all(peers, timeout=timeout, attempts=attempts)
+            except Shortage:
+                raise
+            except Exception:
+                # A defect that one target provokes: each is read by itself, so that it has no other victim.
+                alone = (self._read_one(peer, deadline) for peer in peers)
+                readings = await asyncio.gather(*alone)
         return await self._seen(peers, readings, self._reader.take_strays())
+
+    async def _read_one(self, peer: Peer, deadline: float) -> Reading:
+        try:
+            return await self._reader.read(
+                peer, timeout=_left(deadline), attempts=self.config.attempts
+            )
+        except Shortage:
+            raise
+        except Exception as error:
+            extra = {"address": str(peer.where), "err": summary(error)}
+            logger.error("Internal error while reading a server", extra=extra)
+            return Reading(error=InternalError("internal error; see the exporter's log"))
 
     async def _seen_one(self, peer: Peer, reading: Reading) -> TargetReading:
         return (await self._seen((peer,), (reading,), {}))[0]
@@ -186,10 +245,10 @@ class Targets:
         readings: Sequence[Reading],
         strays: Mapping[DiscardReason, int],
     ) -> list[TargetReading]:
-        """The readings as scrapes, which the observer has been told of, in slices."""
+        """The readings with their targets, after the observer has received them."""
         scrapes: list[TargetReading] = []
         pairs = list(zip(peers, readings, strict=True))
-        async for batch in timeslices(batches(pairs, _SLICE)):
+        async for batch in timeslices(batches(pairs, _OBSERVED_TOGETHER)):
             seen = [
                 TargetReading(peer.where, peer.dialect, self._by_peer.get(peer), reading)
                 for peer, reading in batch
@@ -208,29 +267,28 @@ class Targets:
             if ":" in text:
                 raise BadAddress(str(error)) from None
             raise UnknownTarget(
-                f"no target is called {text!r}, and an address is written host:port"
+                f"unknown target {text[:_MAX_LOGGED]!r}; an address is written host:port"
             ) from None
         if where in self._by_address:
             return self._peers[self._by_address[where].name]
         return await self._networks.peer(where, _left(deadline))
 
-    def refresh_secrets(self) -> None:
-        """Take up secrets whose files have changed; one that does not fit is told in the log, and the old one stays."""
-        changed = {secret for secret in self._secrets if _refreshed(secret)}
-        if not changed:
-            return
-        for peer, target in self._by_peer.items():
-            if target.secret in changed:
-                peer.token = renewed(peer.token, target.secret, target.dialect)
-        self._networks.renew()
+    async def refresh(self, secret: Secret) -> None:
+        """Rereads a secret whose file has changed; an unusable one is logged, and the old one stays."""
+        await self._files.refresh((secret,))
 
+    async def _refresh(self, peers: Sequence[Peer]) -> None:
+        """Rereads the secrets of these peers, and of no others."""
+        if self._file_secrets:
+            await self._files.refresh(
+                {self._file_secrets[peer] for peer in peers if peer in self._file_secrets}
+            )
 
-def _refreshed(secret: Secret) -> bool:
-    try:
-        return secret.refresh()
-    except ConfigError as error:
-        logger.warning("Cannot reread secret; keeping the previous one", extra={"err": error})
-        return False
+    def _renew(self, secret: Secret) -> None:
+        """Uses the new text of a secret for every peer that has it."""
+        for peer in self._sharing.get(secret, ()):
+            peer.token = renewed(peer.token, secret, peer.dialect)
+        self._networks.renew(secret)
 
 
 def _left(deadline: float) -> float:

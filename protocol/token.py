@@ -31,8 +31,10 @@ class Token:
                 octets = bytes.fromhex(text.removeprefix("hex:"))
             except ValueError:
                 raise TokenError(f"token is not hexadecimal: expected {wanted}") from None
-        else:
+        elif text.isascii():
             octets = text.encode()
+        else:
+            raise TokenError(f"token is not ASCII: expected {wanted}")
         if len(octets) != length:
             plural = "" if len(octets) == 1 else "s"
             raise TokenError(f"token has {len(octets)} byte{plural}: expected {wanted}")

@@ -20,7 +20,8 @@ _PLACEHOLDER = "<secret>"
 def secret_text(text: str) -> str:
     """Return a secret without the line end that editors and `echo` add.
 
-    A secret is printable ASCII, without a space at either end: it must fit into an HTTP header (RFC 9110 5.5).
+    A secret is printable text without a space at either end: it must fit into an HTTP header (RFC 9110 5.5). Beyond
+    ASCII, clients send it as UTF-8.
     Raises `ValueError`, whose text never repeats the secret.
     """
     text = text.removesuffix("\n").removesuffix("\r")
@@ -32,8 +33,8 @@ def secret_text(text: str) -> str:
         raise ValueError("expected one line with the token and nothing else")
     if text != text.strip():
         raise ValueError("token begins or ends with a space or tab: remove it")
-    if not (text.isascii() and text.isprintable()):
-        raise ValueError("token has a character that is not printable ASCII")
+    if not text.isprintable():
+        raise ValueError("token has a character that is not printable")
     if len(text) > MAX_BYTES:
         raise ValueError(f"token is longer than {MAX_BYTES} characters")
     if _VARIABLE.fullmatch(text) or text == _PLACEHOLDER:

@@ -8,7 +8,7 @@ import logging
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 
@@ -37,7 +37,9 @@ class Authentication:
     gives more rights than any: `is_api_token` says whether a bearer token is it, in constant time.
     """
 
-    def __init__(self, app: ASGIApp, web: WebFile, is_api_token: Callable[[str], bool]) -> None:
+    def __init__(
+        self, app: ASGIApp, web: WebFile, is_api_token: Callable[[str], Awaitable[bool]]
+    ) -> None:
         self._app = app
         self._web = web
         self._is_api_token = is_api_token
@@ -67,7 +69,7 @@ class Authentication:
             return
         scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
-            if self._is_api_token(credentials.strip(" \t")):
+            if await self._is_api_token(credentials.strip(" \t")):
                 return
             # A browser that hears no Basic here does not ask for a password over the page's own dialog.
             raise _unauthorized(BEARER)

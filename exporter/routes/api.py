@@ -102,7 +102,7 @@ async def switch(request: Request, name: Name) -> dict[str, Any]:
 async def _switch(request: Request, service: Service, write: AuditRecord) -> bool:
     """Raises `Problem`, and has then written down in `write` what was known."""
     installed = service.installed
-    _authorize(service, bearer_token(request))
+    await _authorize(service, bearer_token(request))
     found = _named(installed, write.target)
     write.wanted = wanted = await _body(request)
     try:
@@ -130,14 +130,14 @@ def _named(installed: ActiveConfig, name: str) -> Target:
         raise Problem(HTTPStatus.NOT_FOUND, str(error)) from None
 
 
-def _authorize(service: Service, token: str | None) -> None:
+async def _authorize(service: Service, token: str | None) -> None:
     if service.installed.config.api.secret is None:
         raise Problem(
             HTTPStatus.FORBIDDEN,
             "writing is not enabled: give the configuration api: token_file:,"
             " or set SMTPSTATUS_API_TOKEN_FILE where there is none",
         )
-    if token is None or not service.is_api_token(token):
+    if token is None or not await service.is_api_token(token):
         raise Problem(
             HTTPStatus.UNAUTHORIZED,
             "writing takes the API token: Authorization: Bearer …",
@@ -205,7 +205,7 @@ def _facts(installed: ActiveConfig, scrape: TargetReading) -> dict[str, Any]:
         "dialect": scrape.dialect.name,
         "labels": dict(scrape.target.labels),
         "can_switch": scrape.dialect.can_switch,
-        "transforms_changed": installed.targets.changed.get(name),
+        "transforms_changed": installed.targets.changed(scrape.target),
         "last_probes": f"{router.prefix}/targets/{quote(name, safe='')}/probes",
     }
 

@@ -38,7 +38,7 @@ async def reload(request: Request) -> str:
     configured, only requests from this host are accepted.
     """
     service: Service = request.app.state.service
-    _authorize(request, service)
+    await _authorize(request, service)
     try:
         await service.reload()
     except ConfigError as error:
@@ -46,10 +46,10 @@ async def reload(request: Request) -> str:
     return "Configuration loaded\n"
 
 
-def _authorize(request: Request, service: Service) -> None:
+async def _authorize(request: Request, service: Service) -> None:
     """Raises `Problem` unless the client may reload."""
     token = bearer_token(request)
-    if token is not None and service.is_api_token(token):
+    if token is not None and await service.is_api_token(token):
         return
     # A browser adds Origin to every POST of a web page, and basic credentials and loopback
     # addresses come with the browser, not with the user's intent.

@@ -169,7 +169,7 @@ async def test_without_the_api_token_nothing_is_written(
     assert writes(exporter) == {"denied": 1}
 
 
-@pytest.mark.parametrize("token", ["apitoken-à", "à", "токен", "\x85\xa0"])
+@pytest.mark.parametrize("token", ["apitoken-à", "à", "токен"])
 async def test_an_api_token_beyond_ascii_is_taken_as_the_utf8_that_clients_send(
     start: Start, mail_server: MailServer, token: str
 ) -> None:

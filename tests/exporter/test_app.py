@@ -307,7 +307,7 @@ async def test_a_reload_that_fails_unexpectedly_counts_as_failed_and_changes_not
 
     sample = exporter.service.own.registry.get_sample_value
     monkeypatch.setattr("exporter.configuration.config.document.read", broken)
-    answer = await exporter.http.post("/-/reload")
+    answer = await exporter.http.post("/-/reload", headers=AUTHORIZED)
 
     assert answer.status_code == 500
     assert answer.headers["content-type"] == "application/problem+json"
@@ -323,7 +323,7 @@ async def test_a_reload_that_fails_unexpectedly_counts_as_failed_and_changes_not
     assert "mail-1" in (await exporter.http.get("/metrics")).text
 
     monkeypatch.undo()
-    assert (await exporter.http.post("/-/reload")).status_code == 200
+    assert (await exporter.http.post("/-/reload", headers=AUTHORIZED)).status_code == 200
     assert sample("smtpstatus_exporter_config_last_reload_successful") == 1
 
 

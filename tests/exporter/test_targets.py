@@ -11,8 +11,9 @@ from exporter.configuration.secret import Secret
 from exporter.probe_policy import Denied
 from exporter.targets import BadAddress, TargetReading, Targets, UnknownTarget
 from protocol.address import HostPort
+from protocol.client import Peer, Reading
 from protocol.dialects import V0
-from protocol.errors import DiscardReason
+from protocol.errors import DiscardReason, FailureReason
 from tests.exporter.running import TOKEN, MailServer, silence
 
 
@@ -119,8 +120,12 @@ async def test_the_observer_is_told_once_of_a_shared_exchange(mail_server: MailS
 
 
 async def test_a_token_file_that_changes_is_used_from_the_next_reading_on(
-    mail_server: MailServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    mail_server: MailServer,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("exporter.secret_files._FRESH_S", 0.0)
     path = tmp_path / "token"
     path.write_text("wrongone\n")
     found = target("mail", mail_server.address, Secret.read(path))
@@ -156,11 +161,55 @@ async def test_what_is_learned_of_a_target_outlives_a_new_configuration(
     moved = target("mail", "127.0.0.1:1")
     same = Targets(Config(targets=(found,)), nothing)
     other = Targets(Config(targets=(moved,)), nothing)
-    for new in (same, other):
-        new.inherit(old)
+    same.inherit(old)
+    assert same.changed(found) == old.changed(found) is not None
 
-    assert same.changed == old.changed != {}
-    assert other.changed == {}
+    other.inherit(same)
+    assert other.changed(moved) is None
+
+
+async def test_a_change_by_a_write_that_is_under_way_during_a_reload_is_kept(
+    mail_server: MailServer,
+) -> None:
+    found = target("mail", mail_server.address)
+    old = Targets(Config(targets=(found,)), nothing)
+    new = Targets(Config(targets=(found,)), nothing)
+    new.inherit(old)
+
+    await old.set_transforms(found, False, in_seconds(1))
+    assert new.changed(found) is not None
+
+    newest = Targets(Config(), nothing)
+    newest.inherit(new)
+    assert new.changed(found) is None  # a target that is gone leaves nothing behind
+
+
+async def test_a_defect_that_one_target_provokes_fails_no_other(
+    mail_server: MailServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    good, bad = target("good", mail_server.address), target("bad", "127.0.0.1:1")
+    targets = Targets(Config(targets=(good, bad)), nothing)
+    reader = targets._reader
+    read = reader.read
+
+    async def read_or_fail(peer: Peer, *, timeout: float, attempts: int = 3) -> Reading:
+        if peer.where.port == 1:
+            raise KeyError("secretpa")
+        return await read(peer, timeout=timeout, attempts=attempts)
+
+    async def fail(*_: object, **__: object) -> list[Reading]:
+        raise KeyError("secretpa")
+
+    monkeypatch.setattr(reader, "read", read_or_fail)
+    monkeypatch.setattr(reader, "read_all", fail)
+    first, second = await targets.read_all(in_seconds(1))
+
+    assert first.reading.error is None
+    assert second.reading.error is not None
+    assert second.reading.error.reason is FailureReason.INTERNAL
+    (line,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert vars(line)["address"] == "127.0.0.1:1"
+    assert "secretpa" not in caplog.text + str(second.reading.error)
 
 
 async def test_a_scrape_never_sends_a_command_that_writes(mail_server: MailServer) -> None:

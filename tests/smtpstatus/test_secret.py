@@ -30,10 +30,11 @@ def test_one_trailing_newline_is_removed_from_text_and_files(tmp_path: Path, end
         ("open-sesame\t\n", "space"),
         ("open-sesame\u00a0", "space"),
         ("\ufeffopen-sesame", "byte order mark"),
-        ("open\x00sesame", "printable ASCII"),
-        ("open\tsesame", "printable ASCII"),
-        ("öpen-sesame", "printable ASCII"),
-        ("open\udcff", "printable ASCII"),
+        ("open\x00sesame", "not printable"),
+        ("open\tsesame", "not printable"),
+        ("open\u200bsesame", "not printable"),
+        ("open\u0085sesame", "not printable"),
+        ("open\udcff", "not printable"),
         ("x" * 4097, "longer than"),
         ("${API_TOKEN}", "placeholder"),
         ("${API_TOKEN:-}", "placeholder"),
@@ -54,7 +55,9 @@ def test_text_that_cannot_stand_in_a_header_or_was_not_replaced_is_refused(
     assert "API_TOKEN" not in str(error.value)
 
 
-@pytest.mark.parametrize("text", ["pa$sword", "$ecret", "100%", "a{b}c", "<secret>x", "hex:00"])
+@pytest.mark.parametrize(
+    "text", ["pa$sword", "$ecret", "100%", "a{b}c", "<secret>x", "hex:00", "токен-à"]
+)
 def test_text_that_only_resembles_a_placeholder_is_a_secret(text: str) -> None:
     assert secret_text(text) == text
 
@@ -76,7 +79,8 @@ def test_a_secret_is_accepted_unchanged_or_refused_without_repeating_it(text: st
         assert len(text) < 4 or text not in refusal
     else:
         assert found == text.removesuffix("\n").removesuffix("\r")
-        assert found.encode("latin-1") == found.encode()
+        assert found.isprintable()
+        assert found == found.strip()
 
 
 def test_only_a_regular_file_of_text_is_read(tmp_path: Path) -> None:

@@ -1,0 +1,94 @@
+"""Keeps the secrets that are in files current, without a file system call in the event loop.
+
+A file of a network that is gone blocks a thread, and nothing else: the secret that was read before stays in use.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from time import monotonic
+
+from exporter.configuration.secret import Secret
+from protocol.timeslice import batches
+from smtpstatus.defect import summary
+from smtpstatus.errors import ConfigError
+from smtpstatus.threads import DaemonThreads
+
+logger = logging.getLogger(__name__)
+
+_FRESH_S = 1.0
+"""A file is looked at when it is needed, but not more often than once in this time."""
+
+_WAIT_S = 0.1
+"""How long a request waits for the file system before it uses the secret that is known."""
+
+_BATCH = 64
+_THREADS = 4
+
+Outcome = bool | Exception
+"""Whether a secret changed, or why it could not be read."""
+
+
+def secret_threads() -> DaemonThreads:
+    """The threads for all configurations of a process."""
+    return DaemonThreads("secret files", _THREADS)
+
+
+class SecretFiles:
+    """Rereads secrets whose files changed, and calls `changed` in the event loop for each new text."""
+
+    def __init__(self, threads: DaemonThreads, changed: Callable[[Secret], None]) -> None:
+        self._threads = threads
+        self._changed = changed
+        self._fresh_until: dict[Secret, float] = {}
+        self._checking: dict[Secret, asyncio.Future[list[Outcome]]] = {}
+        self._late: set[asyncio.Future[list[Outcome]]] = set()
+
+    async def refresh(self, secrets: Iterable[Secret]) -> None:
+        """Looks at the files of these secrets, where that was not done within the last second."""
+        now = monotonic()
+        due = []
+        awaited = set()
+        for secret in secrets:
+            if checking := self._checking.get(secret):
+                awaited.add(checking)
+            elif secret.can_change and now >= self._fresh_until.get(secret, 0.0):
+                due.append(secret)
+        for batch in batches(due, _BATCH):
+            checking = self._threads.run(partial(_refreshed, batch))
+            checking.add_done_callback(partial(self._finish, batch))
+            self._checking |= dict.fromkeys(batch, checking)
+            awaited.add(checking)
+        if awaited := awaited - self._late:
+            _, late = await asyncio.wait(awaited, timeout=_WAIT_S)
+            if late:
+                self._late |= late
+                logger.warning("Secret files are slow to read; keeping the known secrets")
+
+    def _finish(
+        self, secrets: Sequence[Secret], checking: "asyncio.Future[list[Outcome]]"
+    ) -> None:
+        self._late.discard(checking)
+        until = monotonic() + _FRESH_S
+        for secret, outcome in zip(secrets, checking.result(), strict=True):
+            del self._checking[secret]
+            self._fresh_until[secret] = until
+            if outcome is True:
+                self._changed(secret)
+            elif isinstance(outcome, Exception):
+                error = outcome if isinstance(outcome, ConfigError) else summary(outcome)
+                logger.warning(
+                    "Cannot reread secret; keeping the previous one", extra={"err": error}
+                )
+
+
+def _refreshed(secrets: Sequence[Secret]) -> list[Outcome]:
+    return [_refresh(secret) for secret in secrets]
+
+
+def _refresh(secret: Secret) -> Outcome:
+    try:
+        return secret.refresh()
+    except Exception as error:  # one secret must not keep the others from being read
+        return error

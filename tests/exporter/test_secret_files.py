@@ -1,0 +1,146 @@
+"""Secrets in files are reread outside the event loop, and only those that are needed."""
+
+import asyncio
+import logging
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from exporter.configuration.secret import Secret
+from exporter.secret_files import SecretFiles, secret_threads
+
+changed: list[Secret] = []
+
+
+@pytest.fixture(autouse=True)
+def _always_due(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("exporter.secret_files._FRESH_S", 0.0)
+    changed.clear()
+
+
+@pytest.fixture
+def files() -> SecretFiles:
+    return SecretFiles(secret_threads(), changed.append)
+
+
+@pytest.fixture
+def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the files that were looked at, and by a thread other than the event loop's."""
+    names: list[str] = []
+    original = Path.stat
+    loop_thread = threading.get_ident()
+
+    def stat(path: Path, *, follow_symlinks: bool = True) -> os.stat_result:
+        if path.name.startswith("secret-"):
+            names.append(path.name)
+            assert threading.get_ident() != loop_thread
+            while os.access(f"{path}.hangs", os.F_OK):
+                time.sleep(0.01)
+        return original(path, follow_symlinks=follow_symlinks)
+
+    monkeypatch.setattr(Path, "stat", stat)
+    return names
+
+
+def secret(directory: Path, name: str, text: str = "first") -> Secret:
+    (directory / name).write_text(text)
+    return Secret.read(directory / name)
+
+
+async def test_a_changed_file_is_reread_and_reported_once(
+    files: SecretFiles, tmp_path: Path
+) -> None:
+    one, two = secret(tmp_path, "one"), secret(tmp_path, "two")
+    await files.refresh((one, two))
+    assert changed == []
+
+    (tmp_path / "one").write_text("second")
+    await files.refresh((one, two))
+    await files.refresh((one, two))
+    assert (changed, one.text, two.text) == ([one], "second", "first")
+
+
+async def test_only_the_files_that_are_asked_for_are_looked_at_and_not_by_the_event_loop(
+    tmp_path: Path, looked_at: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secrets = await asyncio.to_thread(
+        lambda: [secret(tmp_path, f"secret-{number}") for number in range(200)]
+    )
+    looked_at.clear()
+    files = SecretFiles(secret_threads(), changed.append)
+
+    await files.refresh(secrets[7:8])
+    assert looked_at == ["secret-7"]
+
+    monkeypatch.setattr("exporter.secret_files._FRESH_S", 60.0)
+    await files.refresh(secrets)
+    await files.refresh(secrets)
+    assert len(looked_at) == 201
+
+
+async def test_a_file_system_that_hangs_delays_a_request_once_and_the_old_secret_stays(
+    files: SecretFiles, tmp_path: Path, looked_at: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    hanging, other = await asyncio.to_thread(
+        lambda: (secret(tmp_path, "secret-hanging"), secret(tmp_path, "secret-other"))
+    )
+    (tmp_path / "secret-hanging.hangs").touch()
+    (tmp_path / "secret-hanging").write_text("second")
+    began = time.monotonic()
+    await files.refresh((hanging,))
+    assert 0.1 <= time.monotonic() - began < 1
+    assert hanging.text == "first"
+
+    began = time.monotonic()
+    for _ in range(50):
+        await files.refresh((hanging,))
+    assert time.monotonic() - began < 0.1
+    (tmp_path / "secret-other").write_text("second")
+    await files.refresh((other,))
+    assert other.text == "second"
+    assert [record.message for record in caplog.records] == [
+        "Secret files are slow to read; keeping the known secrets"
+    ]
+
+    (tmp_path / "secret-hanging.hangs").unlink()
+    while hanging not in changed:
+        await asyncio.sleep(0.01)
+    assert hanging.text == "second"
+
+
+async def test_an_unusable_file_is_logged_once_and_does_not_keep_others_from_being_reread(
+    files: SecretFiles, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    bad, good = secret(tmp_path, "bad"), secret(tmp_path, "good")
+    (tmp_path / "bad").unlink()
+    os.mkfifo(tmp_path / "bad")
+    (tmp_path / "good").write_text("second")
+    for _ in range(3):
+        await files.refresh((bad, good))
+
+    assert (bad.text, good.text) == ("first", "second")
+    assert [record.message for record in caplog.records] == [
+        "Cannot reread secret; keeping the previous one"
+    ]
+
+
+async def test_an_unexpected_error_is_logged_without_its_text(
+    files: SecretFiles,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bad = secret(tmp_path, "bad")
+
+    def fail(self: Secret) -> bool:
+        raise RuntimeError("secretpa")
+
+    monkeypatch.setattr(Secret, "refresh", fail)
+    await files.refresh((bad,))
+
+    assert vars(caplog.records[0])["err"].startswith("RuntimeError at test_secret_files.py:")
+    assert "secretpa" not in caplog.text
