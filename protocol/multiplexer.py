@@ -1,8 +1,6 @@
 """Any number of queries over the same few sockets.
 
-There is one pending table, as DNS resolvers have: (address, identifier) → query. Entries of finished queries stay as
-long as the sockets, so that late answers are recognised and counted. One coroutine sends what is due, receives what
-arrived, and yields queries as they finish.
+One coroutine sends what is due, receives what arrived, and yields queries as they finish.
 """
 
 import asyncio
@@ -15,9 +13,9 @@ from itertools import count
 from time import monotonic
 
 from protocol.address import Address
-from protocol.dialect import Dialect
 from protocol.entropy import Entropy
 from protocol.errors import DiscardReason, InternalError
+from protocol.pending import PendingTable
 from protocol.query import Outgoing, Query
 from protocol.sockets import SHORTAGES, Sockets, Transfer, Undelivered
 from protocol.template import RequestTemplate
@@ -36,7 +34,7 @@ _CLEARING_S = 0.005
 """Seconds after which an unanswered target makes room for the next: 12,800 silent ones per second can be asked."""
 
 _DRAWS = 64
-"""Attempts to draw an identifier that is free."""
+"""Attempts to draw identifiers that are free."""
 
 _STALL_S = 0.5
 """Seconds by which the loop must be late to count as stalled."""
@@ -59,11 +57,7 @@ class Multiplexer:
         self._wake = asyncio.Event()
         self._sockets = Sockets(self._wake)
         self._entropy = Entropy()
-        self._pending: dict[tuple[Address, bytes], Query] = {}
-        self._latest: dict[Address, dict[int, Query]] = {}
-        """The latest query to each address in each dialect: it shows where identifiers are."""
-        self._indistinct: set[Address] = set()
-        """Addresses asked in a dialect whose errors do not tell which request they answer."""
+        self._pending = PendingTable()
         self.under_way: set[Query] = set()
         """Queries that have not ended."""
         self._waiting: deque[Query] = deque()
@@ -96,12 +90,15 @@ class Multiplexer:
         deadline: float,
     ) -> Query | None:
         """Begins a query; None where its answers could not be told from another's over the same sockets."""
-        dialect = template.dialect
-        if not dialect.tells_apart and not self._indistinct.isdisjoint(addresses):
+        size, number = template.dialect.request_identifier.size, len(template.entries)
+        for _ in range(_DRAWS):
+            drawn = self._entropy.octets(size * number)
+            identifiers = [drawn[at : at + size] for at in range(0, len(drawn), size)]
+            if self._pending.has_room(template.dialect, addresses, identifiers):
+                break
+        else:
             return None
-        identifiers = self._draw(dialect, len(template.entries), addresses)
-        if not identifiers:
-            return None
+        jitter = self._entropy.jitter()
         query = Query(
             template,
             identifiers,
@@ -109,16 +106,11 @@ class Multiplexer:
             rto=rto,
             attempts=attempts,
             deadline=deadline,
-            jitter=self._entropy.jitter(),
+            jitter=jitter,
         )
-        self._waiting.append(query)
-        for address in addresses:
-            self._pending.update(dict.fromkeys([(address, one) for one in identifiers], query))
-            self._latest.setdefault(address, {})[id(dialect)] = query
-        if not dialect.tells_apart:
-            self._indistinct.update(addresses)
+        self._pending.add(query, identifiers)
         self.under_way.add(query)
-        self._schedule(query)
+        self._waiting.append(query)
         self._wake.set()
         return query
 
@@ -146,7 +138,7 @@ class Multiplexer:
             ended, self._ended = self._ended, []
             for query in ended:
                 yield query
-            if outgoing or transfer.arrived or self._overdue:
+            if transfer.arrived or self._overdue or len(outgoing) >= _BATCH:
                 await asyncio.sleep(0)
             elif self.under_way or self._lasting:
                 expected = await self._sleep()
@@ -163,12 +155,17 @@ class Multiplexer:
             else:
                 outgoing += query.timer(now)
                 self._schedule(query)
-        while self._waiting and len(outgoing) < _BATCH and self._has_room(now):
-            query = self._waiting.popleft()
-            if not query.done and query.deadline > now:
+        while self._waiting and len(outgoing) < _BATCH:
+            query = self._waiting[0]
+            if query.deadline <= now:
+                self._overdue.append((now, stalled, query))
+            elif not query.done:
+                if not self._has_room(now):
+                    break
                 self._recent.append((now, query))
                 outgoing += query.start(now)
                 self._schedule(query)
+            self._waiting.popleft()
         return outgoing
 
     def _trace_sent(self, outgoing: Sequence[Outgoing], transfer: Transfer, now: float) -> None:
@@ -186,7 +183,7 @@ class Multiplexer:
         return len(recent) < _WINDOW
 
     def _receive(self, datagram: bytes, address: Address, now: float) -> None:
-        query = self._find(datagram, address)
+        query = self._pending.find(datagram, address)
         stray = query is None or query.done
         reason: DiscardReason | None = DiscardReason.SOURCE
         if query:
@@ -198,7 +195,8 @@ class Multiplexer:
                     query.fail(
                         InternalError("a defect of this program: its log has the traceback")
                     )
-            self._note_end(query)
+            if query.done:
+                self._note_end(query)
         if stray and reason:
             self.strays[reason] += 1
         if self._trace:
@@ -208,7 +206,7 @@ class Multiplexer:
     def _report(self, undelivered: Undelivered, now: float) -> None:
         """A datagram was not sent, or the network reported it as undeliverable."""
         datagram, address, error = undelivered.datagram, undelivered.address, undelivered.error
-        query = self._find(datagram, address, request=True)
+        query = self._pending.find(datagram, address, request=True)
         if query is None or query.done:
             return
         resource = None if undelivered.was_sent else SHORTAGES.get(error.errno or 0)
@@ -226,16 +224,6 @@ class Multiplexer:
         self._note_end(query)
         if not query.done:
             self._schedule(query)
-
-    def _find(self, datagram: bytes, address: Address, *, request: bool = False) -> Query | None:
-        """The query that a datagram to or from an address belongs to: by its identifier, else the latest there."""
-        latest = None
-        for latest in self._latest.get(address, {}).values():
-            dialect = latest.dialect
-            place = dialect.request_identifier if request else dialect.response_identifier
-            if query := self._pending.get((address, datagram[place.span])):
-                return query
-        return latest
 
     def _expire(self, now: float, *, drained: bool) -> None:
         """Ends what is past its deadline, when what had arrived by then has been received."""
@@ -259,7 +247,8 @@ class Multiplexer:
         if due is None:
             await self._wake.wait()
             return monotonic()
-        timer = loop.call_later(max(due - monotonic(), 0), self._wake.set)
+        # uvloop's timers have milliseconds, rounded down.
+        timer = loop.call_later(max(due - monotonic(), 0) + 0.001, self._wake.set)
         try:
             await self._wake.wait()
         finally:
@@ -267,20 +256,9 @@ class Multiplexer:
         return due
 
     def _next_due(self) -> float | None:
+        while self._timers and self._timers[0][2].done:
+            heappop(self._timers)
         times = [self._timers[0][0]] if self._timers else []
         if self._waiting and self._recent:
             times.append(self._recent[0][0] + _CLEARING_S)
         return min(times, default=None)
-
-    def _draw(self, dialect: Dialect, number: int, addresses: Sequence[Address]) -> list[bytes]:
-        """Identifiers that are free at all addresses; empty where too few are."""
-        size = dialect.request_identifier.size
-        drawn: list[bytes] = []
-        for _ in range(_DRAWS * number):
-            identifier = self._entropy.octets(size)
-            taken = any((address, identifier) in self._pending for address in addresses)
-            if not taken and identifier not in drawn:
-                drawn.append(identifier)
-                if len(drawn) == number:
-                    return drawn
-        return []

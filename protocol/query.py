@@ -14,6 +14,7 @@ protocol/multiplexer.py moves the bytes.
 """
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from protocol.address import Address
 from protocol.errors import (
@@ -31,7 +32,7 @@ from protocol.errors import (
 )
 from protocol.message import Response, Value, fitting_dialects
 from protocol.reading import NO_DISCARDS, Cost, Reading
-from protocol.roundtrip import transmission_times
+from protocol.roundtrip import transmission_time
 from protocol.template import RequestTemplate
 from protocol.vocabulary import Command, Status
 
@@ -58,34 +59,25 @@ _RETRY_S = 0.01
 class Query:
     """The state of one query; `deadline` is when it ends without an answer."""
 
-    __slots__ = (
-        "_asked",
-        "_attempts",
-        "_closed",
-        "_discarded",
-        "_ended",
-        "_fitting",
-        "_jitter",
-        "_next_at_once",
-        "_refused",
-        "_reports",
-        "_retransmissions",
-        "_round_trips",
-        "_rto",
-        "_sent",
-        "_shortage",
-        "_started",
-        "_times",
-        "_unanswered",
-        "addresses",
-        "deadline",
-        "dialect",
-        "done",
-        "due",
-        "error",
-        "server",
-        "values",
-    )
+    due = 0.0
+    """When `timer` is to be called, or `expire` where this is the deadline."""
+    done = False
+    error: NoReading | Shortage | None = None
+    server: Address | None = None
+    """The address that answered first."""
+    _started = _ended = 0.0
+    _attempt = 0
+    _next_attempt = 0.0
+    _next_at_once = False
+    _refused: tuple[Outgoing, ...] = ()
+    _shortage = Resource.SEND_QUEUE
+    _closed: frozenset[Address] = frozenset()
+    _reports: Mapping[Address, str] = MappingProxyType({})
+    """What the network reported about addresses."""
+    _sent = _retransmissions = 0
+    _round_trips: tuple[float, ...] = ()
+    _discarded: Mapping[DiscardReason, int] = NO_DISCARDS
+    _fitting: frozenset[str] = frozenset()
 
     def __init__(
         self,
@@ -102,34 +94,17 @@ class Query:
         self.dialect = template.dialect
         self.addresses = addresses
         self.deadline = deadline
-        self.due = deadline
-        """When `timer` is to be called, or `expire` where this is the deadline."""
-        self.server: Address | None = None
-        """The address that answered first."""
         self.values: dict[Command, Value | None] = {}
-        self.error: NoReading | Shortage | None = None
-        self.done = False
         self._unanswered = {
-            identifier: (entry.command, entry.before + identifier + entry.after)
-            for identifier, entry in zip(identifiers, template.entries, strict=True)
+            identifier: (command, before + identifier + after)
+            for identifier, (command, before, after) in zip(
+                identifiers, template.entries, strict=True
+            )
         }
         self._rto, self._jitter = rto, jitter
         self._attempts = max(attempts, len(addresses))
-        self._times: list[float] = []
-        """The times of the attempts to come."""
         self._asked: dict[Address, tuple[int, float]] = {}
         """How often each address was asked, and when last."""
-        self._closed: set[Address] = set()
-        self._reports: dict[Address, str] = {}
-        """What the network reported about addresses."""
-        self._next_at_once = False
-        self._refused: list[Outgoing] = []
-        self._shortage = Resource.SEND_QUEUE
-        self._started = self._ended = 0.0
-        self._sent = self._retransmissions = 0
-        self._round_trips: tuple[float, ...] = ()
-        self._discarded: Mapping[DiscardReason, int] = NO_DISCARDS
-        self._fitting: dict[str, None] = {}
 
     @property
     def reading(self) -> Reading:
@@ -142,30 +117,39 @@ class Query:
 
     @property
     def attempts_left(self) -> bool:
-        return bool(self._times) or not self._started
+        return self._attempt < self._attempts
 
     def start(self, now: float) -> list[Outgoing]:
-        """Returns the first datagrams."""
+        """Returns the first datagrams; sets when the query is due."""
         self._started = self._ended = now
-        times = transmission_times(self._rto, self._attempts, self.deadline - now)
-        self._times = [now + after * self._jitter for after in times]
-        return self.timer(now)
+        self._schedule_next()
+        return self._ask(self.addresses[0], now)
 
     def timer(self, now: float) -> list[Outgoing]:
         """Returns the datagrams to send when the query is due; sets when it is due next."""
         outgoing: list[Outgoing] = []
-        if self._times and self._times[0] <= now:
-            self._times.pop(0)
-            self._refused.clear()
+        if self._next_attempt <= now:
+            self._schedule_next()
+            self._refused = ()
             for address in self._targets():
                 outgoing += self._ask(address, now)
         else:
             if self._next_at_once and (following := self._unasked()):
                 outgoing += self._ask(following, now)
             outgoing += self._ask_refused_again()
+            self.due = self._next_attempt
         self._next_at_once = False
-        self.due = self._times[0] if self._times else self.deadline
         return outgoing
+
+    def _schedule_next(self) -> None:
+        """Counts an attempt, and sets when the next one is due."""
+        self._attempt += 1
+        self._next_attempt = self.deadline
+        if self._attempt < self._attempts:
+            budget = self.deadline - self._started
+            after = transmission_time(self._attempt, self._rto, self._attempts, budget)
+            self._next_attempt = self._started + after * self._jitter
+        self.due = self._next_attempt
 
     def _targets(self) -> list[Address]:
         """The server; while none is known, the addresses that were asked before, and one more."""
@@ -191,7 +175,7 @@ class Query:
     def _ask_refused_again(self) -> list[Outgoing]:
         waiting = {datagram for _, datagram in self._unanswered.values()}
         again = [outgoing for outgoing in self._refused if outgoing[0] in waiting]
-        self._refused.clear()
+        self._refused = ()
         self._sent += len(again)
         self._retransmissions += sum(self._asked[address][0] > 1 for _, address in again)
         return again
@@ -204,7 +188,7 @@ class Query:
     def refused(self, outgoing: Outgoing, resource: Resource, now: float) -> None:
         """Input: this machine has no room for a datagram at the moment. It is sent again soon."""
         self.not_sent(outgoing[1])
-        self._refused.append(outgoing)
+        self._refused += (outgoing,)
         self._shortage = resource
         self.due = min(self.due, now + _RETRY_S)
 
@@ -240,7 +224,7 @@ class Query:
 
     def _match(self, response: Response, datagram: bytes, address: Address) -> bytes:
         """Returns the identifier of the command that a response answers. Raises `BadResponse`."""
-        if address not in self._asked or self.server not in (None, address):
+        if address not in self._asked or (self.server and self.server != address):
             raise BadResponse(DiscardReason.SOURCE, "an answer from another server")
         identifier = datagram[self.dialect.response_identifier.span]
         if response.identifier is None and self._unanswered:
@@ -253,7 +237,7 @@ class Query:
     def _discard(self, datagram: bytes, reason: DiscardReason) -> None:
         self._discarded = {**self._discarded, reason: self._discarded.get(reason, 0) + 1}
         if reason in _FOREIGN:
-            self._fitting |= dict.fromkeys(fitting_dialects(datagram))
+            self._fitting |= frozenset(fitting_dialects(datagram))
 
     def has_sent(self, quoted: bytes) -> bool:
         """Whether `quoted`, the datagram in an ICMP error, is the beginning of a request that is still unanswered.
@@ -270,9 +254,9 @@ class Query:
         if address not in self._reports and self._unasked():
             self._next_at_once = True
             self.due = now
-        self._reports[address] = text
+        self._reports = {**self._reports, address: text}
         if final:
-            self._closed.add(address)
+            self._closed |= {address}
             if address == self.server or self._closed.issuperset(self.addresses):
                 self._ended = now
                 self.fail(Unreachable(text))
@@ -285,7 +269,7 @@ class Query:
         elif stalled and self.attempts_left:
             self.fail(Shortage(Resource.STALL, "this program did not run until the deadline"))
         elif self._fitting:
-            self.fail(OtherDialect(self.dialect.name, tuple(self._fitting)))
+            self.fail(OtherDialect(self.dialect.name, tuple(sorted(self._fitting))))
         elif self._discarded:
             self.fail(InvalidResponses(self._discarded))
         elif self._reports:

@@ -1,6 +1,6 @@
 """Retransmission: round-trip time estimation (RFC 6298), and when to send again."""
 
-from math import sqrt
+from math import pow, sqrt
 
 _GRANULARITY_S = 0.005
 """The clock granularity G of RFC 6298: that of a busy event loop."""
@@ -41,16 +41,19 @@ class RoundTrip:
         return max(_MIN_TIMEOUT_S, self.smoothed + max(_GRANULARITY_S, 4 * self.variation))
 
 
-def transmission_times(timeout: float, attempts: int, budget: float) -> list[float]:
-    """When to make each attempt, in seconds after the first, while there are `budget` seconds in all.
+def transmission_time(attempt: int, timeout: float, attempts: int, budget: float) -> float:
+    """When to make an attempt (0 is the first of `attempts`), in seconds, of `budget` seconds in all.
 
     The second attempt follows after `timeout`, the last at two thirds of the budget, and those between them at
-    growing intervals: a lost datagram is soon replaced, and an outage of half the budget is survived. A budget
-    that is too short for that is divided evenly.
+    growing intervals: a lost datagram is soon replaced, and an outage of half the budget is survived. A budget that
+    is too short for that is divided evenly. Of two attempts the second is made in the middle, on a logarithmic scale.
     """
     last = budget * _LAST_ATTEMPT
-    if attempts <= 2:
-        return [0.0, sqrt(min(timeout, last) * last)][:attempts]
+    if attempt == 0:
+        return 0.0
+    if attempts == 2:
+        return sqrt(min(timeout, last) * last)
     first = min(timeout, last / (attempts - 1))
-    growth = (last / first) ** (1 / (attempts - 2))
-    return [0.0, *(first * growth**step for step in range(attempts - 1))]
+    if attempt == 1:
+        return first
+    return first * pow(last / first, (attempt - 1) / (attempts - 2))

@@ -77,6 +77,8 @@ class _Port(Protocol):
     """A socket, and how datagrams move through it."""
 
     opened: socket.socket
+    batch: int
+    """How many datagrams it receives in a system call, at most."""
 
     def send(self, outgoing: Sequence[Outgoing], first: int) -> tuple[int, bool]:
         """Sends from the `first` on; returns how many, and whether an error stopped it, which is not reported again.
@@ -91,6 +93,8 @@ class _Port(Protocol):
 class _SinglePort:
     """One datagram in a system call: for every system."""
 
+    batch = 1
+
     def __init__(self, opened: socket.socket) -> None:
         self.opened = opened
 
@@ -103,7 +107,9 @@ class _SinglePort:
 
 
 class _BatchPort:
-    """Up to `_BATCH` datagrams in a system call."""
+    """Many datagrams in a system call."""
+
+    batch = _BATCH
 
     def __init__(self, opened: socket.socket) -> None:
         self.opened = opened
@@ -221,12 +227,16 @@ class Sockets:
         limit = len(arrived) + _AT_ONCE
         while len(arrived) < limit:
             try:
-                arrived += port.receive()
+                received = port.receive()
             except (BlockingIOError, InterruptedError):
                 return True
             except OSError:
                 limit -= 1
                 self._receive_errors(port, undelivered)
+            else:
+                arrived += received
+                if len(received) < port.batch:
+                    return True
         return False
 
     def _receive_errors(self, port: _Port, undelivered: list[Undelivered]) -> bool:

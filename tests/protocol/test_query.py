@@ -22,7 +22,7 @@ from protocol.errors import (
 )
 from protocol.message import Request, Response, Value, fitting_dialects, result
 from protocol.query import Outgoing, Query
-from protocol.roundtrip import transmission_times
+from protocol.roundtrip import transmission_time
 from protocol.template import RequestTemplate
 from protocol.token import Token
 from protocol.vocabulary import Command, Status
@@ -116,7 +116,7 @@ def test_the_first_retransmission_waits_for_the_timeout_and_the_last_is_late() -
 def test_every_attempt_is_made_in_time_for_an_answer(
     rto: float, attempts: int, budget: float, jitter: float
 ) -> None:
-    times = transmission_times(rto, attempts, budget)
+    times = [transmission_time(attempt, rto, attempts, budget) for attempt in range(attempts)]
 
     assert len(times) == attempts
     assert times[0] == 0

@@ -1,0 +1,62 @@
+"""The pending table, as DNS resolvers have it: (address, identifier) → query.
+
+Entries of finished queries stay as long as the sockets, so that late answers are recognised and counted.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from protocol.address import Address
+from protocol.dialect import Dialect
+from protocol.query import Query
+
+
+class _Asked:
+    """What was asked of one address."""
+
+    __slots__ = ("latest", "queries")
+
+    def __init__(self) -> None:
+        self.queries: dict[bytes, Query] = {}
+        self.latest: dict[int, Query] = {}
+        """The latest query in each dialect: it shows where identifiers are."""
+
+
+class PendingTable:
+    """The queries that were sent from one set of sockets."""
+
+    def __init__(self) -> None:
+        self._asked: defaultdict[Address, _Asked] = defaultdict(_Asked)
+
+    def has_room(
+        self, dialect: Dialect, addresses: tuple[Address, ...], identifiers: Sequence[bytes]
+    ) -> bool:
+        """Whether answers to these identifiers could be told from all others at these addresses."""
+        if len(set(identifiers)) < len(identifiers):
+            return False
+        for address in addresses:
+            asked = self._asked[address]
+            if not asked.queries.keys().isdisjoint(identifiers):
+                return False
+            others = [query.dialect for query in asked.latest.values()]
+            if not dialect.tells_apart and not all(other.tells_apart for other in others):
+                return False  # an error does not tell which request it answers
+        return True
+
+    def add(self, query: Query, identifiers: Sequence[bytes]) -> None:
+        for address in query.addresses:
+            asked = self._asked[address]
+            asked.queries.update(dict.fromkeys(identifiers, query))
+            asked.latest[id(query.dialect)] = query
+
+    def find(self, datagram: bytes, address: Address, *, request: bool = False) -> Query | None:
+        """The query of a datagram to or from an address: by its identifier, else the latest query there."""
+        if address not in self._asked:
+            return None
+        asked, latest = self._asked[address], None
+        for latest in asked.latest.values():
+            dialect = latest.dialect
+            place = dialect.request_identifier if request else dialect.response_identifier
+            if query := asked.queries.get(datagram[place.span]):
+                return query
+        return latest
