@@ -3,7 +3,7 @@ from random import Random
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.fuzz import SEEDS, examine, run
+from tests.fuzz.datagrams import SEEDS, examine, run
 
 
 @given(st.binary(max_size=64))

@@ -14,7 +14,7 @@ import pytest
 from protocol.dialects import DIALECTS, V0
 from protocol.message import Request, Response, result
 from protocol.vocabulary import Command, Status
-from tests.fuzz import mutate
+from tests.fuzz.datagrams import mutate
 from tests.soak.conftest import Scale
 from tests.support.gauge import usage
 from tests.support.processes import exporter, mail_server

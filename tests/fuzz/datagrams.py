@@ -1,14 +1,7 @@
-"""The fuzz target: everything that parses, given any bytes. `make fuzz` runs it for a minute.
-
-    python -m tests.fuzz [SECONDS]
-
-With atheris (coverage-guided) where it is installed, else with mutations of the protocol's own datagrams.
-"""
+"""Datagrams, addresses, tokens and durations: everything of protocol/ that parses."""
 
 import sys
 from contextlib import suppress
-from importlib import import_module
-from importlib.util import find_spec
 from random import Random
 from time import monotonic
 
@@ -111,14 +104,3 @@ def run(seconds: float, random: Random) -> int:
             raise
         count += 1
     return count
-
-
-if __name__ == "__main__":
-    length = float(sys.argv[1]) if len(sys.argv) > 1 else 60
-    if find_spec("atheris"):
-        atheris = import_module("atheris")
-        atheris.instrument_all()
-        atheris.Setup([sys.argv[0], f"-max_total_time={int(length)}", "-max_len=64"], examine)
-        atheris.Fuzz()
-    else:
-        print(f"{run(length, Random())} datagrams, without coverage: atheris is not installed")
