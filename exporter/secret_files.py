@@ -21,7 +21,8 @@ _FRESH_S = 1.0
 """A file is looked at when it is needed, but not more often than once in this time."""
 
 _WAIT_S = 0.1
-"""How long a request waits for the file system before it uses the secret that is known."""
+_WAIT_PER_FILE_S = 0.0002
+"""How long a request waits for the file system before it uses the secrets that are known."""
 
 _BATCH = 64
 _THREADS = 4
@@ -61,7 +62,7 @@ class SecretFiles:
             self._checking |= dict.fromkeys(batch, checking)
             awaited.add(checking)
         if awaited := awaited - self._late:
-            _, late = await asyncio.wait(awaited, timeout=_WAIT_S)
+            _, late = await asyncio.wait(awaited, timeout=_WAIT_S + len(due) * _WAIT_PER_FILE_S)
             if late:
                 self._late |= late
                 logger.warning("Secret files are slow to read; keeping the known secrets")
