@@ -21,7 +21,7 @@ from prometheus_client.core import HistogramMetricFamily
 from exporter.targets import TargetReading
 from protocol.client import Reading
 from protocol.errors import DiscardReason, FailureReason, Resource
-from protocol.vocabulary import Command
+from protocol.vocabulary import DOCUMENTATION, Command
 from smtpstatus.version import __version__
 
 _WRAP = 1 << 53
@@ -85,7 +85,7 @@ def _counter_text(number: int) -> str:
     return sample_text(number % _WRAP)
 
 
-def _quantity(command: Command, documentation: str) -> Family:
+def _quantity(command: Command) -> Family:
     name = f"smtpstatus_{command.value}"
     is_counter = name.endswith("_total")
     text = _counter_text if is_counter else sample_text
@@ -97,7 +97,7 @@ def _quantity(command: Command, documentation: str) -> Family:
             return []
         return [None if number is None else text(number) for number in found]
 
-    return Family(name, "counter" if is_counter else "gauge", documentation, column)
+    return Family(name, "counter" if is_counter else "gauge", DOCUMENTATION[command], column)
 
 
 def _up(rows: Sequence[Row]) -> list[str | None]:
@@ -129,27 +129,7 @@ FAMILIES = (
         "Whether the last scrape of the target succeeded (1) or not (0).",
         _up,
     ),
-    _quantity(Command.CONNECTIONS, "SMTP connections since the server started (command 00)."),
-    _quantity(Command.ACTIVE_CONNECTIONS, "SMTP connections currently open (command 01)."),
-    _quantity(
-        Command.TRANSFERRED_BYTES, "Bytes transferred since the server started (command 02)."
-    ),
-    _quantity(
-        Command.TRANSFORMS, "Whether message transforms are enabled: 1 on, 0 off (command 03)."
-    ),
-    _quantity(
-        Command.MAILS, "Messages accepted since the server started (command 03 of group-4)."
-    ),
-    _quantity(
-        Command.SENT_BYTES,
-        "Bytes sent since the server started (command 02 of group-4 and group-11).",
-    ),
-    _quantity(
-        Command.RECEIVED_BYTES, "Bytes received since the server started (command 03 of group-11)."
-    ),
-    _quantity(
-        Command.VERBOSE, "Whether verbose logging is enabled: 1 on, 0 off (command 05 of group-6)."
-    ),
+    *map(_quantity, DOCUMENTATION),
     Family(
         "smtpstatus_scrape_duration_seconds",
         "gauge",

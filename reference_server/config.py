@@ -5,6 +5,7 @@ import shutil
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -17,6 +18,7 @@ from reference_server.limits import ServerLimits, SessionLimits
 from reference_server.route import FLAGS as ROUTE_FLAGS
 from reference_server.route import Route, parse_route
 from reference_server.transform import Bounds, Program
+from smtpstatus.dialect_file import find, known_dialects
 from smtpstatus.duration import format_duration, parse_duration
 from smtpstatus.errors import ConfigError
 from smtpstatus.flags import Flag, Flags, Given, Parser, at, one_of, positive
@@ -118,6 +120,7 @@ FLAGS = Flags(
         ),
         *ROUTE_FLAGS,
         Flag("dialect", "v0", "NAME", f"of SMTPStatus: {', '.join(DIALECTS)}"),
+        Flag("dialect-file", "", "FILE", "YAML file with further dialects under dialects:"),
         Flag("token", "", "TOKEN", "8 characters, or hex: and 16 digits; also SMTPSTATUS_TOKEN"),
         Flag("token-file", "", "FILE", "a file with the token"),
         Flag("maildir", "mail", "DIR", "directory of the Maildirs, one for each user"),
@@ -172,7 +175,8 @@ FLAGS = Flags(
 def parse(argv: Sequence[str], environment: Mapping[str, str]) -> Config:
     """Raises `ConfigError`; --help and --version end the process as argparse does."""
     given = FLAGS.parse(argv, environment)
-    dialect = given.one("dialect", _dialect)
+    dialects = known_dialects(given.text("dialect-file")[0])
+    dialect = given.one("dialect", partial(find, dialects=dialects))
     path = environment.get("PATH", os.defpath)
     message_size = given.one("smtp.max-message-bytes", positive)
     route = parse_route(given)
@@ -247,13 +251,6 @@ def _token(given: Given, dialect: Dialect, environment: Mapping[str, str]) -> To
         "no token: set --token-file, --token or SMTPSTATUS_TOKEN to the"
         f" {dialect.token_length} characters that clients send"
     )
-
-
-def _dialect(text: str) -> Dialect:
-    try:
-        return DIALECTS[text]
-    except KeyError:
-        raise ValueError(f"no dialect {text!r}: there are {', '.join(DIALECTS)}") from None
 
 
 def _directory(text: str) -> Path:

@@ -2,7 +2,7 @@
 
 from argparse import Namespace
 
-from protocol.cli.options import DONE, REFUSED, dialect_of, known_dialects, print_json
+from protocol.cli.options import DONE, REFUSED, dialect_of, dialects_of, print_json
 from protocol.describe import as_json, as_text, describe
 
 _SEPARATORS = dict.fromkeys(map(ord, " :\n\t"))
@@ -20,7 +20,7 @@ def run(options: Namespace) -> int:
     if options.dialect:
         descriptions = describe(datagram, [dialect_of(options)])
     else:
-        descriptions = describe(datagram, known_dialects(options).values(), by_signature=True)
+        descriptions = describe(datagram, dialects_of(options).values(), by_signature=True)
     if options.json:
         print_json(as_json(datagram, descriptions))
     else:

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from protocol.address import HostPort
-from protocol.cli.options import DONE, NO_RESPONSE, REFUSED, known_dialects, print_json, token_of
+from protocol.cli.options import DONE, NO_RESPONSE, REFUSED, dialects_of, print_json, token_of
 from protocol.client import Peer, Reading, connect
 from protocol.dialect import Dialect
 from protocol.errors import InvalidResponses, Refused, TokenError
@@ -66,7 +66,7 @@ class Outcome:
 
 def run(options: Namespace) -> int:
     """Returns the exit status: 0 if a dialect was found, 1 if there are only foreign responses, 3 if there are none."""
-    dialects = known_dialects(options)
+    dialects = dialects_of(options)
     probes, unsafe = _probes(options.target, dialects.values(), _tokens(options, dialects))
     outcomes = asyncio.run(_send(probes, options.timeout))
     fitting = [outcome for outcome in outcomes if outcome.fits]

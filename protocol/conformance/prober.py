@@ -14,9 +14,6 @@ from protocol.message import Request
 from protocol.token import Token
 from protocol.vocabulary import Command
 
-_GRACE_S = 0.02
-"""Added to two round trips: by how much a response may arrive later than that to a request sent after it."""
-
 _TRANSMISSIONS = 6
 """Of the valid request, before the server counts as stopped."""
 
@@ -28,14 +25,21 @@ class Stopped(Exception):
 
 
 class Prober:
-    """One server. `timeout` is in seconds: without a response to a valid request for that long, it has stopped."""
+    """One server. Times are in seconds.
 
-    def __init__(self, address: Address, token: Token, dialect: Dialect, timeout: float) -> None:
+    Without a response to a valid request for `timeout`, it has stopped. A response may arrive later than that to a
+    request sent after it, by `grace` and two round trips.
+    """
+
+    def __init__(
+        self, address: Address, token: Token, dialect: Dialect, timeout: float, grace: float
+    ) -> None:
         self._address = address
         self._token = token
         self._dialect = dialect
         self._timeout = timeout
-        self.grace = _GRACE_S
+        self._least_grace = grace
+        self.grace = grace
 
     def open(self) -> socket.socket:
         """A UDP socket connected to the server."""
@@ -55,7 +59,7 @@ class Prober:
                 transmit(witness, valid)
                 received = receive(witness, self._timeout / _TRANSMISSIONS)
                 if received is not None:
-                    self.grace = _GRACE_S + 2 * (monotonic() - sent_at)
+                    self.grace = self._least_grace + 2 * (monotonic() - sent_at)
                     return received
         raise Stopped
 

@@ -61,7 +61,8 @@ class Runner:
     """Tests one server over its own sockets.
 
     `timeout` is how many seconds a valid request may go unanswered before the server counts as stopped. A missing error
-    response is requested again after `pause` seconds; `waiting` is called before that.
+    response is requested again after `pause` seconds; `waiting` is called before that. `grace` is how many seconds a
+    response may be later than that to a later request.
     """
 
     def __init__(
@@ -72,8 +73,9 @@ class Runner:
         timeout: float,
         waiting: Callable[[Case], None] = lambda case: None,
         pause: float = 1.0,
+        grace: float = 0.02,
     ) -> None:
-        self._prober = Prober(address, token, dialect, timeout)
+        self._prober = Prober(address, token, dialect, timeout, grace)
         self._dialect = dialect
         self._mask = Mask(token, dialect)
         self._waiting = waiting

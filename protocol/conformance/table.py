@@ -193,28 +193,32 @@ def _blank(datagrams: Datagrams) -> Iterator[Step]:
     request = datagrams.request
     counters = [command for command in datagrams.dialect.reads if command in COUNTERS]
     numbers = counters or datagrams.dialect.reads
-    faulty = [
-        request(token=datagrams.wrong),
-        request(version=8 if datagrams.dialect.version == 7 else 7),
-        request(code=datagrams.unknown_codes[0]),
-        datagrams.valid[:-1],
-    ]
-    for sent in faulty:
+    faulty = {
+        Status.AUTHENTICATION_FAILED: request(token=datagrams.wrong),
+        Status.INVALID_VERSION: request(version=8 if datagrams.dialect.version == 7 else 7),
+        Status.INVALID_COMMAND: request(code=datagrams.unknown_codes[0]),
+        Status.INVALID_REQUEST: datagrams.valid[:-1],
+    }
+    for status, sent in faulty.items():
         yield from map(datagrams.read, numbers)
-        yield datagrams.any_error(sent, blank=True)
+        yield datagrams.any_error(sent, status, blank=True)
 
 
 def _error_identifiers(datagrams: Datagrams) -> Iterator[Step]:
     dialect, largest, valid = datagrams.dialect, datagrams.largest, datagrams.valid
     request, step = datagrams.request, datagrams.any_error
-    yield step(request(token=datagrams.wrong, identifier=largest), identifier=largest)
+    wrong = request(token=datagrams.wrong, identifier=largest)
+    yield step(wrong, Status.AUTHENTICATION_FAILED, identifier=largest)
     version = 8 if dialect.version == 7 else 7
-    yield step(request(version=version, identifier=largest - 1), identifier=largest - 1)
-    yield step(request(code=datagrams.unknown_codes[0], identifier=1), identifier=1)
+    other = request(version=version, identifier=largest - 1)
+    yield step(other, Status.INVALID_VERSION, identifier=largest - 1)
+    unknown = request(code=datagrams.unknown_codes[0], identifier=1)
+    yield step(unknown, Status.INVALID_COMMAND, identifier=1)
     end = dialect.request_identifier.end
     for size in (end, len(valid) - 1, len(valid) + 1):
-        yield step((valid + b"\0")[:size], identifier=datagrams.identifier)
-    yield step(valid[: end - 1], identifier=0)
+        identifier = datagrams.identifier
+        yield step((valid + b"\0")[:size], Status.INVALID_REQUEST, identifier=identifier)
+    yield step(valid[: end - 1], Status.INVALID_REQUEST, identifier=0)
 
 
 def _sizes(datagrams: Datagrams) -> Iterator[Case]:

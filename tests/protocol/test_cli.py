@@ -10,11 +10,9 @@ import xml.etree.ElementTree as ET
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from protocol.__main__ import main
 from protocol.dialect import Dialect
 from protocol.dialects import DIALECTS, V0
 from protocol.message import Value
@@ -23,6 +21,7 @@ from protocol.server import Endpoint, respond, serve
 from protocol.token import Token
 from protocol.vocabulary import WRITES, Command
 from smtpstatus.version import __version__
+from tests.protocol.cli import Cli
 from tests.support.processes import COMMANDS
 from tests.support.udp import lying
 
@@ -57,32 +56,6 @@ async def server(application: Application) -> AsyncIterator[Endpoint]:
         "127.0.0.1", 0, TOKEN, application.answer, limiter=ErrorRateLimiter(150)
     ) as endpoint:
         yield endpoint
-
-
-class Cli:
-    """Runs the command in a thread, beside the server in the test's event loop."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
-        self._capsys = capsys
-        self.out = ""
-        self.err = ""
-
-    async def __call__(self, *arguments: str) -> int:
-        try:
-            status = await asyncio.to_thread(main, arguments)
-        except SystemExit as stop:  # argparse's way
-            status = int(stop.code or 0)
-        self.out, self.err = self._capsys.readouterr()
-        return status
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-@pytest.fixture
-def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
-    return Cli(capsys)
 
 
 async def test_get_shows_a_table(server: Endpoint, cli: Cli) -> None:

@@ -47,7 +47,9 @@ def token(dialect: Dialect) -> Token:
 async def examine(
     port: int, dialect: Dialect = V0, *, write: bool = True, timeout: float = 2, pause: float = 1
 ) -> list[Result]:
-    runner = Runner(("127.0.0.1", port), token(dialect), dialect, timeout, pause=pause)
+    runner = Runner(
+        ("127.0.0.1", port), token(dialect), dialect, timeout, pause=pause, grace=0.001
+    )
     table = cases(dialect, token(dialect), write=write)
     return await asyncio.to_thread(lambda: list(runner.run(table)))
 

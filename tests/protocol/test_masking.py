@@ -35,7 +35,7 @@ async def reports(
     """A check of a server that sends whatever `answer` returns: its report, in every format."""
     mine = token(dialect)
     async with lying(answer) as port:
-        runner = Runner(("127.0.0.1", port), mine, dialect, 1, pause=0)
+        runner = Runner(("127.0.0.1", port), mine, dialect, 1, pause=0, grace=0.001)
         found = await asyncio.to_thread(lambda: tuple(runner.run(cases(dialect, mine))))
     report = Report("host", dialect, mine, found, 1.0)
     texts = [Writer(mine, dialect).as_text(one) for one in found]

@@ -203,7 +203,7 @@ BAD = {
     "program": (["--token", TOKEN, "--transform", "/nowhere/prog"], "'/nowhere/prog' can be run"),
     "switch": (["--token", TOKEN, "--transforms", "maybe"], "is not one of on, off"),
     "domain": (["--token", TOKEN, "--domain", "a b"], "write it like example.com"),
-    "dialect": (["--token", TOKEN, "--dialect", "v9"], "there are v0, group-4"),
+    "dialect": (["--token", TOKEN, "--dialect", "v9"], "expected one of v0, group-4"),
     "duration": (["--token", TOKEN, "--smtp.idle-timeout", "soon"], "write 700ms, 2s, 1m30s"),
     "count": (["--token", TOKEN, "--smtp.max-recipients", "0"], "expected a whole number above 0"),
 }

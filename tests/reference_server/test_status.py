@@ -9,6 +9,7 @@ from protocol.dialects import DIALECTS
 from protocol.token import Token
 from protocol.vocabulary import FLAGS, Command
 from reference_server.status import ServerStatus
+from smtpstatus.dialects import read_file
 from tests.reference_server.server import running
 
 COUNTS = {
@@ -60,6 +61,24 @@ async def test_every_dialect_is_served(name: str, tmp_path: Path) -> None:
     assert reading.values == {
         command: started[command] if command in FLAGS else 0 for command in dialect.reads
     }
+
+
+async def test_a_dialect_from_a_file_is_served(tmp_path: Path) -> None:
+    file = tmp_path / "dialects.yml"
+    file.write_text(
+        "dialects: {mine: {signature: abcd, byte_order: little, statuses: {done: 0},"
+        " commands: {connections: {code: 9}, mails: {code: 8, value: [6, 4]}},"
+        " request: {length: 14, identifier: [3, 2], token: [5, 8], command: 13},"
+        " response: {length: 14, identifier: [3, 2], status: 5, result: [6, 8]}}}\n"
+    )
+    token = Token(b"secretpa")
+    flags = ("--dialect-file", str(file), "--dialect", "mine", "--token", "secretpa")
+    with running(tmp_path, *flags) as server:
+        peer = Peer(HostPort("127.0.0.1", server.status), token, read_file(file)["mine"])
+        async with connect(peer) as connection:
+            reading = await connection.read(timeout=5)
+
+    assert reading.values == {Command.CONNECTIONS: 0, Command.MAILS: 0}
 
 
 def test_a_verbose_server_logs_who_comes_and_goes(tmp_path: Path) -> None:

@@ -10,8 +10,6 @@ import yaml
 from exporter.configuration import config
 from exporter.configuration.flags import FLAGS
 from exporter.http.web_config import WebConfig
-from protocol.dialects import DIALECTS
-from protocol.vocabulary import Command, Status
 from smtpstatus.errors import ConfigError
 
 DOCUMENT = (Path(__file__).parents[2] / "docs/configuration.md").read_text()
@@ -47,20 +45,12 @@ def test_the_flags_are_listed_with_their_variables_and_defaults() -> None:
 
 
 def test_every_key_is_listed_and_no_other(tmp_path: Path) -> None:
-    dialect = "dialects: {d: {signature: cffe, request: {}, response: {}, statuses: {done: 0}, "
     places = [
         known(tmp_path, "zzzzzz: 1"),
         known(tmp_path, "targets: [{zzzzzz: 1}]"),
         known(tmp_path, "probe: [{zzzzzz: 1}]"),
         known(tmp_path, "api: {zzzzzz: 1}"),
-        known(tmp_path, "dialects: {d: {zzzzzz: 1}}"),
-        known(
-            tmp_path,
-            (dialect + "commands: {mails: {zzzzzz: 1}}}}")
-            .replace("request: {}", "request: {length: 14, identifier: [3, 2], token: [5, 8], command: 13}")
-            .replace("response: {}", "response: {length: 14, identifier: [3, 2], status: 5, result: [6, 8]}"),
-        ),
-    ]  # fmt: skip
+    ]
 
     assert documented() == places
 
@@ -76,17 +66,6 @@ def test_every_yaml_block_is_a_good_configuration(tmp_path: Path) -> None:
     assert len(blocks("yaml")) == 3
 
 
-def test_the_dialect_shown_is_the_known_one(tmp_path: Path) -> None:
-    (tmp_path / "block.yml").write_text(blocks("yaml")[-1])
-    (target,) = config.load([tmp_path / "block.yml"], {}).targets
-    known = DIALECTS["group-11"]
-
-    assert (target.dialect.operations, target.dialect.signature) == (
-        known.operations,
-        known.signature,
-    )
-
-
 def test_the_web_configuration_shown_is_good_but_for_its_certificates(tmp_path: Path) -> None:
     (block,) = blocks("yaml-web")
     (tmp_path / "web.yml").write_text(block)
@@ -98,11 +77,3 @@ def test_the_web_configuration_shown_is_good_but_for_its_certificates(tmp_path: 
     users = WebConfig.load(tmp_path / "web.yml").users
     assert set(users) == {b"prometheus"}
     assert bcrypt.checkpw(b"test", users[b"prometheus"])
-
-
-@pytest.mark.parametrize(
-    "word",
-    [*DIALECTS, *(one.name.lower() for one in Command), *(one.name.lower() for one in Status)],
-)
-def test_every_word_of_a_dialect_is_named(word: str) -> None:
-    assert f"`{word}`" in DOCUMENT
