@@ -26,12 +26,16 @@ from exporter.http.connection import Connection
 from exporter.http.limits import ConnectionLimits
 from exporter.http.listen import ListenError, notify, open_sockets
 from exporter.http.web_config import WebFile
+from exporter.routes.context import HttpOptions
 from exporter.service import Service, refusal
 from protocol.address import HostPort
 from smtpstatus import log
 from smtpstatus.errors import ConfigError
 
 logger = logging.getLogger("exporter")
+
+_SPARE_CONNECTIONS = 256
+"""Connections beyond those whose requests work or wait: idle ones, and those that send a request."""
 
 _FAREWELL = 0.5
 """Seconds in which /-/ready says 503 and everything else is still answered: who balances load looks away."""
@@ -96,7 +100,7 @@ def _start(arguments: Sequence[str], environ: Mapping[str, str]) -> None:
         return
     log.configure(options.log_level, options.log_format, sys.stderr)
     _raise_descriptor_limit()
-    service = Service(load)
+    service = Service(load, options.external_url)
     # A fleet's configuration is there to stay: the collector need not look through it while scrapes run.
     # And what a scrape makes is in no cycle: by the default thresholds ten thousand readings at once had the collector
     # walk all of them twice in every scrape, for a tenth of its CPU and pauses of 70 ms.
@@ -124,18 +128,29 @@ async def _run(
         logger.info("Stopping")
         notify("STOPPING=1", environ)
 
-    app = create_app(
-        service,
+    http_options = HttpOptions(
         max_requests=options.max_requests,
-        timeout_offset=options.timeout_offset,
-        web=web,
+        max_waiting=options.max_waiting,
+        timeout_offset_s=options.timeout_offset,
+        external_url=options.external_url,
+        route_prefix=options.route_prefix,
+        trusted_proxies=options.trusted_proxies,
+        sources=[str(path) for path in options.config_files] or ["the environment"],
     )
+    app = create_app(service, http_options, web)
+    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    def most_connections() -> int:
+        waiting = http_options.most_waiting(len(service.installed.config.targets))
+        return min(waiting + options.max_requests + _SPARE_CONNECTIONS, descriptors // 2)
+
+    limits = ConnectionLimits(most_connections, options.idle_timeout)
     sockets = open_sockets(
         options.listen_addresses, systemd=options.systemd_socket, environ=environ
     )
     settings = uvicorn.Config(
         app,
-        http=partial(Connection, ConnectionLimits()),  # type: ignore[arg-type]
+        http=partial(Connection, limits),  # type: ignore[arg-type]
         ws="none",
         lifespan="off",
         log_config=None,

@@ -1,31 +1,28 @@
-"""The exporter's HTTP side: which route goes where, and what an error looks like. The routes' own work is elsewhere."""
+"""The exporter's HTTP application: routes, middleware, and the responses to errors."""
 
+import json
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware.errors import ServerErrorMiddleware
+from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect
-from starlette.responses import HTMLResponse
 from starlette.routing import Match
 from starlette.types import ASGIApp
 
 from exporter import pages
 from exporter.http.auth import Authentication
-from exporter.http.middleware import (
-    ConcurrencyLimit,
-    Cors,
-    HeadAsGet,
-    ScrapeFastPath,
-    TooManyRequests,
-)
+from exporter.http.limits import RequestLimits, TooManyRequests
+from exporter.http.middleware import Cors, Forwarded, HeadAsGet, Paths
 from exporter.http.responses import Problem
 from exporter.http.web_config import WebFile
 from exporter.probe_policy import Denied
 from exporter.routes import api, docpage, models, operation, scraping
+from exporter.routes.context import HttpOptions, RouteContext, context_of
 from exporter.service import Service
 from exporter.targets import BadAddress, UnknownTarget
 from protocol.errors import Shortage
@@ -35,63 +32,89 @@ logger = logging.getLogger(__name__)
 
 
 def create_app(
-    service: Service,
-    *,
-    max_requests: int = 40,
-    timeout_offset: float = 0.5,
-    web: WebFile | None = None,
+    service: Service, options: HttpOptions | None = None, web: WebFile | None = None
 ) -> ASGIApp:
-    """The application over a service; `timeout_offset` is in seconds, `max_requests` 0 means any number."""
+    """The application over a service."""
+    http = options or HttpOptions()
+    limits = RequestLimits(
+        http.max_requests, lambda: http.most_waiting(len(service.installed.config.targets))
+    )
+    service.own.in_flight.set_function(lambda: limits.in_flight)
+    context = RouteContext(service, http, limits)
+    described = _described(context)
+    middleware = [
+        Middleware(Forwarded, http.trusted_proxies),
+        Middleware(Paths, http.route_prefix),
+        Middleware(HeadAsGet),
+        # Before authentication: a CORS preflight has no password.
+        Middleware(Cors, lambda: service.installed.config.api.cors_origins),
+    ]
+    if web:
+        middleware.append(Middleware(Authentication, web, service.is_api_token))
+    app = Starlette(
+        routes=[*scraping.ROUTES, *pages.routes()],
+        middleware=middleware,
+        exception_handlers=_HANDLERS,
+    )
+    app.router.default = described
+    app.router.redirect_slashes = False
+    app.state.context = context
+    return app
+
+
+def _described(context: RouteContext) -> FastAPI:
+    """The routes that FastAPI serves, and the description of all."""
     app = FastAPI(
         title="smtpstatus exporter",
         version=__version__,
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        exception_handlers=_HANDLERS,
     )
-    app.state.service = service
-    app.state.timeout_offset = timeout_offset
-    admission = ConcurrencyLimit(max_requests)
-    service.own.in_flight.set_function(lambda: admission.taken)
+    app.state.context = context
     for router in (scraping.router, api.router, operation.router):
         app.include_router(router)
-    app.router.routes.extend(pages.routes())
-    for kind, answer in _ANSWERS.items():
-        app.add_exception_handler(kind, answer)
-    _describe(app)
-    outer: ASGIApp = ScrapeFastPath(app, scraping.ENDPOINTS, admission, _ANSWERS)
-    # The outermost is the first one asked: a preflight of CORS has no password to show at the gate.
-    if web:
-        outer = Authentication(outer, web, service.is_api_token)
-    outer = HeadAsGet(Cors(outer, lambda: service.installed.config.api.cors_origins))
-    return ServerErrorMiddleware(outer, handler=_failure)
+    description = _description(app)
+    document = json.dumps(description).encode()
+    page = docpage.page(description).encode()
 
-
-def _describe(app: FastAPI) -> None:
-    generate = app.openapi
-
-    def described() -> dict[str, Any]:
-        description = generate()
-        components = description.setdefault("components", {})
-        components["schemas"] = {"Problem": models.PROBLEM_SCHEMA}
-        components["securitySchemes"] = {"api_token": {"type": "http", "scheme": "bearer"}}
-        for operations in description["paths"].values():
-            for one in operations.values():
-                # FastAPI's own form of a 422, which no route here gives.
-                if "HTTPValidationError" in str(one["responses"].get("422")):
-                    del one["responses"]["422"]
-        return description
-
-    # FastAPI's documented way to extend the description.
-    app.openapi = described  # type: ignore[method-assign]
+    @app.get("/openapi.json", include_in_schema=False)
+    def openapi() -> Response:
+        return Response(document, media_type="application/json")
 
     @app.get("/docs", include_in_schema=False)
     def docs() -> Response:
         headers = {"Content-Security-Policy": docpage.CONTENT_SECURITY_POLICY}
-        return HTMLResponse(docpage.page(described()), headers=headers)
+        return Response(page, headers=headers, media_type="text/html; charset=utf-8")
+
+    return app
 
 
-def _problem(status: HTTPStatus) -> Callable[[Request, Exception], Awaitable[Response]]:
+def _description(app: FastAPI) -> dict[str, Any]:
+    """FastAPI's description, with the paths that Starlette routes and without FastAPI's own 422."""
+    description = app.openapi()
+    schemas = description["components"]["schemas"]
+    for model in (models.ProblemDocument, models.TransformsRequest):
+        schemas[model.__name__] = model.model_json_schema()
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    description["components"]["securitySchemes"] = {
+        "api_token": {"type": "http", "scheme": "bearer"}
+    }
+    description["paths"] = {**models.SCRAPE_PATHS, **description["paths"]}
+    for operations in description["paths"].values():
+        for one in operations.values():
+            if "HTTPValidationError" in str(one["responses"].get("422")):
+                del one["responses"]["422"]
+    return description
+
+
+Handler = Callable[[Request, Any], Coroutine[Any, Any, Response]]
+
+
+def _problem(status: HTTPStatus) -> Handler:
     async def answer(request: Request, error: Exception) -> Response:
         return Problem(status, str(error)).response()
 
@@ -103,60 +126,58 @@ async def _own_problem(request: Request, error: Exception) -> Response:
     return error.response()
 
 
+_METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")
+
+
 async def _http_problem(request: Request, error: Exception) -> Response:
-    """What the router itself refuses: an unknown path, or another method."""
+    """For what the routers refuse: an unknown path, or a method that a path does not have."""
     assert isinstance(error, HTTPException)
     if error.status_code != HTTPStatus.METHOD_NOT_ALLOWED:
-        return Problem(HTTPStatus(error.status_code), "there is no such page").response()
-    allowed = ", ".join(sorted(_methods(request)))
-    detail = f"{request.url.path} takes {allowed}"
-    return Problem(HTTPStatus.METHOD_NOT_ALLOWED, detail, {"Allow": allowed}).response()
-
-
-def _methods(request: Request) -> set[str]:
-    """What a path takes, by all its routes; the router's own answer knows of the first alone."""
-    every = {"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"}
-    found = {
+        return Problem(HTTPStatus(error.status_code), "not found").response()
+    # The router names the methods of the first route alone.
+    methods = {
         method
-        for method in every
+        for method in _METHODS
         for route in request.app.routes
         if route.matches({**request.scope, "method": method})[0] is Match.FULL
     }
-    return found | {"HEAD"} if "GET" in found else found
+    allowed = ", ".join(sorted(methods | {"HEAD"} if "GET" in methods else methods))
+    detail = f"{request.url.path} allows {allowed}"
+    return Problem(HTTPStatus.METHOD_NOT_ALLOWED, detail, {"Allow": allowed}).response()
 
 
-async def _full(request: Request, error: Exception) -> Response:
-    request.app.state.service.own.rejected.inc()
+async def _too_many(request: Request, error: Exception) -> Response:
+    context_of(request).service.own.rejected.inc()
     headers = {"Retry-After": "1"}
     return Problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error), headers).response()
 
 
-async def _short(request: Request, error: Exception) -> Response:
-    """The exporter could not ask: no target is reported down for that."""
-    assert isinstance(error, Shortage)
-    request.app.state.service.own.shortages.labels(error.resource.value).inc()
-    logger.error("Request not carried out", extra={"path": request.url.path, "err": error})
+async def _shortage(request: Request, error: Shortage) -> Response:
+    """The exporter lacked a resource: no target is reported down for that."""
+    context_of(request).service.own.shortages.labels(error.resource.value).inc()
+    logger.error("Request failed", extra={"path": request.url.path[:200], "err": error})
     headers = {"Retry-After": "1"}
     return Problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error), headers).response()
 
 
-async def _gone(request: Request, error: Exception) -> Response:
-    return Response(status_code=HTTPStatus.SERVICE_UNAVAILABLE)  # nobody is there to read it
+async def _disconnected(request: Request, error: Exception) -> Response:
+    return Response(status_code=HTTPStatus.SERVICE_UNAVAILABLE)  # nobody reads it
 
 
-async def _failure(request: Request, error: Exception) -> Response:
-    """A defect: the log has the traceback, the answer has nothing of it."""
-    detail = "the exporter failed; its log says why"
+async def _internal_error(request: Request, error: Exception) -> Response:
+    """A defect: the log has the traceback, the response nothing of it."""
+    detail = "internal error; see the exporter's log"
     return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, detail).response()
 
 
-_ANSWERS = {
+_HANDLERS: dict[int | type[Exception], Handler] = {
     Problem: _own_problem,
     HTTPException: _http_problem,
     UnknownTarget: _problem(HTTPStatus.NOT_FOUND),
     BadAddress: _problem(HTTPStatus.BAD_REQUEST),
     Denied: _problem(HTTPStatus.FORBIDDEN),
-    TooManyRequests: _full,
-    Shortage: _short,
-    ClientDisconnect: _gone,
+    TooManyRequests: _too_many,
+    Shortage: _shortage,
+    ClientDisconnect: _disconnected,
+    Exception: _internal_error,
 }

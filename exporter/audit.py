@@ -1,10 +1,10 @@
-"""Who switched what: a line in the log for every request to write, and a metric."""
+"""The audit log: a line for every request that writes, and a metric."""
 
 import logging
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from fastapi import Request
+from starlette.requests import Request
 
 from exporter.http.responses import Problem
 from exporter.metrics import ExporterMetrics
@@ -19,37 +19,45 @@ _OUTCOMES = {
     HTTPStatus.GATEWAY_TIMEOUT: "failed",
     HTTPStatus.SERVICE_UNAVAILABLE: "failed",
 }
-"""What becomes of a write, by the status of its answer; what is not here is the request's own fault."""
+"""The outcome of a write by the status of its response; any other error is the request's fault."""
 
-_WORDS = {True: "on", False: "off", None: "unknown"}
+_STATES = {True: "on", False: "off", None: "unknown"}
+_LONGEST_NAME = 200
+"""Characters of a target's name; a request may give a longer one."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class AuditRecord:
-    """One request to switch, as far as it is known: `before` and `wanted` are None until then."""
+    """A request to switch the transforms; `before`, `wanted` and `after` are None as far as they are unknown."""
 
     client: str
     target: str
     before: bool | None = None
     wanted: bool | None = None
+    after: bool | None = None
+    problem: Problem | None = None
 
-    def tell(self, own: ExporterMetrics, problem: Problem | None) -> None:
+    @property
+    def outcome(self) -> str:
+        return _OUTCOMES.get(self.problem.status, "invalid") if self.problem else "done"
+
+    def log(self, own: ExporterMetrics) -> None:
         """Log and count the outcome."""
-        outcome = _OUTCOMES.get(problem.status, "invalid") if problem else "done"
-        own.writes.labels(outcome).inc()
+        own.writes.labels(self.outcome).inc()
         fields = {
             "client": self.client,
-            "target": self.target,
-            "from": _WORDS[self.before],
-            "to": _WORDS[self.wanted],
-            "outcome": outcome,
+            "target": self.target[:_LONGEST_NAME],
+            "from": _STATES[self.before],
+            "to": _STATES[self.wanted],
+            "outcome": self.outcome,
         }
-        if problem:
-            logger.warning("Transforms not switched", extra={**fields, "err": problem.detail})
+        if self.problem:
+            detail = self.problem.detail[: 2 * _LONGEST_NAME]
+            logger.warning("Transforms not switched", extra={**fields, "err": detail})
         else:
             logger.info("Transforms switched", extra=fields)
 
 
 def client_of(request: Request) -> str:
-    """The address of whoever asks; a Unix socket has none."""
+    """The client's address; on a Unix socket there is none."""
     return request.client.host if request.client else "unix"

@@ -29,10 +29,14 @@ def failure(options: Options) -> str | None:
     try:
         with _connected(address) as plain:
             if tls is None:
-                return _asked(address, plain)
+                return _asked(address, plain, options.route_prefix)
             with _client_context().wrap_socket(plain) as secured:
                 # With no certificate to show, a handshake is all that can be checked.
-                return None if _wants_certificate(tls) else _asked(address, secured)
+                return (
+                    None
+                    if _wants_certificate(tls)
+                    else _asked(address, secured, options.route_prefix)
+                )
     except (OSError, http.client.HTTPException) as error:
         alerted = isinstance(error, ssl.SSLError) and "ALERT" in (error.reason or "")
         if tls and _wants_certificate(tls) and alerted:
@@ -44,10 +48,10 @@ def _wants_certificate(tls: ssl.SSLContext) -> bool:
     return tls.verify_mode is ssl.CERT_REQUIRED
 
 
-def _asked(address: str, connected: socket.socket) -> str | None:
+def _asked(address: str, connected: socket.socket, prefix: str) -> str | None:
     asking = http.client.HTTPConnection("localhost")
     asking.sock = connected
-    asking.request("GET", "/-/healthy", headers={"Connection": "close"})
+    asking.request("GET", f"{prefix}/-/healthy", headers={"Connection": "close"})
     with asking.getresponse() as answer:
         answer.read(4096)
     return None if answer.status == 200 else f"{address}: status {answer.status}"

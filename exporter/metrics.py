@@ -164,7 +164,7 @@ SCRAPE_ERROR_DOCUMENTATION = "Why the scrape of the target failed: 1 for the rea
 class ExporterMetrics:
     """The exporter's own metrics, in a registry of their own."""
 
-    def __init__(self) -> None:
+    def __init__(self, external_url: str = "") -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
@@ -172,11 +172,11 @@ class ExporterMetrics:
         GCCollector(registry=registry)
         build = Gauge(
             "smtpstatus_exporter_build_info",
-            "Version of the exporter and of Python; constant 1.",
-            ("version", "python_version"),
+            "Version of the exporter and of Python, and its external URL; constant 1.",
+            ("version", "python_version", "external_url"),
             registry=registry,
         )
-        build.labels(__version__, platform.python_version()).set(1)
+        build.labels(__version__, platform.python_version(), external_url).set(1)
         self._requests = self._counter("requests", "Target reads performed.")
         self._failures = self._counter(
             "failures", "Target reads that failed, by reason.", "reason", FailureReason

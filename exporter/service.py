@@ -38,6 +38,8 @@ class ActiveConfig:
 
     def __init__(self, targets: Targets) -> None:
         self.targets = targets
+        self.loaded_at = time.time()
+        """In seconds since 1970."""
         self._labels = {
             target.name: {**target.labels, "target": target.name}
             for target in targets.config.targets
@@ -70,13 +72,13 @@ class ActiveConfig:
 class Service:
     """The targets, the exporter's metrics and the history; the configuration is replaced as a whole."""
 
-    def __init__(self, load: Callable[[], Config]) -> None:
+    def __init__(self, load: Callable[[], Config], external_url: str = "") -> None:
         """Raises `ConfigError` if the configuration cannot be loaded."""
         self._load = load
         self._reloading = asyncio.Lock()
         self._next_reload: asyncio.Task[None] | None = None
         self._down: set[str] = set()
-        self.own = ExporterMetrics()
+        self.own = ExporterMetrics(external_url)
         self.history = History()
         self.reader = Reader()
         self._secret_threads = secret_threads()

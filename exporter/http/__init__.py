@@ -4,9 +4,10 @@ listen      sockets: TCP, Unix, systemd's
 tls         certificates of the server and of clients
 web_config  the official exporters' web configuration file
 connection  HTTP/1.1 on uvicorn, with limits for each connection
-limits      limits that all connections share
+head        request heads that are refused
+limits      limits that requests and connections share
 auth        users, passwords, the API token
-middleware  HEAD, CORS, concurrency
+middleware  proxies, paths, HEAD, CORS
 responses   problem documents, content negotiation, long bodies
 disconnect  cancels the work of clients that disconnected
 """

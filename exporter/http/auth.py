@@ -1,4 +1,4 @@
-"""The gate before the application: what the web configuration says of headers, of users, and of how often."""
+"""Authentication: the users of the web configuration and the API token, before the application."""
 
 import asyncio
 import base64
@@ -7,19 +7,19 @@ import hashlib
 import logging
 import secrets
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from http import HTTPStatus
 
 import bcrypt
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from exporter.http.disconnect import while_connected
+from exporter.http.limits import LogLimit, client_network
 from exporter.http.responses import Problem
 from exporter.http.web_config import WebConfig, WebFile
-from exporter.singleflight import SingleFlight
 
 logger = logging.getLogger(__name__)
 
@@ -27,14 +27,15 @@ BEARER = 'Bearer realm="smtpstatus exporter"'
 """The challenge for the API token (RFC 6750)."""
 
 _OPEN = ("/-/healthy", "/-/ready")
-"""Orchestrators ask these and have no password."""
+"""Orchestrators read these and have no password."""
 
 
 class Authentication:
-    """ASGI middleware: lets in users with their password, and whoever has the API token.
+    """ASGI middleware: admits users with their password, and clients with the API token.
 
-    A request has room for one `Authorization` header. The API token there counts as a password too, since it
-    gives more rights than any: `is_api_token` says whether a bearer token is it, in constant time.
+    A request has one `Authorization` header. The API token in it counts as a password too, since it
+    gives more rights than any: `is_api_token` compares a bearer token with it, in constant time.
+    Sets `scope["user"]` to the name of a user.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Authentication:
         self._web = web
         self._is_api_token = is_api_token
         self._passwords = Passwords()
+        self._log_limit = LogLimit()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -51,54 +53,40 @@ class Authentication:
             return
         config = self._web.current()
         send = _with_headers(send, config)
-        ahead = _Ahead(receive)
-        try:
-            if scope["path"] not in _OPEN:
-                await self._admit(Request(scope, ahead.look), config)
-        except ClientDisconnect:
-            return
-        except Problem as refusal:
-            await refusal.response()(scope, receive, send)
-        else:
-            await self._app(scope, ahead.receive, send)
+        if scope["path"] not in _OPEN:
+            try:
+                await self._admit(Request(scope), config)
+            except Problem as problem:
+                await problem.response()(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
 
     async def _admit(self, request: Request, config: WebConfig) -> None:
-        if config.rate is not None and not config.rate.allows("", time.monotonic()):
-            raise Problem(HTTPStatus.TOO_MANY_REQUESTS, "rate_limit is reached: ask later")
+        """Raises `Problem`."""
+        if config.rate is not None and not config.rate.take(time.monotonic()):
+            raise Problem(HTTPStatus.TOO_MANY_REQUESTS, "rate_limit is reached: retry later")
         if not config.users:
             return
-        scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer":
-            if await self._is_api_token(credentials.strip(" \t")):
+        token = bearer_token(request)
+        if token is not None:
+            if await self._is_api_token(token):
                 return
-            # A browser that hears no Basic here does not ask for a password over the page's own dialog.
+            # A browser asks for a password where the challenge is Basic.
             raise _unauthorized(BEARER)
+        scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "basic":
             user, password = _decoded(credentials)
-            fitting = self._passwords.fit(config.users, user, password)
-            if await while_connected(request, fitting):
+            client = client_network(request.client)
+            if await self._passwords.match(client, config.users, user, password):
                 request.scope["user"] = user.decode()
                 return
-            client = request.client
-            logger.warning("Password refused", extra={"client": client.host if client else "unix"})
+            self._log_failure(client)
         raise _unauthorized('Basic realm="smtpstatus exporter", charset="UTF-8"')
 
-
-class _Ahead:
-    """A request's messages, looked at for its end before the application has them, which misses none."""
-
-    def __init__(self, receive: Receive) -> None:
-        self._receive = receive
-        self._seen: list[Message] = []
-
-    async def look(self) -> Message:
-        if self._seen and self._seen[-1].get("more_body"):
-            await asyncio.Event().wait()  # a body is not gathered for who may not even come in
-        self._seen.append(await self._receive())
-        return self._seen[-1]
-
-    async def receive(self) -> Message:
-        return self._seen.pop(0) if self._seen else await self._receive()
+    def _log_failure(self, client: str) -> None:
+        repeated = self._log_limit.repeated(client, time.monotonic())
+        if repeated is not None:
+            logger.warning("Password refused", extra={"client": client, "repeated": repeated})
 
 
 def bearer_token(request: Request) -> str | None:
@@ -138,60 +126,116 @@ def _unauthorized(challenge: str) -> Problem:
     )
 
 
-_BCRYPT_READS = 72
-"""bcrypt reads no further; programs that make hashes cut a longer password here, and so do we."""
+_BCRYPT_BYTES = 72
+"""bcrypt reads no more; programs that make hashes cut a longer password, and so does this one."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Comparison:
+    entry: bytes
+    password: bytes
+    digest: bytes
+    result: "asyncio.Future[bool]"
 
 
 class Passwords:
-    """Compares passwords with bcrypt hashes: in a thread, one at a time, and the good ones once only.
+    """Compares passwords with bcrypt hashes: in a thread, one at a time, and a matching one once.
 
-    A comparison that nobody waits for any longer is dropped, if it has not begun.
+    Clients take turns, so that one that guesses does not delay the others by more than one
+    comparison. Each may have `per_client` comparisons waiting, and all together `waiting`.
     """
 
-    def __init__(self, remembered: int = 128, waiting: int = 16) -> None:
+    def __init__(self, remembered: int = 128, per_client: int = 4, waiting: int = 64) -> None:
         self._remembered = remembered
-        self._waiting = waiting
+        self._per_client = per_client
+        self._most_waiting = waiting
         self._key = secrets.token_bytes(32)
-        self._good: OrderedDict[bytes, None] = OrderedDict()
+        self._matching: OrderedDict[bytes, None] = OrderedDict()
         self._thread = ThreadPoolExecutor(1, "password")
-        self._comparisons = SingleFlight[bool]()
+        self._pending: dict[bytes, asyncio.Future[bool]] = {}
+        self._queues: dict[tuple[str, bytes], deque[_Comparison]] = {}
+        self._worker: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
-        return len(self._good)
+        """How many matching passwords are remembered."""
+        return len(self._matching)
 
-    async def fit(self, users: Mapping[bytes, bytes], user: bytes, password: bytes) -> bool:
+    async def match(
+        self, client: str, users: Mapping[bytes, bytes], user: bytes, password: bytes
+    ) -> bool:
         """Whether the password is the user's. An unknown user takes as long as a wrong password.
 
-        Raises `Problem` at once when too many other ones are being compared.
+        Raises `Problem` immediately when too many other comparisons wait.
         """
         known = user in users
         digest = users[user] if known else next(iter(users.values()))
-        # `known` is part of it: a user who was taken out must not be taken for the one compared instead.
+        # `known` is part of it: a removed user must not be taken for the one compared instead.
         entry = self._entry(known, user, digest, password)
-        if entry not in self._good and not (
-            await self._compared(entry, password, digest) and known
-        ):
-            return False
-        self._good[entry] = None
-        self._good.move_to_end(entry)
-        if len(self._good) > self._remembered:
-            self._good.popitem(last=False)
+        if entry not in self._matching:
+            turn = (client, user if known else b"")
+            if not (await self._compared(turn, entry, password, digest) and known):
+                return False
+        self._matching[entry] = None
+        self._matching.move_to_end(entry)
+        if len(self._matching) > self._remembered:
+            self._matching.popitem(last=False)
         return True
 
-    async def _compared(self, entry: bytes, password: bytes, digest: bytes) -> bool:
-        if len(self._comparisons) >= self._waiting and entry not in self._comparisons:
-            raise Problem(
-                HTTPStatus.SERVICE_UNAVAILABLE,
-                f"{self._waiting} passwords are being compared: ask later",
-                {"Retry-After": "1"},
-            )
+    async def _compared(
+        self, turn: tuple[str, bytes], entry: bytes, password: bytes, digest: bytes
+    ) -> bool:
+        result = self._pending.get(entry)
+        if result is None:
+            queue = self._queues.get(turn, deque())
+            if len(queue) >= self._per_client or not self._make_room(len(queue)):
+                raise _too_many_comparisons()
+            result = asyncio.get_running_loop().create_future()
+            comparison = _Comparison(entry, password[:_BCRYPT_BYTES], digest, result)
+            queue.append(comparison)
+            self._queues[turn] = queue
+            self._pending[entry] = result
+            if self._worker is None:
+                self._worker = asyncio.ensure_future(self._work())
+        return await asyncio.shield(result)
 
-        async def compare() -> bool:
-            loop = asyncio.get_running_loop()
-            octets = password[:_BCRYPT_READS]
-            return await loop.run_in_executor(self._thread, bcrypt.checkpw, octets, digest)
+    def _make_room(self, own: int) -> bool:
+        """Whether one more may wait; if all places are taken, the client that has most loses its last."""
+        if sum(map(len, self._queues.values())) < self._most_waiting:
+            return True
+        longest = max(self._queues.values(), key=len)
+        if len(longest) <= own + 1:
+            return False
+        dropped = longest.pop()
+        del self._pending[dropped.entry]
+        dropped.result.set_exception(_too_many_comparisons())
+        return True
 
-        return await self._comparisons.join(entry, 0.0, compare)
+    async def _work(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._queues:
+            turn = next(iter(self._queues))
+            queue = self._queues.pop(turn)
+            comparison = queue.popleft()
+            if queue:  # the client's next one is after everybody else's
+                self._queues[turn] = queue
+            try:
+                matches = await loop.run_in_executor(
+                    self._thread, bcrypt.checkpw, comparison.password, comparison.digest
+                )
+            except Exception as error:  # of a hash that the library does not know after all
+                comparison.result.set_exception(error)
+            else:
+                comparison.result.set_result(matches)
+            del self._pending[comparison.entry]
+        self._worker = None
 
     def _entry(self, *facts: object) -> bytes:
         return hashlib.blake2b(repr(facts).encode(), key=self._key).digest()
+
+
+def _too_many_comparisons() -> Problem:
+    return Problem(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "too many passwords are being compared: retry later",
+        {"Retry-After": "1"},
+    )

@@ -12,7 +12,6 @@ Subclasses `HttpToolsProtocol` of uvicorn 0.54 over httptools 0.9 and replaces t
 
 import asyncio
 import logging
-from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -24,22 +23,16 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
+from exporter.http.head import Refused, check_head, without_upgrade
 from exporter.http.limits import ConnectionLimits
 from exporter.http.responses import Problem
 
 logger = logging.getLogger(__name__)
 
 _HEAD_END = b"\r\n\r\n"
+_MAPPED = "::ffff:"
 _HEADER_COST = 128
 """Bytes of memory for a header field besides its text, about."""
-
-
-class _Refused(Exception):
-    """A request that is not parsed any further."""
-
-    def __init__(self, status: HTTPStatus, detail: str) -> None:
-        super().__init__(detail)
-        self.problem = Problem(status, detail, {"Connection": "close"})
 
 
 class _Flow(FlowControl):
@@ -78,7 +71,7 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
         self._receiving = False
         """Whether a request has begun and is not complete."""
         self._in_head = True
-        self._upgrade: Sequence[bytes] | None = None
+        self._upgrade: bytes | None = None
         """The head of a request with `Upgrade`, without that field."""
         self._head_bytes = 0
         self._body_bytes = 0
@@ -94,6 +87,8 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        if self.client and self.client[0].startswith(_MAPPED):  # IPv4 on a socket for both
+            self.client = (self.client[0].removeprefix(_MAPPED), self.client[1])
         self.flow = _Flow(transport)
         # Writing pauses until the system has taken every byte; under TLS a limit of 0 is never reached.
         transport.set_write_buffer_limits(high=1, low=0)
@@ -140,7 +135,7 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
                     break
                 self._feed(data[at:end])
                 at = end
-        except _Refused as refused:
+        except Refused as refused:
             self._refuse(refused.problem)
             return
         self._unparsed = data[at:]
@@ -163,27 +158,27 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
         return len(data)
 
     def _feed(self, piece: bytes) -> None:
-        """Raises `_Refused`."""
+        """Raises `Refused`."""
         self._head_bytes += len(piece)
         try:
             self.parser.feed_data(piece)
         except httptools.HttpParserUpgrade:
             assert self._upgrade is not None
-            head, self._upgrade = b"".join(self._upgrade), None
+            head, self._upgrade = self._upgrade, None
             self.parser = httptools.HttpRequestParser(self)
             self._feed(head)
             return
         except httptools.HttpParserError as error:
-            if isinstance(error.__context__, _Refused):
+            if isinstance(error.__context__, Refused):
                 raise error.__context__ from None
-            raise _Refused(HTTPStatus.BAD_REQUEST, "invalid HTTP request") from None
+            raise Refused(HTTPStatus.BAD_REQUEST, "invalid HTTP request") from None
         if self._head_bytes > self.longest_head:
-            raise _Refused(
+            raise Refused(
                 HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
                 f"the request has more than {self.longest_head} bytes besides its body",
             )
         if self._body_bytes > self.longest_body:
-            raise _Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the body is too long")
+            raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the body is too long")
 
     def _refuse(self, problem: Problem) -> None:
         """Send a response instead of the application's, unless that has begun, and close."""
@@ -214,7 +209,7 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
         if not self._in_head:
             return  # a trailer field, which may not count as one of the header (RFC 9110, 6.5.1)
         if len(self.headers) >= self.most_headers:
-            raise _Refused(
+            raise Refused(
                 HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
                 f"the request has more than {self.most_headers} header fields",
             )
@@ -222,30 +217,13 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
 
     def on_headers_complete(self) -> None:
         if self.parser.should_upgrade():
-            self._upgrade = self._head_without_upgrade()
+            method, version = self.parser.get_method(), self.parser.get_http_version()
+            self._upgrade = without_upgrade(method, self.url, version, self.headers)
+            self._head_bytes = 0  # counted when it is parsed again
             return
         self._in_head = False
-        self._check_head()
+        self._body_left = check_head(self.parser.get_http_version(), self.headers)
         super().on_headers_complete()
-
-    def _check_head(self) -> None:
-        """Raises `_Refused` for what the parser tolerates and RFC 9112 does not."""
-        version = self.parser.get_http_version()
-        if version not in ("1.0", "1.1"):
-            raise _Refused(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "HTTP/1.1 is supported")
-        hosts = 0
-        for name, value in self.headers:
-            if name == b"content-length":
-                self._body_left = int(value)
-            elif name == b"host":
-                hosts += 1
-            elif name == b"transfer-encoding":
-                if version == "1.0":  # RFC 9112, 6.1
-                    raise _Refused(HTTPStatus.BAD_REQUEST, "Transfer-Encoding requires HTTP/1.1")
-                if value.lower() != b"chunked":
-                    raise _Refused(HTTPStatus.NOT_IMPLEMENTED, "unsupported Transfer-Encoding")
-        if hosts > 1 or (hosts == 0 and version == "1.1"):  # RFC 9112, 3.2
-            raise _Refused(HTTPStatus.BAD_REQUEST, "exactly one Host header field is required")
 
     def on_body(self, body: bytes) -> None:
         self._head_bytes -= len(body)
@@ -273,18 +251,6 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
         self.flow.held = False
         self.flow.resume_reading()
         self._parse()
-
-    def _head_without_upgrade(self) -> list[bytes]:
-        method = self.parser.get_method()
-        if method == b"CONNECT":
-            raise _Refused(HTTPStatus.NOT_IMPLEMENTED, "this server is not a proxy")
-        version = self.parser.get_http_version().encode()
-        self._head_bytes = 0  # counted again when it is parsed again
-        return [
-            b"%b %b HTTP/%b\r\n" % (method, self.url, version),
-            *(b"%b: %b\r\n" % header for header in self.headers if header[0] != b"upgrade"),
-            b"\r\n",
-        ]
 
     def _become_idle(self) -> None:
         self._head_bytes = self._body_bytes = 0

@@ -1,61 +1,73 @@
-"""A scraper that hangs up is not worked for any longer."""
+"""Cancels the work for a request whose client disconnects, or whose server shuts down."""
 
 import asyncio
-from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
 from http import HTTPStatus
-from typing import TypeVar
+from types import TracebackType
 
 from starlette.requests import ClientDisconnect, Request
 
 from exporter.http.responses import Problem
 
-T = TypeVar("T")
-
-_SOON = 0.05
-"""Seconds in which most work is done: to watch the client meanwhile would cost as much as a probe."""
+_WATCHED_AFTER_S = 0.05
+"""Most work is done by then, and watching the client would cost as much as a probe."""
 
 
-async def while_connected(request: Request, work: Coroutine[None, None, T]) -> T:
-    """The work's result. When the client goes first, the work is cancelled, and `ClientDisconnect` raised.
+def cancelled_on_disconnect(request: Request) -> AbstractAsyncContextManager[None]:
+    """Cancels the block when the client disconnects, and raises `ClientDisconnect`.
 
-    Raises `Problem` when the exporter shuts down.
+    Raises `Problem` (503) when the server shuts down. The block must not read the request's body.
     """
-    working = asyncio.current_task()
-    assert working is not None
-    watching: asyncio.Task[None] | None = None
-    gone = False
-
-    async def watch() -> None:
-        nonlocal gone
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
-        gone = True
-        working.cancel()
-
-    def start() -> None:
-        nonlocal watching
-        watching = asyncio.ensure_future(watch())
-
-    timer = asyncio.get_running_loop().call_later(_SOON, start)
-    try:
-        with cut_short():
-            return await work
-    except Problem:
-        if not gone:
-            raise
-        working.uncancel()
-        raise ClientDisconnect from None
-    finally:
-        timer.cancel()
-        if watching:
-            watching.cancel()
+    return _CancelledOnDisconnect(request)
 
 
 @contextmanager
-def cut_short() -> Iterator[None]:
-    """The HTTP server cancels a request only when it shuts down: then that is the answer."""
+def shutdown_as_problem() -> Iterator[None]:
+    """Raises `Problem` (503) for a cancellation: uvicorn cancels requests only when it shuts down."""
     try:
         yield
     except asyncio.CancelledError:
-        raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "the exporter is shutting down") from None
+        raise _shutting_down() from None
+
+
+class _CancelledOnDisconnect:
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._watcher: asyncio.Task[None] | None = None
+        self._disconnected = False
+
+    async def __aenter__(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._task = task
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(_WATCHED_AFTER_S, self._start_watching)
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._timer.cancel()
+        if self._watcher is not None:
+            self._watcher.cancel()
+        if kind is asyncio.CancelledError:
+            if not self._disconnected:
+                raise _shutting_down() from None
+            self._task.uncancel()
+            raise ClientDisconnect from None
+
+    def _start_watching(self) -> None:
+        self._watcher = asyncio.ensure_future(self._watch())
+
+    async def _watch(self) -> None:
+        while (await self._request.receive())["type"] != "http.disconnect":
+            pass
+        self._disconnected = True
+        self._task.cancel()
+
+
+def _shutting_down() -> Problem:
+    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "the exporter is shutting down")

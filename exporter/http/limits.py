@@ -1,13 +1,71 @@
-"""Limits that all HTTP connections share: how many there are, and how many bytes they hold."""
+"""Limits that HTTP requests and connections share, so that none of them takes everything."""
 
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from ipaddress import IPv6Address, ip_address
 from typing import Protocol
 
 _READ_BUFFER_BYTES = 1 << 14
 _IPV6_CLIENT_BITS = 64
 """An IPv6 client is a /64: one subscriber has at least that many addresses."""
+
+
+class TooManyRequests(Exception):
+    """A limit is reached."""
+
+
+class RequestLimits:
+    """Bounds the requests that work, and apart from them those that only wait for servers.
+
+    `most_working` 0 means any number. `most_waiting` is called for each request.
+    """
+
+    def __init__(self, most_working: int, most_waiting: Callable[[], int]) -> None:
+        self._most_working = most_working
+        self._most_waiting = most_waiting
+        self._working = 0
+        self._waiting: Counter[Hashable] = Counter()
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that work or wait."""
+        return self._working + self._waiting.total()
+
+    @contextmanager
+    def waiting(self, reading: Hashable) -> Iterator[None]:
+        """Wait for servers within the block; requests for the same reading count as one.
+
+        Raises `TooManyRequests`, also when too many requests work.
+        """
+        self._check_working()
+        if reading not in self._waiting and len(self._waiting) >= self._most_waiting():
+            raise TooManyRequests(
+                f"{len(self._waiting)} readings are in progress, as many as --web.max-waiting allows"
+            )
+        self._waiting[reading] += 1
+        try:
+            yield
+        finally:
+            self._waiting[reading] -= 1
+            if not self._waiting[reading]:
+                del self._waiting[reading]
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Work within the block. Raises `TooManyRequests`."""
+        self._check_working()
+        self._working += 1
+        try:
+            yield
+        finally:
+            self._working -= 1
+
+    def _check_working(self) -> None:
+        if self._most_working and self._working >= self._most_working:
+            raise TooManyRequests(
+                f"{self._working} requests are in progress, as many as --web.max-requests allows"
+            )
 
 
 class Limited(Protocol):
@@ -26,13 +84,14 @@ class Limited(Protocol):
 class ConnectionLimits:
     """Closes connections beyond `most_connections`, and the largest ones beyond `most_buffered_bytes`.
 
-    `idle_timeout_s` is how long a connection stays open between requests, in seconds.
+    `most_connections` is called for each new connection. `idle_timeout_s` is how long a connection
+    stays open between requests, in seconds.
     """
 
     def __init__(
         self,
-        most_connections: int = 1296,
-        idle_timeout_s: float = 120.0,
+        most_connections: Callable[[], int] = lambda: 1296,
+        idle_timeout_s: float = 360.0,
         most_buffered_bytes: int = 1 << 24,
     ) -> None:
         self.most_connections = most_connections
@@ -53,7 +112,7 @@ class ConnectionLimits:
         client = client_network(connection.client)
         self._connections[connection] = client
         self._by_client[client] += 1
-        if len(self._connections) > self.most_connections:
+        if len(self._connections) > self.most_connections():
             busiest = max(self._by_client, key=lambda name: self._by_client[name])
             waiting = (
                 other
@@ -90,3 +149,25 @@ def client_network(client: tuple[str, int] | None) -> str:
             return str(address.ipv4_mapped)
         return str(IPv6Address(int(address) >> _IPV6_CLIENT_BITS << _IPV6_CLIENT_BITS))
     return str(address)
+
+
+class LogLimit:
+    """Lets through one log line per client and minute, and counts the others."""
+
+    def __init__(self, interval_s: float = 60.0, most_clients: int = 1024) -> None:
+        self._interval_s = interval_s
+        self._most_clients = most_clients
+        self._logged: OrderedDict[str, tuple[float, int]] = OrderedDict()
+        """When a client's last line was logged, and how many were left out since."""
+
+    def repeated(self, client: str, now: float) -> int | None:
+        """How many lines of the client were left out before this one; None if this one is to be, too."""
+        last, left_out = self._logged.get(client, (now - self._interval_s, 0))
+        if now - last < self._interval_s:
+            self._logged[client] = (last, left_out + 1)
+            return None
+        self._logged[client] = (now, 0)
+        self._logged.move_to_end(client)
+        if len(self._logged) > self._most_clients:
+            self._logged.popitem(last=False)
+        return left_out

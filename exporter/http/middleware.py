@@ -1,60 +1,112 @@
-"""ASGI middleware of every request: HEAD, CORS, and how many requests are worked on."""
+"""ASGI middleware for every request: where it comes from, its path, HEAD, and CORS."""
 
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+import re
+from collections.abc import Callable, Collection, Sequence
+from http import HTTPStatus
+from ipaddress import IPv4Network, IPv6Network, ip_address
 
-from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.datastructures import Headers
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import RedirectResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-_METHODS = "GET, HEAD, PUT"
-_HEADERS = "authorization, content-type, x-grafana-action, x-grafana-device-id"
-"""What Grafana's actions send."""
-_SECONDS = "600"
+from exporter.http.responses import Problem
+
+_SLASHES = re.compile("/{2,}")
+_GRAFANA_HEADERS = ("Authorization", "X-Grafana-Action", "X-Grafana-Device-Id")
+"""What Grafana's actions send beyond the headers that CORS always allows."""
+
+TrustedProxies = Sequence[IPv4Network | IPv6Network | None]
+"""Networks; None stands for a proxy on a Unix socket."""
 
 
-class Cors:
-    """Middleware in front of the API; with no origins it does nothing. `origins` is asked for each request."""
+class Forwarded:
+    """Takes the client's address and the scheme from the headers of trusted proxies.
 
-    def __init__(self, app: ASGIApp, origins: Callable[[], Collection[str]]) -> None:
+    The client is the rightmost address of X-Forwarded-For that is not a trusted proxy's. Without a
+    trusted proxy, the headers have no effect.
+    """
+
+    def __init__(self, app: ASGIApp, proxies: TrustedProxies) -> None:
         self._app = app
-        self._origins = origins
+        self._proxies = proxies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        concerned = scope["type"] == "http" and scope["path"].startswith("/api/")
-        origins = self._origins() if concerned else ()
-        if not origins:
+        if self._proxies and scope["type"] == "http":
+            client = scope["client"]
+            if self._trusts(client[0] if client else None):
+                scope = {**scope, **self._forwarded(scope)}
+        await self._app(scope, receive, send)
+
+    def _forwarded(self, scope: Scope) -> Scope:
+        headers = Headers(scope=scope)
+        found: Scope = {}
+        proto = headers.getlist("x-forwarded-proto")
+        if proto and (scheme := proto[-1].rpartition(",")[2].strip().lower()) in ("http", "https"):
+            found["scheme"] = scheme
+        hops = ",".join(headers.getlist("x-forwarded-for")).split(",")
+        for hop in reversed(hops):
+            address = _host(hop)
+            if address is None:
+                break
+            found["client"] = (address, 0)
+            if not self._trusts(address):
+                break
+        return found
+
+    def _trusts(self, host: str | None) -> bool:
+        if host is None:
+            return None in self._proxies
+        address = ip_address(host.partition("%")[0])
+        return any(network is not None and address in network for network in self._proxies)
+
+
+def _host(hop: str) -> str | None:
+    """The address of an element of X-Forwarded-For, which may have a port; None if it is not an address."""
+    text = hop.strip()
+    for candidate in (text, text.rpartition(":")[0]):
+        try:
+            address = ip_address(candidate.strip("[]"))
+            return str(getattr(address, "ipv4_mapped", None) or address)
+        except ValueError:
+            continue
+    return None
+
+
+class Paths:
+    """Rejects control characters in paths, merges repeated slashes, and removes the route prefix."""
+
+    def __init__(self, app: ASGIApp, prefix: str) -> None:
+        """`prefix` is empty, or begins with a slash and does not end with one."""
+        self._app = app
+        self._prefix = prefix
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        asked = Headers(scope=scope)
-        origin = asked.get("origin", "")
-
-        async def sending(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                headers.add_vary_header("Origin")
-                if origin in origins:
-                    headers["Access-Control-Allow-Origin"] = origin
-            await send(message)
-
-        if (
-            scope["method"] == "OPTIONS"
-            and origin in origins
-            and "access-control-request-method" in asked
-        ):
-            preflight = {
-                "Access-Control-Allow-Methods": _METHODS,
-                "Access-Control-Allow-Headers": _HEADERS,
-                "Access-Control-Max-Age": _SECONDS,
-            }
-            await Response(status_code=204, headers=preflight)(scope, receive, sending)
-        else:
-            await self._app(scope, receive, sending)
+        path: str = scope["path"]
+        if not path.isprintable():
+            problem = Problem(HTTPStatus.BAD_REQUEST, "the path has a control character")
+            await problem.response()(scope, receive, send)
+            return
+        if "//" in path:
+            path = _SLASHES.sub("/", path)
+        if self._prefix:
+            if path == self._prefix:
+                # Relative links of the page lead somewhere only below the prefix.
+                await RedirectResponse(f"{self._prefix}/", 308)(scope, receive, send)
+                return
+            if not path.startswith(f"{self._prefix}/"):
+                await Problem(HTTPStatus.NOT_FOUND, "not found").response()(scope, receive, send)
+                return
+            path = path.removeprefix(self._prefix)
+        scope["path"] = path
+        await self._app(scope, receive, send)
 
 
 class HeadAsGet:
-    """Middleware that asks the application with GET."""
+    """Passes HEAD as GET: the same headers (RFC 9110, 9.3.2). The HTTP server leaves the body out."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -65,68 +117,19 @@ class HeadAsGet:
         await self._app(scope, receive, send)
 
 
-class TooManyRequests(Exception):
-    """All places are taken."""
+class Cors(CORSMiddleware):
+    """Starlette's, for the paths of the API and the origins of the configuration in use."""
 
-
-class ConcurrencyLimit:
-    """Places for requests; 0 means as many as come."""
-
-    def __init__(self, places: int) -> None:
-        self.places = places
-        self.taken = 0
-
-    @contextmanager
-    def place(self) -> Iterator[None]:
-        """Hold a place until the context is left, however it is left. Raises `TooManyRequests`."""
-        if self.places and self.taken >= self.places:
-            raise TooManyRequests(
-                f"{self.taken} scrapes are under way, as many as --web.max-requests allows"
-            )
-        self.taken += 1
-        try:
-            yield
-        finally:
-            self.taken -= 1
-
-
-Endpoint = Callable[[Request], Awaitable[Response]]
-Answers = Mapping[type[Exception], Callable[[Request, Exception], Awaitable[Response]]]
-
-
-class ScrapeFastPath:
-    """Answers GET for the paths of `endpoints` itself, each request in a place of its own.
-    Everything else is for `app`.
-
-    What an endpoint raises is answered as `answers` has it; anything else is a defect, and goes on to the caller.
-    """
-
-    def __init__(
-        self,
-        app: ASGIApp,
-        endpoints: Mapping[str, Endpoint],
-        admission: ConcurrencyLimit,
-        answers: Answers,
-    ) -> None:
-        self._app = app
-        self._endpoints = endpoints
-        self._admission = admission
-        self._answers = answers
-        self._expected = tuple(answers)
+    def __init__(self, app: ASGIApp, origins: Callable[[], Collection[str]]) -> None:
+        super().__init__(
+            app, allow_methods=("GET", "HEAD", "PUT"), allow_headers=_GRAFANA_HEADERS, max_age=600
+        )
+        self._origins = origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        wanted = scope["type"] == "http" and scope["method"] == "GET"
-        endpoint = self._endpoints.get(scope["path"]) if wanted else None
-        if endpoint is None:
-            await self._app(scope, receive, send)
-            return
-        scope["app"] = self._app  # as it would itself
-        request = Request(scope, receive)
-        try:
-            # Until the answer is written, or nobody is there to read it.
-            with self._admission.place():
-                response = await endpoint(request)
-                await response(scope, receive, send)
-        except self._expected as error:
-            response = await self._answers[type(error)](request, error)
-            await response(scope, receive, send)
+        concerned = scope["type"] == "http" and scope["path"].startswith("/api/")
+        app = super().__call__ if concerned and self._origins() else self.app
+        await app(scope, receive, send)
+
+    def is_allowed_origin(self, origin: str) -> bool:
+        return origin in self._origins()

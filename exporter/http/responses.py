@@ -8,7 +8,7 @@ import asyncio
 import json
 import re
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import lru_cache
 from http import HTTPStatus
@@ -17,20 +17,21 @@ from fastapi import Request, Response
 from starlette.types import Receive, Scope, Send
 
 from exporter.exposition import Format
+from exporter.http.limits import RequestLimits
 from protocol.timeslice import timeslices
 
 _GZIP = 16 + zlib.MAX_WBITS
-_WORTH_PACKING = 14_600
-"""Bytes: what is shorter goes out whole before the first acknowledgement (RFC 6928), packed or not."""
-_PIECE = 2**16
+_MIN_GZIP_BYTES = 14_600
+"""A shorter body is sent whole before the first acknowledgement (RFC 6928), compressed or not."""
+_CHUNK_BYTES = 2**16
 _WEIGHT = re.compile(r"(?:0(?:\.\d{0,3})?|1(?:\.0{0,3})?)", re.ASCII)
-_LONGEST_HEADER = 4096
-_KEPT = 32
-"""Headers whose meaning is kept: scrapers send the same ones for years."""
+_MAX_HEADER_LENGTH = 4096
+_CACHED_HEADERS = 32
+"""Scrapers send the same headers for years."""
 
 
 class Problem(Exception):
-    """An answer that is an error: what happened this time in `detail`, and members beyond RFC 9457's own."""
+    """An error response: `detail` says what happened, `members` are beyond those of RFC 9457."""
 
     def __init__(
         self,
@@ -61,25 +62,42 @@ class Problem(Exception):
         )
 
 
-class ChunkedBody(Response):
-    """A body that is over only when the client has taken it: the HTTP server waits before it writes the next piece."""
+class LimitedResponse(Response):
+    """A response that counts as work from its rendering until the client has read it.
+
+    Raises `TooManyRequests` instead of rendering when too many requests work.
+    """
+
+    def __init__(self, limits: RequestLimits, render: Callable[[], Awaitable[Response]]) -> None:
+        super().__init__()
+        self._limits = limits
+        self._render = render
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # Cancelled when the HTTP server shuts down and the client reads no further.
+        with self._limits.working():
+            response = await self._render()
+            await response(scope, receive, send)
+
+
+class ChunkedBody(Response):
+    """A response that completes only once the client has read it (back-pressure)."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # Cancelled when the HTTP server shuts down while the client does not read.
         with suppress(asyncio.CancelledError):
             start = {"type": "http.response.start", "status": self.status_code}
             await send({**start, "headers": self.raw_headers})
-            if len(self.body) <= _PIECE:
+            if len(self.body) <= _CHUNK_BYTES:
                 await send({"type": "http.response.body", "body": self.body})
                 return
-            for at in range(0, len(self.body), _PIECE):
-                piece = self.body[at : at + _PIECE]
+            for at in range(0, len(self.body), _CHUNK_BYTES):
+                piece = self.body[at : at + _CHUNK_BYTES]
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
             await send({"type": "http.response.body"})
 
 
 def json_list(key: str, documents: Iterable[object]) -> Iterator[str]:
-    """`{"key":[…]}`, a slice for each document."""
+    """`{"key":[…]}`, one string for each document."""
     yield f'{{"{key}":['
     comma = ""
     for document in documents:
@@ -89,20 +107,20 @@ def json_list(key: str, documents: Iterable[object]) -> Iterator[str]:
 
 
 async def text_response(request: Request, content_type: str, texts: Iterable[str]) -> Response:
-    """The texts as one body, packed with gzip where the client wants it."""
+    """The texts as one body, compressed with gzip where the client accepts it."""
     pieces = [text.encode() async for text in timeslices(texts)]
     headers = {"Vary": "Accept, Accept-Encoding", "Cache-Control": "no-store"}
     wanted = gzip_accepted(request.headers.get("accept-encoding", ""))
-    if wanted and sum(map(len, pieces)) >= _WORTH_PACKING:
+    if wanted and sum(map(len, pieces)) >= _MIN_GZIP_BYTES:
         packer = zlib.compressobj(level=1, wbits=_GZIP)
         pieces = [packer.compress(piece) async for piece in timeslices(pieces)] + [packer.flush()]
         headers["Content-Encoding"] = "gzip"
     return ChunkedBody(b"".join(pieces), media_type=content_type, headers=headers)
 
 
-@lru_cache(_KEPT)
+@lru_cache(_CACHED_HEADERS)
 def text_format(accept: str) -> Format:
-    """OpenMetrics 1.0 where it is wanted at least as much as plain text; else the text format 0.0.4."""
+    """OpenMetrics 1.0 where it is preferred to plain text or equal to it, else the text format 0.0.4."""
     weights = {Format.TEXT: -1.0, Format.OPENMETRICS: -1.0}
     for name, parameters, weight in _choices(accept):
         if name == "application/openmetrics-text":
@@ -116,15 +134,15 @@ def text_format(accept: str) -> Format:
     return Format.OPENMETRICS if wanted > 0 and wanted >= weights[Format.TEXT] else Format.TEXT
 
 
-@lru_cache(_KEPT)
+@lru_cache(_CACHED_HEADERS)
 def gzip_accepted(accept_encoding: str) -> bool:
-    """Whether gzip is wanted, by name or by a star, with a weight above zero."""
+    """Whether gzip is accepted, by name or by `*`, with a weight above zero."""
     weights = {name: weight for name, _, weight in _choices(accept_encoding)}
     return weights.get("gzip", weights.get("*", 0.0)) > 0
 
 
 def _choices(header: str) -> Iterator[tuple[str, dict[str, str], float]]:
-    for choice in header[:_LONGEST_HEADER].split(","):
+    for choice in header[:_MAX_HEADER_LENGTH].split(","):
         name, *rest = (part.strip() for part in choice.split(";"))
         parameters: dict[str, str] = {}
         for parameter in rest:

@@ -7,17 +7,18 @@ they have changed. What is wrong then is logged once, and the old settings stay.
 import logging
 import re
 import ssl
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
 from exporter.http import tls
-from protocol.ratelimit import ErrorRateLimiter
 from smtpstatus import document
 from smtpstatus.document import Value
 from smtpstatus.duration import parse_duration
 from smtpstatus.errors import ConfigError
+from smtpstatus.tokenbucket import TokenBucket
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +47,7 @@ class WebConfig:
     """User names and their bcrypt hashes; none at all: everybody may come in."""
     tells_users: bool = False
     """Whether the file has the key, be it to say that there are none."""
-    rate: ErrorRateLimiter | None = None
+    rate: TokenBucket | None = None
     stamps: Mapping[Path, Stamp] = field(default_factory=dict)
     """The files that it was made from, as they were before they were read."""
 
@@ -169,8 +170,8 @@ def _users(value: Value) -> Mapping[bytes, bytes]:
     return users
 
 
-def _rate(value: Value) -> ErrorRateLimiter:
+def _rate(value: Value) -> TokenBucket:
     keys = value.keys(("interval", "burst"), ("interval", "burst"))
     interval = keys["interval"].parsed(parse_duration)
     burst = keys["burst"].integer(1, 1_000_000)
-    return ErrorRateLimiter(burst, 1 / interval, sources=1)
+    return TokenBucket(burst, 1 / interval, time.monotonic())

@@ -1,20 +1,24 @@
-"""The REST API: what the targets say as JSON, and the switch."""
+"""The REST API: the targets as JSON, and their transforms."""
 
+from collections.abc import Iterator
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Annotated, Any
 from urllib.parse import quote
 
-from fastapi import APIRouter, Path, Request, Response
-from pydantic import BaseModel, ConfigDict, StrictBool, ValidationError
+from fastapi import APIRouter, Depends, Path, Request, Response
+from pydantic import ValidationError
 
 from exporter.audit import AuditRecord, client_of
 from exporter.configuration.config import Target
 from exporter.history import Entry
 from exporter.http.auth import BEARER, bearer_token
-from exporter.http.disconnect import cut_short, while_connected
-from exporter.http.responses import Problem, json_list, text_response
+from exporter.http.disconnect import cancelled_on_disconnect, shutdown_as_problem
+from exporter.http.limits import TooManyRequests
+from exporter.http.responses import LimitedResponse, Problem, json_list, text_response
 from exporter.routes import models
-from exporter.routes.scraping import deadline_of
+from exporter.routes.context import RouteContext, context_of
+from exporter.routes.deadline import deadline_of
 from exporter.service import ActiveConfig, Service
 from exporter.targets import TargetReading, UnknownTarget
 from protocol.dialects import V0
@@ -24,108 +28,129 @@ from protocol.vocabulary import Command
 router = APIRouter(prefix="/api/v1", tags=["targets"])
 
 Name = Annotated[str, Path(description="the target's name", examples=[models.TARGET])]
+Context = Annotated[RouteContext, Depends(context_of)]
 
-_ALWAYS = tuple(command.value for command in V0.reads)
-"""What every state in the list has, so that a table needs no guess: null where the dialect has no such command."""
-_LONGEST_BODY = 4096
-
-
-class Switch(BaseModel):
-    """The state that the transforms shall have."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    enabled: StrictBool
+_LISTED = tuple(command.value for command in V0.reads)
+"""What every target in the list has: null where its dialect has no such command."""
+_LONGEST_BODY_BYTES = 4096
 
 
-@router.get("/targets", responses=models.TARGETS, response_class=Response)
-async def targets(request: Request) -> Response:
-    """Every configured target, asked now: its state, and what is known of it besides."""
-    installed = _service(request).installed
-    reading = installed.targets.read_all(deadline_of(request))
-    scrapes = await while_connected(request, reading)
-    absent = dict.fromkeys(_ALWAYS)
-    states = (absent | _state(scrape) | _facts(installed, scrape) for scrape in scrapes)
-    return await text_response(request, "application/json", json_list("targets", states))
+@router.get("/targets", responses=models.TARGETS, response_model=models.TargetList)
+async def targets(request: Request, context: Context) -> Response:
+    """Every configured target, read now."""
+    active = context.active
+    deadline = deadline_of(request)
+    with context.limits.waiting(active):
+        async with cancelled_on_disconnect(request):
+            readings = await active.targets.read_all(deadline)
+
+    def documents() -> Iterator[dict[str, Any]]:
+        absent = dict.fromkeys(_LISTED)
+        for reading in readings:
+            yield absent | _state(reading) | _details(active, reading)
+
+    async def render() -> Response:
+        return await text_response(request, "application/json", json_list("targets", documents()))
+
+    return LimitedResponse(context.limits, render)
 
 
-@router.get("/targets/{name}", responses=models.ONE_TARGET)
-async def target(request: Request, name: Name) -> dict[str, Any]:
-    """One configured target, asked now. The keys are those of `smtpstatus get --json`."""
-    installed = _service(request).installed
-    found = _named(installed, name)
-    reading = installed.targets.read(found, deadline_of(request))
-    return _state(await while_connected(request, reading))
+@router.get(
+    "/targets/{name}",
+    responses=models.ONE_TARGET,
+    response_model=models.TargetState,
+    response_model_exclude_unset=True,
+)
+async def target(request: Request, context: Context, name: Name) -> dict[str, Any]:
+    """One configured target, read now. The keys are those of `smtpstatus get --json`."""
+    active = context.active
+    found = _named(active, name)
+    deadline = deadline_of(request)
+    with context.limits.waiting(name):
+        async with cancelled_on_disconnect(request):
+            return _state(await active.targets.read(found, deadline))
 
 
-@router.get("/targets/{name}/probes", responses=models.LAST_PROBES)
-async def probes(request: Request, name: Name) -> dict[str, Any]:
-    """What became of the last readings of a target, and of the last ones that failed; nobody is asked."""
-    service = _service(request)
-    _named(service.installed, name)
+@router.get(
+    "/targets/{name}/probes",
+    responses=models.PAST_READINGS,
+    response_model=models.PastReadings,
+    response_model_exclude_unset=True,
+)
+async def probes(context: Context, name: Name) -> dict[str, Any]:
+    """A target's last readings and last failures; the target is not read."""
+    _named(context.active, name)
+    history = context.service.history
     return {
         "target": name,
-        "last": [_probe(entry) for entry in service.history.last(name)],
-        "failed": [_probe(entry) for entry in service.history.failed(name)],
+        "last": [_past(entry) for entry in history.last(name)],
+        "failed": [_past(entry) for entry in history.failed(name)],
     }
 
 
-@router.get("/targets/{name}/transforms", responses=models.READ_TRANSFORMS)
-async def transforms(request: Request, name: Name) -> dict[str, Any]:
-    """Whether the server transforms mails, asked now."""
-    installed = _service(request).installed
-    found = _switchable(_named(installed, name))
-    asking = installed.targets.read_transforms(found, deadline_of(request))
-    reading = await while_connected(request, asking)
+@router.get(
+    "/targets/{name}/transforms",
+    responses=models.READ_TRANSFORMS,
+    response_model=models.Transforms,
+)
+async def transforms(request: Request, context: Context, name: Name) -> dict[str, Any]:
+    """Whether the server's transforms are enabled, read now."""
+    active = context.active
+    found = _with_transforms(_named(active, name))
+    deadline = deadline_of(request)
+    with context.limits.waiting(("transforms", name)):
+        async with cancelled_on_disconnect(request):
+            reading = await active.targets.read_transforms(found, deadline)
     if reading.error:
-        raise _unanswered(reading.error)
+        raise _no_reading(reading.error)
     return {"target": name, "enabled": reading[Command.TRANSFORMS]}
 
 
 @router.put(
-    "/targets/{name}/transforms", responses=models.SWITCH, openapi_extra=models.SWITCH_BODY
+    "/targets/{name}/transforms",
+    responses=models.SWITCH,
+    response_model=models.Transforms,
+    openapi_extra=models.SWITCH_BODY,
 )
-async def switch(request: Request, name: Name) -> dict[str, Any]:
-    """Switch the transforms; the answer is the state read back from the server."""
-    service = _service(request)
-    write = AuditRecord(client_of(request), name)
+async def switch(request: Request, context: Context, name: Name) -> dict[str, Any]:
+    """Enable or disable the transforms; the response is the state read back from the server."""
+    record = await _switch(request, context, AuditRecord(client_of(request), name))
+    record.log(context.service.own)
+    if record.problem:
+        raise record.problem
+    return {"target": name, "enabled": record.after}
+
+
+async def _switch(request: Request, context: RouteContext, record: AuditRecord) -> AuditRecord:
+    """The record with its outcome. A client that disconnects does not cancel a write."""
+    active = context.active
     try:
-        with cut_short():
-            enabled = await _switch(request, service, write)
+        with shutdown_as_problem():
+            await _authorize(context.service, bearer_token(request))
+            found = _named(active, record.target)
+            wanted = await _body(request)
+            record = replace(record, wanted=wanted)
+            deadline = deadline_of(request)
+            with context.limits.waiting(object()):
+                switched = await active.targets.set_transforms(
+                    _with_transforms(found), wanted, deadline
+                )
+            record = replace(record, before=switched.before)
+            if switched.reading.error:
+                raise _no_reading(switched.reading.error)
+            return replace(record, after=bool(switched.reading[Command.TRANSFORMS]))
+    except Shortage as error:
+        context.service.own.shortages.labels(error.resource.value).inc()
+        return replace(record, problem=Problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error)))
+    except TooManyRequests as error:
+        return replace(record, problem=Problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error)))
     except Problem as problem:
-        write.tell(service.own, problem)
-        raise
-    write.tell(service.own, None)
-    return {"target": name, "enabled": enabled}
+        return replace(record, problem=problem)
 
 
-async def _switch(request: Request, service: Service, write: AuditRecord) -> bool:
-    """Raises `Problem`, and has then written down in `write` what was known."""
-    installed = service.installed
-    await _authorize(service, bearer_token(request))
-    found = _named(installed, write.target)
-    write.wanted = wanted = await _body(request)
+def _named(active: ActiveConfig, name: str) -> Target:
     try:
-        switched = await installed.targets.set_transforms(
-            _switchable(found), wanted, deadline_of(request)
-        )
-    except Shortage as shortage:
-        service.own.shortages.labels(shortage.resource.value).inc()
-        raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, str(shortage)) from None
-    write.before = switched.before
-    if switched.reading.error:
-        raise _unanswered(switched.reading.error)
-    return bool(switched.reading[Command.TRANSFORMS])
-
-
-def _service(request: Request) -> Service:
-    service: Service = request.app.state.service
-    return service
-
-
-def _named(installed: ActiveConfig, name: str) -> Target:
-    try:
-        return installed.targets.named(name)
+        return active.targets.named(name)
     except UnknownTarget as error:
         raise Problem(HTTPStatus.NOT_FOUND, str(error)) from None
 
@@ -134,35 +159,34 @@ async def _authorize(service: Service, token: str | None) -> None:
     if service.installed.config.api.secret is None:
         raise Problem(
             HTTPStatus.FORBIDDEN,
-            "writing is not enabled: give the configuration api: token_file:,"
-            " or set SMTPSTATUS_API_TOKEN_FILE where there is none",
+            "writing is not enabled: set api: token_file: in the configuration,"
+            " or SMTPSTATUS_API_TOKEN_FILE where there is no configuration file",
         )
     if token is None or not await service.is_api_token(token):
         raise Problem(
             HTTPStatus.UNAUTHORIZED,
-            "writing takes the API token: Authorization: Bearer …",
+            "writing requires the API token: Authorization: Bearer …",
             {"WWW-Authenticate": BEARER},
         )
 
 
-def _unanswered(error: NoReading) -> Problem:
-    """The problem of a server that refused, or could not be reached, or did not answer."""
+def _no_reading(error: NoReading) -> Problem:
+    """502 for a server that refused or cannot be reached, 504 for one that did not answer."""
     silent = error.reason is FailureReason.TIMEOUT
     status = HTTPStatus.GATEWAY_TIMEOUT if silent else HTTPStatus.BAD_GATEWAY
     return Problem(status, str(error), reason=error.reason.value)
 
 
-def _switchable(target: Target) -> Target:
+def _with_transforms(target: Target) -> Target:
     if not target.dialect.can_switch:
         raise Problem(
-            HTTPStatus.NOT_IMPLEMENTED,
-            f"dialect {target.dialect.name} has no transforms to switch",
+            HTTPStatus.NOT_IMPLEMENTED, f"dialect {target.dialect.name} has no transforms"
         )
     return target
 
 
 async def _body(request: Request) -> bool:
-    """What a body of `{"enabled": true}` or false says; nothing else will do."""
+    """The state in a body of `{"enabled": true}` or false; nothing else is accepted."""
     media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media != "application/json":
         raise Problem(
@@ -172,10 +196,10 @@ async def _body(request: Request) -> bool:
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
-        if len(body) > _LONGEST_BODY:
+        if len(body) > _LONGEST_BODY_BYTES:
             raise Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the body is too long")
     try:
-        return Switch.model_validate_json(bytes(body)).enabled
+        return models.TransformsRequest.model_validate_json(bytes(body)).enabled
     except ValidationError:
         raise Problem(
             HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -183,33 +207,33 @@ async def _body(request: Request) -> bool:
         ) from None
 
 
-def _state(scrape: TargetReading) -> dict[str, Any]:
-    assert scrape.target is not None
-    reading = scrape.reading
+def _state(found: TargetReading) -> dict[str, Any]:
+    assert found.target is not None
+    reading = found.reading
     trip = min(reading.cost.round_trips, default=None)
     return {
-        "target": scrape.target.name,
+        "target": found.target.name,
         "up": reading.error is None,
-        **{command.value: reading.values.get(command) for command in scrape.dialect.reads},
-        "round_trip_seconds": trip and round(trip, 6),
+        **{command.value: reading.values.get(command) for command in found.dialect.reads},
+        "round_trip_seconds": None if trip is None else round(trip, 6),
         **({"error": str(reading.error)} if reading.error else {}),
     }
 
 
-def _facts(installed: ActiveConfig, scrape: TargetReading) -> dict[str, Any]:
-    assert scrape.target is not None
-    name, error = scrape.target.name, scrape.reading.error
+def _details(active: ActiveConfig, found: TargetReading) -> dict[str, Any]:
+    assert found.target is not None
+    name, error = found.target.name, found.reading.error
     return {
         **({"reason": error.reason.value} if error else {}),
-        "address": str(scrape.where),
-        "dialect": scrape.dialect.name,
-        "labels": dict(scrape.target.labels),
-        "can_switch": scrape.dialect.can_switch,
-        "transforms_changed": installed.targets.changed(scrape.target),
+        "address": str(found.where),
+        "dialect": found.dialect.name,
+        "labels": dict(found.target.labels),
+        "can_switch": found.dialect.can_switch,
+        "transforms_changed": active.targets.changed(found.target),
         "last_probes": f"{router.prefix}/targets/{quote(name, safe='')}/probes",
     }
 
 
-def _probe(entry: Entry) -> dict[str, Any]:
+def _past(entry: Entry) -> dict[str, Any]:
     known = {key: value for key, value in entry._asdict().items() if value is not None}
     return {"up": entry.error is None, **known}

@@ -1,6 +1,13 @@
-"""How long a scrape may take, from what Prometheus says of its own patience."""
+"""How long a reading may take: the scraper's timeout, and the configuration's."""
 
+import asyncio
 import math
+from http import HTTPStatus
+
+from starlette.requests import Request
+
+from exporter.http.responses import Problem
+from exporter.routes.context import context_of
 
 _FLOOR_S = 0.1
 """Seconds that a reading has at least, also for a scraper that gives up before: others may share the reading."""
@@ -22,3 +29,14 @@ def budget(header: str | None, offset: float, timeout: float) -> float:
     if not 0 < seconds < math.inf:
         raise ValueError(f"{HEADER} must be a number of seconds above zero")
     return min(max(seconds - offset, seconds / 2, _FLOOR_S), timeout)
+
+
+def deadline_of(request: Request) -> float:
+    """When the response is due, on the event loop's clock. Raises `Problem` for an invalid header."""
+    context = context_of(request)
+    offset, timeout = context.options.timeout_offset_s, context.active.config.timeout
+    try:
+        seconds = budget(request.headers.get(HEADER), offset, timeout)
+    except ValueError as error:
+        raise Problem(HTTPStatus.BAD_REQUEST, str(error)) from None
+    return asyncio.get_running_loop().time() + seconds

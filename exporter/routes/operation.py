@@ -1,15 +1,21 @@
-"""Health, readiness and reload, for orchestrators and operators."""
+"""Health, readiness, the configuration in use, and its reload."""
 
 import ipaddress
+import json
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from http import HTTPStatus
 
 from fastapi import APIRouter, Request
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, Response
 
+from exporter.configuration.secret import Secret
 from exporter.http.auth import BEARER, bearer_token
-from exporter.http.responses import Problem
+from exporter.http.responses import LimitedResponse, Problem, text_response
 from exporter.routes import models
+from exporter.routes.context import RouteContext, context_of
 from exporter.service import Service
+from protocol.dialect import Dialect
 from smtpstatus.errors import ConfigError
 
 router = APIRouter(tags=["operation"], default_response_class=PlainTextResponse)
@@ -24,20 +30,30 @@ async def healthy() -> str:
 @router.get("/-/ready", responses=models.READY)
 async def ready(request: Request) -> str:
     """Whether a configuration is in use and the exporter is not shutting down."""
-    service: Service = request.app.state.service
-    if not service.ready:
+    if not context_of(request).service.ready:
         raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "starting, or shutting down")
     return "Ready\n"
 
 
-@router.post("/-/reload", responses=models.RELOAD, openapi_extra={"security": [{"api_token": []}]})
+@router.get("/config", responses=models.CONFIGURATION, response_class=Response)
+async def config(request: Request) -> Response:
+    """The configuration in use as YAML, with `<secret>` for every secret."""
+    context = context_of(request)
+
+    async def render() -> Response:
+        return await text_response(request, "text/plain; charset=utf-8", _yaml(context))
+
+    return LimitedResponse(context.limits, render)
+
+
+@router.post("/-/reload", responses=models.RELOAD, openapi_extra=models.SECURITY)
 async def reload(request: Request) -> str:
     """Reload the configuration. If it is invalid, the previous one stays in use.
 
     Requires the API token or, where it is configured, basic authentication. Where neither is
     configured, only requests from this host are accepted.
     """
-    service: Service = request.app.state.service
+    service = context_of(request).service
     await _authorize(request, service)
     try:
         await service.reload()
@@ -75,3 +91,46 @@ def _is_local(request: Request) -> bool:
     if "x-forwarded-for" in request.headers or "forwarded" in request.headers:
         return False
     return request.client is None or ipaddress.ip_address(request.client.host).is_loopback
+
+
+def _yaml(context: RouteContext) -> Iterator[str]:
+    """The configuration, a string per target: strings are quoted as in JSON, which YAML includes."""
+    active = context.active
+    config = active.config
+    sources = ", ".join(context.options.sources)
+    loaded = datetime.fromtimestamp(active.loaded_at, UTC).isoformat(timespec="seconds")
+    yield f"# loaded {loaded.replace('+00:00', 'Z')} from {_plain(sources)}\n"
+    yield f"timeout: {config.timeout:g}s\nattempts: {config.attempts}\n"
+    yield f"targets:{'' if config.targets else ' []'}\n"
+    for target in config.targets:
+        keys = {"name": json.dumps(target.name), "address": json.dumps(str(target.address))}
+        labels = {name: json.dumps(value) for name, value in target.labels.items()}
+        yield _item(keys, target.secret, target.dialect, {"labels": _flow(labels)})
+    yield f"probe:{'' if config.probe else ' []'}\n"
+    for rule in config.probe:
+        networks = json.dumps([str(network) for network in rule.networks])
+        yield _item({"networks": networks}, rule.secret, rule.dialect, {})
+    yield "api:\n"
+    if config.api.secret:
+        yield f"  token: <secret>{_origin(config.api.secret)}\n"
+    yield f"  cors_origins: {json.dumps(config.api.cors_origins)}\n"
+
+
+def _item(
+    keys: Mapping[str, str], secret: Secret, dialect: Dialect, more: Mapping[str, str]
+) -> str:
+    token = {"token": "<secret>", "dialect": json.dumps(dialect.name)}
+    return f"  - {_flow({**keys, **token, **more})}{_origin(secret)}\n"
+
+
+def _flow(keys: Mapping[str, str]) -> str:
+    return f"{{{', '.join(f'{key}: {value}' for key, value in keys.items())}}}"
+
+
+def _origin(secret: Secret) -> str:
+    return f"  # token from {_plain(secret.origin)}" if secret.origin else ""
+
+
+def _plain(text: str) -> str:
+    """The text on one line, whatever a file is called."""
+    return "".join(character if character.isprintable() else "?" for character in text)

@@ -1,60 +1,97 @@
-"""What Prometheus asks for: /metrics, /probe and /sd."""
+"""What Prometheus reads: /metrics, /probe and /sd."""
 
-import asyncio
 from functools import lru_cache
 from http import HTTPStatus
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter
 from starlette.datastructures import QueryParams
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from exporter.exposition import Format, exposition
-from exporter.http.disconnect import while_connected
-from exporter.http.responses import Problem, text_format, text_response
+from exporter.http.disconnect import cancelled_on_disconnect
+from exporter.http.responses import LimitedResponse, Problem, text_format, text_response
 from exporter.routes import models
-from exporter.routes.deadline import HEADER, budget
+from exporter.routes.context import RouteContext, context_of
+from exporter.routes.deadline import deadline_of
 from exporter.routes.debugging import EventRecorder, debug_report
-from exporter.service import ActiveConfig, Service
 
 router = APIRouter(tags=["scraping"])
 
-_KEPT = 1 << 14
-"""Queries whose meaning is kept, where they are short: scrapers ask the same ones again and again."""
-_SHORT = 512
+_CACHED_QUERIES = 1 << 14
+"""Short queries whose meaning is cached: scrapers send the same ones again and again."""
+_CACHED_LENGTH = 512
+_PARTS = ("exporter", "targets")
 
 
-@router.get("/metrics", responses=models.METRICS, response_class=Response)
 async def metrics(request: Request) -> Response:
-    """The exporter's own metrics, and every configured target's."""
-    service: Service = request.app.state.service
-    installed = service.installed
-    deadline = deadline_of(request)
-    scrapes = await while_connected(request, installed.targets.read_all(deadline))
+    """The exporter's own metrics, and every configured target's; `collect[]` selects one part."""
+    context = context_of(request)
+    parts = _collected(QueryParams(request.scope["query_string"]))
     form = text_format(request.headers.get("accept", ""))
-    rows = await installed.rows(scrapes)
-    own = service.own.registry
-    return await text_response(request, form.value, exposition(rows, form, own))
+    own = context.service.own.registry if "exporter" in parts else None
+    if "targets" not in parts:
+        return await text_response(request, form.value, exposition([], form, own))
+    active = context.active
+    deadline = deadline_of(request)
+    with context.limits.waiting(active):
+        async with cancelled_on_disconnect(request):
+            readings = await active.targets.read_all(deadline)
+
+    async def render() -> Response:
+        rows = await active.rows(readings)
+        return await text_response(request, form.value, exposition(rows, form, own))
+
+    return LimitedResponse(context.limits, render)
 
 
-@router.get(
-    "/probe",
-    responses=models.PROBE,
-    response_class=Response,
-    openapi_extra={"parameters": models.PROBE_PARAMETERS},
-)
 async def probe(request: Request) -> Response:
     """One target's metrics, by its name or by an address that may be probed."""
-    installed = _installed(request)
-    query = request.scope["query_string"]
-    asked = _probe_of(query) if len(query) <= _SHORT else _probe_of.__wrapped__(query)
+    context = context_of(request)
+    text = request.scope["query_string"]
+    query = _query(text) if len(text) <= _CACHED_LENGTH else _parse_query(text)
     deadline = deadline_of(request)
-    if asked.debug:
-        return await _debugged(request, installed, asked.target, deadline)
-    scrape = await while_connected(request, installed.targets.probe(asked.target, deadline))
-    form = text_format(request.headers.get("accept", ""))
-    row = installed.row(scrape)
-    return await text_response(request, form.value, exposition([row], form))
+    if query.debug:
+        return await _debug(request, context, query.target, deadline)
+    active = context.active
+    with context.limits.waiting(query.target):
+        async with cancelled_on_disconnect(request):
+            reading = await active.targets.probe(query.target, deadline)
+
+    async def render() -> Response:
+        form = text_format(request.headers.get("accept", ""))
+        return await text_response(request, form.value, exposition([active.row(reading)], form))
+
+    return LimitedResponse(context.limits, render)
+
+
+ROUTES = [Route("/metrics", metrics), Route("/probe", probe)]
+"""Routed by Starlette before FastAPI, whose dependencies and validation cost half of a probe's CPU."""
+
+
+@router.get("/sd", responses=models.SD)
+async def sd(request: Request) -> list[models.TargetGroup]:
+    """The configured targets for Prometheus' http_sd_configs; they need no relabelling."""
+    context = context_of(request)
+    here = context.external_url(request)
+    if not here.netloc:
+        raise Problem(HTTPStatus.BAD_REQUEST, "the Host header is missing")
+    common = {"__metrics_path__": f"{here.path.rstrip('/')}/probe", "__scheme__": here.scheme}
+    return [
+        models.TargetGroup(
+            targets=[here.netloc],
+            labels={
+                **common,
+                "__param_target": target.name,
+                "target": target.name,
+                **target.labels,
+            },
+        )
+        for target in context.active.config.targets
+    ]
 
 
 class _Probe(NamedTuple):
@@ -62,65 +99,42 @@ class _Probe(NamedTuple):
     debug: bool
 
 
-@lru_cache(_KEPT)
-def _probe_of(query: bytes) -> _Probe:
-    """What a query asks for. Raises `Problem`."""
-    given = QueryParams(query)
-    named = given.getlist("target")
-    if len(named) != 1 or not named[0]:
+def _parse_query(text: bytes) -> _Probe:
+    """Raises `Problem`."""
+    query = QueryParams(text)
+    targets = query.getlist("target")
+    if len(targets) != 1 or not targets[0]:
         raise Problem(HTTPStatus.BAD_REQUEST, "give target exactly once: a name, or host:port")
-    debug = given.get("debug", "false")
+    debug = query.get("debug", "false")
     if debug not in ("true", "false"):
         raise Problem(HTTPStatus.BAD_REQUEST, "debug is true or false")
-    return _Probe(named[0], debug == "true")
+    return _Probe(targets[0], debug == "true")
 
 
-ENDPOINTS = {"/metrics": metrics, "/probe": probe}
-"""Those that exporter/http/middleware.py answers with."""
+_query = lru_cache(_CACHED_QUERIES)(_parse_query)
 
 
-@router.get("/sd", responses=models.SD)
-async def sd(request: Request) -> list[dict[str, Any]]:
-    """The configured targets for Prometheus' http_sd_configs, complete: no relabelling is needed."""
-    here = request.headers.get("host")
-    if not here:
-        raise Problem(HTTPStatus.BAD_REQUEST, "the Host header is missing")
-    common = {"__metrics_path__": "/probe", "__scheme__": request.url.scheme}
-    return [
-        {
-            "targets": [here],
-            "labels": {
-                **common,
-                "__param_target": target.name,
-                "target": target.name,
-                **target.labels,
-            },
-        }
-        for target in _installed(request).config.targets
-    ]
+def _collected(query: QueryParams) -> set[str]:
+    """The parts that a query selects: those of `collect[]`, or all. Raises `Problem`."""
+    parts = set(query.getlist("collect[]"))
+    if unknown := parts - set(_PARTS):
+        detail = f"unknown collect[] {min(unknown)[:50]!r}: known are {' and '.join(_PARTS)}"
+        raise Problem(HTTPStatus.BAD_REQUEST, detail)
+    return parts or set(_PARTS)
 
 
-def deadline_of(request: Request) -> float:
-    """When the answer must be there, on the loop's clock. Raises `Problem` for a header that is no time."""
-    offset = request.app.state.timeout_offset
-    timeout = _installed(request).config.timeout
-    try:
-        seconds = budget(request.headers.get(HEADER), offset, timeout)
-    except ValueError as error:
-        raise Problem(HTTPStatus.BAD_REQUEST, str(error)) from None
-    return asyncio.get_running_loop().time() + seconds
-
-
-async def _debugged(
-    request: Request, installed: ActiveConfig, target: str, deadline: float
+async def _debug(
+    request: Request, context: RouteContext, target: str, deadline: float
 ) -> Response:
-    tape = EventRecorder()
-    scrape = await while_connected(request, installed.targets.probe(target, deadline, tape))
-    story = debug_report(tape, scrape)
-    lines = exposition([installed.row(scrape)], Format.TEXT)
-    return await text_response(request, "text/plain; charset=utf-8", chain(story, lines))
+    active = context.active
+    recorder = EventRecorder()
+    with context.limits.waiting(object()):
+        async with cancelled_on_disconnect(request):
+            reading = await active.targets.probe(target, deadline, recorder)
 
+    async def render() -> Response:
+        report = debug_report(recorder, reading)
+        lines = exposition([active.row(reading)], Format.TEXT)
+        return await text_response(request, "text/plain; charset=utf-8", chain(report, lines))
 
-def _installed(request: Request) -> ActiveConfig:
-    service: Service = request.app.state.service
-    return service.installed
+    return LimitedResponse(context.limits, render)

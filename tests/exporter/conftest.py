@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from exporter.http.web_config import WebFile
+from exporter.routes.context import HttpOptions
 from tests.exporter.running import (
     Exporter,
     MailServer,
@@ -26,20 +27,14 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
     async with AsyncExitStack() as stack:
 
         async def started(
-            text: str,
-            *,
-            max_requests: int = 40,
-            timeout_offset: float = 0.5,
-            web: str | None = None,
+            text: str, options: HttpOptions | None = None, web: str | None = None
         ) -> Exporter:
             path = tmp_path / "config.yml"
             path.write_text(text)
             web_path = tmp_path / "web.yml"
             web_path.write_text(web or "")
             web_file = None if web is None else WebFile(web_path)
-            return await stack.enter_async_context(
-                running_exporter(path, max_requests, timeout_offset, web_file)
-            )
+            return await stack.enter_async_context(running_exporter(path, options, web_file))
 
         yield started
 

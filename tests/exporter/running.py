@@ -16,6 +16,7 @@ from exporter.configuration import config
 from exporter.http.connection import Connection
 from exporter.http.limits import ConnectionLimits
 from exporter.http.web_config import WebFile
+from exporter.routes.context import HttpOptions
 from exporter.service import Service
 from protocol.dialect import Dialect
 from protocol.dialects import V0
@@ -97,21 +98,16 @@ class Start(Protocol):
     """Starts an exporter with a configuration's text; it ends with the test."""
 
     async def __call__(
-        self,
-        text: str,
-        *,
-        max_requests: int = 40,
-        timeout_offset: float = 0.5,
-        web: str | None = None,
+        self, text: str, options: HttpOptions | None = None, web: str | None = None
     ) -> Exporter: ...
 
 
 @asynccontextmanager
 async def running_exporter(
-    path: Path, max_requests: int, timeout_offset: float, web: WebFile | None = None
+    path: Path, options: HttpOptions | None = None, web: WebFile | None = None
 ) -> AsyncIterator[Exporter]:
     service = Service(lambda: config.load([path], {}))
-    app = create_app(service, max_requests=max_requests, timeout_offset=timeout_offset, web=web)
+    app = create_app(service, options, web)
     limits = ConnectionLimits()
     settings = uvicorn.Config(
         app,

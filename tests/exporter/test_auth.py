@@ -1,7 +1,7 @@
 import asyncio
 import base64
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from hmac import compare_digest
 from pathlib import Path
 
@@ -14,10 +14,9 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
-from starlette.types import Message
 
 from exporter.http.auth import Authentication, Passwords
-from exporter.http.responses import Problem
+from exporter.http.limits import LogLimit
 from exporter.http.web_config import WebFile
 
 API_TOKEN = "api-token"
@@ -200,8 +199,8 @@ async def test_only_good_passwords_are_remembered_and_only_so_many() -> None:
     users = {f"user{index}".encode(): HASH.encode() for index in range(6)}
     passwords = Passwords(remembered=4)
 
-    good = [await passwords.fit(users, user, b"open sesame") for user in users]
-    bad = [await passwords.fit(users, user, b"guess") for user in users]
+    good = [await passwords.match("", users, user, b"open sesame") for user in users]
+    bad = [await passwords.match("", users, user, b"guess") for user in users]
 
     assert (good, bad) == ([True] * 6, [False] * 6)
     assert len(passwords) == 4
@@ -221,7 +220,10 @@ async def test_a_password_is_compared_once_however_many_ask_at_once(
     passwords = Passwords()
 
     fits = await asyncio.gather(
-        *(passwords.fit({b"anna": HASH.encode()}, b"anna", b"open sesame") for _ in range(20))
+        *(
+            passwords.match("", {b"anna": HASH.encode()}, b"anna", b"open sesame")
+            for _ in range(20)
+        )
     )
 
     assert all(fits)
@@ -234,7 +236,7 @@ async def test_an_unknown_user_costs_a_comparison_like_a_known_one(
     compared = []
     monkeypatch.setattr(bcrypt, "checkpw", lambda password, digest: compared.append(digest))
 
-    await Passwords().fit({b"anna": HASH.encode()}, b"nobody", b"guess")
+    await Passwords().match("", {b"anna": HASH.encode()}, b"nobody", b"guess")
 
     assert [HASH.encode()] == compared
 
@@ -274,85 +276,80 @@ class Slow:
 USERS = {b"anna": HASH.encode()}
 
 
-async def test_a_guess_is_dropped_when_its_client_hangs_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    slow = Slow(monkeypatch)
-    path = tmp_path / "web.yml"
-    path.write_text(f"basic_auth_users: {{anna: {HASH}}}")
-    gate = Authentication(
-        Starlette(routes=[Route("/{path:path}", echo)]), WebFile(path), accepting(b"")
-    )
-    sent: list[Message] = []
-
-    def asked(password: str, gone: asyncio.Event) -> asyncio.Future[None]:
-        messages: list[Message] = [{"type": "http.request", "body": b"", "more_body": False}]
-
-        async def receive() -> Message:
-            if not messages:
-                await gone.wait()
-                return {"type": "http.disconnect"}
-            return messages.pop()
-
-        async def send(message: Message) -> None:
-            sent.append(message)
-
-        credentials = base64.b64encode(f"anna:{password}".encode())
-        headers = [(b"authorization", b"Basic " + credentials)]
-        scope = {"type": "http", "path": "/", "method": "GET", "headers": headers}
-        return asyncio.ensure_future(gate(scope, receive, send))
-
-    hung_up = asyncio.Event()
-    guesses = [asked("guess 0", hung_up)]
-    await slow.begun()
-    guesses += [asked(f"guess {index}", hung_up) for index in range(1, 12)]
-    hung_up.set()
-    await asyncio.gather(*guesses)
-    fresh = asked("open sesame", asyncio.Event())
-    slow.go.set()
-    await fresh
-
-    assert slow.compared == [b"guess 0", b"open sesame"]
-    assert [m["status"] for m in sent if m["type"] == "http.response.start"] == [200]
-
-
-async def test_beyond_so_many_passwords_the_next_is_refused_at_once(
+async def test_a_client_with_too_many_comparisons_is_refused_and_the_others_are_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     slow = Slow(monkeypatch)
-    passwords = Passwords(waiting=3)
+    passwords = Passwords(per_client=3)
+
+    def guess(client: str, password: bytes) -> asyncio.Future[bool]:
+        return asyncio.ensure_future(passwords.match(client, USERS, b"anna", password))
+
+    guesses = [guess("192.0.2.1", b"guess %d" % index) for index in range(30)]
+    await slow.begun()
+    good = guess("192.0.2.2", b"open sesame")
+    again = guess("192.0.2.9", b"guess 2")
+    await asyncio.sleep(0)
+    slow.go.set()
+    outcomes = await asyncio.gather(*guesses, return_exceptions=True)
+
+    assert await good
+    assert not await again
+    assert outcomes[:3] == [False] * 3
+    assert {getattr(outcome, "status", 0) for outcome in outcomes[3:]} == {503}
+    # Clients take turns: the good one waited for the comparison under way, and one more at most.
+    assert slow.compared.index(b"open sesame") <= 2
+
+
+async def test_a_full_queue_drops_the_last_comparison_of_the_client_that_has_most(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    slow = Slow(monkeypatch)
+    passwords = Passwords(per_client=4, waiting=8)
     guesses = [
-        asyncio.ensure_future(passwords.fit(USERS, b"anna", f"guess {index}".encode()))
-        for index in range(3)
+        asyncio.ensure_future(
+            passwords.match(f"192.0.2.{client}", USERS, b"anna", b"%d %d" % (client, index))
+        )
+        for client in range(2)
+        for index in range(5)
     ]
     await slow.begun()
-
-    with pytest.raises(Problem) as refused:
-        await passwords.fit(USERS, b"anna", b"guess 3")
-    again = asyncio.ensure_future(passwords.fit(USERS, b"anna", b"guess 2"))
+    good = asyncio.ensure_future(passwords.match("192.0.2.9", USERS, b"anna", b"open sesame"))
+    await asyncio.sleep(0)
     slow.go.set()
+    outcomes = await asyncio.gather(*guesses, return_exceptions=True)
 
-    assert refused.value.status == 503
-    assert await asyncio.gather(*guesses, again) == [False] * 4
-    assert await passwords.fit(USERS, b"anna", b"open sesame")
+    assert await good
+    assert sum(outcome is False for outcome in outcomes) >= 7
 
 
-async def test_a_body_reaches_the_application_although_the_gate_has_looked_for_the_end(
-    tmp_path: Path,
+async def test_a_hash_that_bcrypt_does_not_know_fails_the_login_alone(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def body(request: Request) -> Response:
-        return PlainTextResponse(await request.body())
+    def fail(password: bytes, digest: bytes) -> bool:
+        raise ValueError("Invalid salt")
 
-    path = tmp_path / "web.yml"
-    path.write_text(f"basic_auth_users: {{anna: {HASH}}}")
-    app = Starlette(routes=[Route("/", body, methods=["POST"])])
-    transport = httpx.ASGITransport(Authentication(app, WebFile(path), accepting(b"")))
+    passwords = Passwords()
+    with monkeypatch.context() as broken:
+        broken.setattr(bcrypt, "checkpw", fail)
+        with pytest.raises(ValueError, match="Invalid salt"):
+            await passwords.match("", USERS, b"anna", b"open sesame")
 
-    async def pieces() -> AsyncIterator[bytes]:
-        for piece in (b"one ", b"two ", b"three"):
-            yield piece
+    assert await passwords.match("", USERS, b"anna", b"open sesame")
 
-    async with httpx.AsyncClient(transport=transport, base_url="http://exporter") as client:
-        answer = await client.post("/", auth=("anna", "open sesame"), content=pieces())
 
-    assert (answer.status_code, answer.text) == (200, "one two three")
+async def test_refused_passwords_of_one_client_are_logged_once_a_minute(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with with_users(tmp_path) as client:
+        for index in range(5):
+            await client.get("/metrics", auth=("anna", f"guess {index}"))
+
+    assert [r.message for r in caplog.records].count("Password refused") == 1
+
+
+def test_a_log_limit_counts_what_it_leaves_out_and_forgets_old_clients() -> None:
+    limit = LogLimit(interval_s=60, most_clients=2)
+
+    assert [limit.repeated("a", now) for now in (0, 1, 59, 60)] == [0, None, None, 2]
+    assert [limit.repeated(client, 61) for client in "bca"] == [0, 0, 0]

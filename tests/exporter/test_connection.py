@@ -7,6 +7,7 @@ from socket import SO_RCVBUF, SOL_SOCKET, socket
 import pytest
 
 from exporter.http.connection import Connection
+from exporter.routes.context import HttpOptions
 from tests.exporter.running import Exporter, Start, silence
 
 LARGE = "".join(
@@ -48,7 +49,7 @@ async def read_whole(client: socket) -> bytes:
 
 @pytest.fixture
 async def large(start: Start) -> Exporter:
-    return await start(f"targets:\n{LARGE}", max_requests=1)
+    return await start(f"targets:\n{LARGE}", HttpOptions(max_requests=1))
 
 
 async def test_an_answer_that_nobody_reads_keeps_its_place_until_it_is_read(

@@ -1,4 +1,5 @@
 import re
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,24 @@ from exporter.configuration import flags
 from exporter.configuration.flags import FLAGS, Options
 from smtpstatus.errors import ConfigError
 
-DEFAULTS = Options((), False, False, (":17030",), False, None, 40, 0.5, False, "info", "logfmt")
+DEFAULTS = Options(
+    (),
+    False,
+    False,
+    (":17030",),
+    False,
+    None,
+    40,
+    None,
+    360,
+    "",
+    "",
+    (),
+    0.5,
+    False,
+    "info",
+    "logfmt",
+)
 GIVEN = {
     "config.file": "config.yml",
     "config.check": "true",
@@ -16,6 +34,11 @@ GIVEN = {
     "web.systemd-socket": "true",
     "web.config.file": "web.yml",
     "web.max-requests": "7",
+    "web.max-waiting": "8",
+    "web.idle-timeout": "90s",
+    "web.external-url": "https://mon.example/smtp/",
+    "web.route-prefix": "/exporter",
+    "web.trusted-proxies": "10.0.0.0/8,::1,unix",
     "timeout-offset": "0.25",
     "healthcheck": "true",
     "log.level": "debug",
@@ -29,6 +52,11 @@ TOLD = Options(
     True,
     Path("web.yml"),
     7,
+    8,
+    90,
+    "https://mon.example/smtp/",
+    "/exporter",
+    (ip_network("10.0.0.0/8"), ip_network("::1"), None),
     0.25,
     True,
     "debug",
@@ -62,6 +90,11 @@ def test_a_flag_wins_over_its_variable_and_may_be_repeated() -> None:
     [
         (["--web.max-requests=-1"], "--web.max-requests: invalid number '-1'"),
         (["--timeout-offset=soon"], "--timeout-offset: invalid duration 'soon'"),
+        (["--web.external-url=mon.example"], "--web.external-url: invalid URL 'mon.example'"),
+        (["--web.external-url=ftp://mon"], "--web.external-url: invalid URL"),
+        (["--web.external-url=http://a/?x"], "--web.external-url: invalid URL"),
+        (["--web.trusted-proxies=10.0.0.1/8"], "--web.trusted-proxies: 10.0.0.1/8 has host bits"),
+        (["--web.max-waiting=all"], "--web.max-waiting: invalid number 'all'"),
         (["--log.level=loud"], "--log.level: 'loud' is not one of debug, info, warn, error"),
         (["--log.format=xml"], "--log.format: 'xml' is not one of logfmt, json"),
         (["--unknown"], "unknown flag --unknown; see --help"),
@@ -97,3 +130,20 @@ def test_help_names_every_flag_its_variable_and_its_default(
         assert FLAGS.variable(flag.name) in text.replace(" ", "")
         if flag.default:
             assert f"(default: {flag.default})" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "prefix"),
+    [
+        ([], ""),
+        (["--web.external-url=https://mon.example"], ""),
+        (["--web.external-url=https://mon.example/"], ""),
+        (["--web.external-url=https://mon.example/a/b/"], "/a/b"),
+        (["--web.external-url=https://mon.example/a", "--web.route-prefix=/"], ""),
+        (["--web.route-prefix=exporter/"], "/exporter"),
+    ],
+)
+def test_the_route_prefix_is_by_default_the_path_of_the_external_url(
+    arguments: list[str], prefix: str
+) -> None:
+    assert flags.parse(arguments, {}).route_prefix == prefix

@@ -248,7 +248,7 @@ async def test_a_connection_is_reused_until_its_idle_timeout(exporter: Exporter)
 async def test_beyond_the_connection_limit_the_oldest_idle_connection_of_the_busiest_client_goes(
     exporter: Exporter,
 ) -> None:
-    exporter.limits.most_connections = 3
+    exporter.limits.most_connections = lambda: 3
     loop = asyncio.get_running_loop()
     async with connected(exporter) as oldest, connected(exporter) as second:
         async with connected(exporter) as third, connected(exporter) as newest:

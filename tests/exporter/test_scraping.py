@@ -12,6 +12,7 @@ from prometheus_client.openmetrics.parser import (
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from exporter.exposition import Format
+from exporter.routes.context import HttpOptions
 from protocol.dialects import DIALECTS
 from protocol.errors import FailureReason
 from protocol.server import serve
@@ -206,36 +207,111 @@ async def test_an_answer_that_goes_out_whole_at_once_is_not_packed(exporter: Exp
     assert int(answer.headers["content-length"]) == len(answer.content) < 14_600
 
 
-async def test_beyond_max_requests_the_answer_is_503_at_once_and_the_place_comes_back(
-    start: Start,
+async def test_beyond_max_waiting_the_answer_is_503_and_a_shared_reading_counts_once(
+    start: Start, mail_server: MailServer
 ) -> None:
     async with silence() as address:
         exporter = await start(
-            f"targets: [{{name: mute, address: '{address}', token: secretpa}}]\ntimeout: 500ms\n",
-            max_requests=1,
+            f"""
+targets:
+  - {{name: mute, address: '{address}', token: {TOKEN}}}
+  - {{name: mail-1, address: '{mail_server.address}', token: {TOKEN}}}
+timeout: 700ms
+""",
+            HttpOptions(max_waiting=1),
         )
-        first = asyncio.ensure_future(exporter.http.get("/probe?target=mute"))
-        while not exporter.service.own.registry.get_sample_value(
-            "smtpstatus_exporter_scrapes_in_flight"
-        ):
+        sample = exporter.service.own.registry.get_sample_value
+        waiting = [
+            asyncio.ensure_future(exporter.http.get("/probe?target=mute")) for _ in range(3)
+        ]
+        while sample("smtpstatus_exporter_scrapes_in_flight") != 3:
             await asyncio.sleep(0.001)
 
-        for path in ("/metrics", "/probe?target=mute"):
+        for path in ("/metrics", "/probe?target=mail-1", "/api/v1/targets"):
             refused = await exporter.http.get(path)
 
             assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
-        assert not first.done()
-        assert (await first).status_code == 200
-        assert (await exporter.http.get("/metrics")).status_code == 200
-        sample = exporter.service.own.registry.get_sample_value
-        assert sample("smtpstatus_exporter_scrapes_rejected_total") == 2
+        assert (await exporter.http.get("/metrics?collect[]=exporter")).status_code == 200
+        assert not any(one.done() for one in waiting)
+        assert {(await one).status_code for one in waiting} == {200}
+        assert (await exporter.http.get("/probe?target=mail-1")).status_code == 200
+        assert sample("smtpstatus_exporter_scrapes_rejected_total") == 3
+
+
+async def test_requests_that_wait_for_silent_servers_take_no_place_from_those_that_work(
+    start: Start, mail_server: MailServer
+) -> None:
+    async with silence() as address:
+        exporter = await start(
+            "targets:\n"
+            + "".join(
+                f"  - {{name: mute-{index}, address: '{address}', token: {TOKEN}}}\n"
+                for index in range(10)
+            )
+            + f"  - {{name: mail-1, address: '{mail_server.address}', token: {TOKEN}}}\n"
+            "timeout: 1s\n",
+            HttpOptions(max_requests=1),
+        )
+        waiting = [
+            asyncio.ensure_future(exporter.http.get(f"/probe?target=mute-{index}"))
+            for index in range(10)
+        ]
+        await asyncio.sleep(0.1)
+        good = [await exporter.http.get("/probe?target=mail-1") for _ in range(20)]
+
+        assert {answer.status_code for answer in good} == {200}
+        assert all(samples(answer.text)["smtpstatus_up"] == 1 for answer in good)
+        for one in waiting:
+            found = samples((await one).text)
+            assert found['smtpstatus_scrape_error{reason="timeout"}'] == 1
+
+
+@pytest.mark.parametrize(
+    ("query", "parts"),
+    [
+        ("", {"own", "targets"}),
+        ("?collect[]=exporter", {"own"}),
+        ("?collect[]=targets", {"targets"}),
+        ("?collect%5B%5D=targets", {"targets"}),
+        ("?collect[]=exporter&collect[]=targets", {"own", "targets"}),
+    ],
+)
+@pytest.mark.parametrize("accept", [{}, OPENMETRICS])
+async def test_collect_selects_parts_of_metrics(
+    exporter: Exporter,
+    mail_server: MailServer,
+    query: str,
+    parts: set[str],
+    accept: dict[str, str],
+) -> None:
+    answer = await exporter.http.get(f"/metrics{query}", headers=accept)
+
+    found = {
+        "own": "smtpstatus_exporter_build_info" in answer.text and "python_info" in answer.text,
+        "targets": "smtpstatus_up{" in answer.text,
+    }
+    assert answer.status_code == 200
+    assert {part for part, present in found.items() if present} == parts
+    assert bool(mail_server.asked) is ("targets" in parts)
+    parse = parse_openmetrics if accept else parse_text
+    list(parse(answer.text))
+
+
+async def test_an_unknown_part_of_metrics_is_a_bad_request(
+    exporter: Exporter, mail_server: MailServer
+) -> None:
+    answer = await exporter.http.get("/metrics?collect[]=targets&collect[]=cpu")
+
+    assert answer.status_code == 400
+    assert answer.json()["detail"] == "unknown collect[] 'cpu': known are exporter and targets"
+    assert not mail_server.asked
 
 
 async def test_a_scraper_that_hangs_up_gives_its_place_back_at_once(start: Start) -> None:
     async with silence() as address:
         exporter = await start(
             f"targets: [{{name: mute, address: '{address}', token: secretpa}}]\ntimeout: 1m\n",
-            max_requests=1,
+            HttpOptions(max_waiting=1),
         )
         sample = exporter.service.own.registry.get_sample_value
         _, writer = await asyncio.open_connection("127.0.0.1", exporter.port)
