@@ -97,7 +97,7 @@ def test_one_bad_address_leaves_no_socket_open() -> None:
 @pytest.mark.parametrize(
     ("address", "remedy"),
     [
-        ("17030", "takes host:port"),
+        ("17030", "expected host:port"),
         ("::1:17030", "in brackets"),
         ("192.0.2.1:0", "does not have that address"),
         ("no-such-host.invalid:0", "the name has no address"),
