@@ -6,7 +6,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
-from reference_server.relay.events import ClientEvent, ContentWanted, Finished, Lost, Ready
+from reference_server.address import Address
+from reference_server.relay.events import (
+    ClientEvent,
+    ContentWanted,
+    Finished,
+    Lost,
+    Ready,
+    RecipientReplied,
+)
+from reference_server.relay.extensions import Extensions
 from reference_server.relay.next_hop import NextHop
 from reference_server.relay.session import ClientSession
 from reference_server.relay.transaction import Transaction
@@ -52,6 +61,11 @@ class Connection:
         return connection
 
     @property
+    def extensions(self) -> Extensions:
+        """What the server offers."""
+        return self._session.extensions
+
+    @property
     def usable(self) -> bool:
         """Whether the next message can be sent, as far as is known without asking the server."""
         return self._session.idle and not self._reader.at_eof() and not self._writer.is_closing()
@@ -65,7 +79,37 @@ class Connection:
         aborted.
         """
         self.messages += 1
-        events = self._session.send(transaction)
+        return await self._send(self._session.send(transaction), content)
+
+    async def add_recipient(
+        self, transaction: Transaction, recipient: Address
+    ) -> RecipientReplied | Finished | Lost:
+        """Asks for a recipient of a message whose content is not known yet; the first one starts the message.
+
+        `Finished` is a refusal of the message itself.
+        """
+        if self._session.idle:
+            self.messages += 1
+            self._session.open_transaction(transaction)
+        self._session.add_recipient(recipient)
+        while True:
+            for event in await self._exchange():
+                if isinstance(event, RecipientReplied | Finished | Lost):
+                    return event
+
+    async def send_content(
+        self, transaction: Transaction, content: AsyncIterator[bytes]
+    ) -> Finished | Lost:
+        """Ends a message whose recipients were added one by one; raises as `send` does."""
+        return await self._send(self._session.request_content(transaction), content)
+
+    def abandon(self) -> None:
+        """Gives up a message whose recipients were added one by one."""
+        self._session.abandon()
+
+    async def _send(
+        self, events: list[ClientEvent], content: AsyncIterator[bytes]
+    ) -> Finished | Lost:
         while True:
             for event in events:
                 if isinstance(event, Finished | Lost):

@@ -16,6 +16,13 @@ class Ready:
 
 
 @dataclass(frozen=True, slots=True)
+class RecipientReplied:
+    """The server's reply to RCPT, where recipients are added one by one."""
+
+    reply: Reply
+
+
+@dataclass(frozen=True, slots=True)
 class ContentWanted:
     """The server accepts a recipient and waits for the content."""
 
@@ -37,4 +44,4 @@ class Lost:
     """Whether the final dot was sent: the message may have been delivered (RFC 1047)."""
 
 
-ClientEvent = Ready | ContentWanted | Finished | Lost
+ClientEvent = Ready | RecipientReplied | ContentWanted | Finished | Lost

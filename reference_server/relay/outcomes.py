@@ -13,6 +13,10 @@ class Outcomes:
         self._accepted: deque[int] = deque()
         self._asked = 0
 
+    def add(self) -> None:
+        """Adds a recipient that RCPT will be sent for."""
+        self._replies.append(None)
+
     @property
     def accepted(self) -> int:
         """How many recipients RCPT was accepted for and that are not settled."""

@@ -37,20 +37,43 @@ class ConnectionPool:
         The server may have closed a kept connection: then nothing of the message has arrived, and the others and
         finally a new one are tried. `content` is read at most once. Raises what `Connection.send` raises.
         """
-        async with self._free:
-            while connection := self._take_idle():
-                content_wanted = _Watched(content)
-                result = await self._send(connection, transaction, content_wanted)
-                if isinstance(result, Finished) or content_wanted.read:
-                    return result
+        while True:
             try:
-                async with asyncio.timeout(_CONNECT_S):
-                    connection = await Connection.open(self._hop, self._hostname)
+                connection = await self.acquire()
             except Unavailable as error:
-                return _unavailable(str(error), transaction)
-            except TimeoutError:
-                return _unavailable("connection timed out", transaction)
-            return await self._send(connection, transaction, content)
+                return Lost(str(error), (NEXT_HOP_UNAVAILABLE,) * len(transaction.recipients))
+            kept, watched = connection.messages > 0, _Watched(content)
+            try:
+                result = await connection.send(transaction, watched)
+            finally:
+                self.release(connection)
+            if isinstance(result, Finished) or watched.read or not kept:
+                return result
+
+    async def acquire(self) -> Connection:
+        """Returns a connection for one message, which has to be released. Raises `Unavailable`."""
+        await self._free.acquire()
+        try:
+            if connection := self._take_idle():
+                return connection
+            async with asyncio.timeout(_CONNECT_S):
+                return await Connection.open(self._hop, self._hostname)
+        except TimeoutError:
+            self._free.release()
+            raise Unavailable("connection timed out") from None
+        except BaseException:
+            self._free.release()
+            raise
+
+    def release(self, connection: Connection) -> None:
+        """Keeps a connection for the next message, or closes it where it is of no use any more."""
+        if not connection.usable:
+            connection.abort()
+        elif connection.messages >= _MESSAGES:
+            self._quit(connection)
+        else:
+            self._keep(connection)
+        self._free.release()
 
     async def close(self) -> None:
         """Ends the connections that are kept; call it when no message is being sent."""
@@ -58,22 +81,6 @@ class ConnectionPool:
             self._quit(connection)
         if self._quitting:
             await asyncio.wait(self._quitting)
-
-    async def _send(
-        self, connection: Connection, transaction: Transaction, content: AsyncIterator[bytes]
-    ) -> Finished | Lost:
-        try:
-            result = await connection.send(transaction, content)
-        except BaseException:
-            connection.abort()
-            raise
-        if not connection.usable:
-            connection.abort()
-        elif connection.messages >= _MESSAGES:
-            self._quit(connection)
-        else:
-            self._keep(connection)
-        return result
 
     def _keep(self, connection: Connection) -> None:
         timer = asyncio.get_running_loop().call_later(_IDLE_S, self._expire, connection)
@@ -112,7 +119,3 @@ class _Watched:
     async def __anext__(self) -> bytes:
         self.read = True
         return await anext(self._content)
-
-
-def _unavailable(reason: str, transaction: Transaction) -> Lost:
-    return Lost(reason, (NEXT_HOP_UNAVAILABLE,) * len(transaction.recipients))

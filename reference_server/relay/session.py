@@ -9,6 +9,7 @@ for the reply to the one before. No bytes make it raise.
 from collections import deque
 from enum import Enum, auto
 
+from reference_server.address import Address
 from reference_server.relay.content import ContentEncoder
 from reference_server.relay.events import (
     NEXT_HOP_UNAVAILABLE,
@@ -17,12 +18,13 @@ from reference_server.relay.events import (
     Finished,
     Lost,
     Ready,
+    RecipientReplied,
 )
 from reference_server.relay.extensions import Extensions
 from reference_server.relay.next_hop import Protocol
 from reference_server.relay.outcomes import Outcomes
 from reference_server.relay.replies import InvalidReply, ReplyParser
-from reference_server.relay.transaction import Transaction
+from reference_server.relay.transaction import Transaction, rcpt
 from reference_server.reply import Reply
 
 
@@ -49,7 +51,8 @@ class ClientSession:
         self._hello = f"{'LHLO' if protocol is Protocol.LMTP else 'EHLO'} {hostname}"
         self._protocol = protocol
         self._parser = ReplyParser()
-        self._extensions = Extensions()
+        self.extensions = Extensions()
+        """What the server offers, after `Ready`."""
         self._out = bytearray()
         self._unsent: deque[tuple[_Step, str]] = deque()
         self._awaited: deque[_Step] = deque([_Step.GREETING])
@@ -57,6 +60,8 @@ class ClientSession:
         self._encoder: ContentEncoder | None = None
         self._content_sent = False
         self._reset_first = False
+        self._incomplete = False
+        """Whether more recipients may be added."""
         self._events: list[ClientEvent] = []
         self._closed = False
 
@@ -88,20 +93,59 @@ class ClientSession:
         if not self.idle:
             raise RuntimeError("a message was sent on a session that is not idle")
         self._outcomes = Outcomes(len(transaction.recipients))
-        if refusal := transaction.refusal(self._extensions):
+        if refusal := transaction.refusal(self.extensions):
             self._outcomes.settle_all(refusal)
             self._finish_if_settled()
             return self._take_events()
-        if self._reset_first:
-            self._unsent.append((_Step.RSET, "RSET"))
-            self._reset_first = False
-        for command in transaction.xforward(self._extensions):
-            self._unsent.append((_Step.XFORWARD, command))
-        self._unsent.append((_Step.MAIL, transaction.mail(self._extensions)))
-        self._unsent.extend((_Step.RCPT, command) for command in transaction.rcpt())
+        self._queue_mail(transaction)
+        self._unsent.extend((_Step.RCPT, rcpt(to)) for to in transaction.recipients)
         self._unsent.append((_Step.DATA, "DATA"))
         self._pump()
         return []
+
+    def open_transaction(self, transaction: Transaction) -> None:
+        """Starts a message without recipients and content: `add_recipient` and `request_content` follow.
+
+        Each recipient is answered by `RecipientReplied`. Where the server refuses MAIL, `Finished` comes instead.
+        """
+        if not self.idle:
+            raise RuntimeError("a message was started on a session that is not idle")
+        self._outcomes = Outcomes(0)
+        self._incomplete = True
+        self._queue_mail(transaction)
+
+    def add_recipient(self, recipient: Address) -> None:
+        """Asks the server for a recipient of the open transaction."""
+        if self._outcomes:
+            self._outcomes.add()
+            self._unsent.append((_Step.RCPT, rcpt(recipient)))
+            self._pump()
+
+    def request_content(self, transaction: Transaction) -> list[ClientEvent]:
+        """Sends DATA for the open transaction, of which a recipient was accepted; now its content is known."""
+        if self._outcomes:
+            self._incomplete = False
+            if refusal := transaction.refusal(self.extensions):
+                self._outcomes.settle_all(refusal)
+                self._finish_if_settled()
+            else:
+                self._unsent.append((_Step.DATA, "DATA"))
+                self._pump()
+        return self._take_events()
+
+    def abandon(self) -> None:
+        """Gives up the open transaction; the next message is preceded by RSET."""
+        if self._incomplete and not self._awaited:
+            self._outcomes, self._incomplete = None, False
+            self._unsent.clear()
+
+    def _queue_mail(self, transaction: Transaction) -> None:
+        if self._reset_first:
+            self._unsent.append((_Step.RSET, "RSET"))
+            self._reset_first = False
+        for command in transaction.xforward(self.extensions):
+            self._unsent.append((_Step.XFORWARD, command))
+        self._unsent.append((_Step.MAIL, transaction.mail(self.extensions)))
 
     def send_content(self, octets: bytes) -> None:
         """Sends a piece of the content, which has LF or CRLF line ends. Raises `InvalidContent` on a bare CR."""
@@ -140,7 +184,7 @@ class ClientSession:
 
     def _pump(self) -> None:
         """Sends the next commands: all with PIPELINING, otherwise one at a time."""
-        while self._unsent and (self._extensions.pipelining or not self._awaited):
+        while self._unsent and (self.extensions.pipelining or not self._awaited):
             step, command = self._unsent.popleft()
             self._awaited.append(step)
             self._out += command.encode() + b"\r\n"
@@ -171,15 +215,17 @@ class ClientSession:
         elif step is _Step.GREETING:
             self._unsent.append((_Step.HELLO, self._hello))
         elif step is _Step.HELLO:
-            self._extensions = Extensions.parse(reply.text)
-            self._events.append(Ready(self._extensions))
+            self.extensions = Extensions.parse(reply.text)
+            self._events.append(Ready(self.extensions))
 
     def _process_message(self, step: _Step, reply: Reply, outcomes: Outcomes) -> None:
         if reply.code < 400 and (reply.code >= 300) != (step is _Step.DATA):
             self._lose(f"server replied {_shown(reply)} to {step.name}")
         elif step is _Step.RCPT:
             outcomes.record_rcpt(reply)
-            if outcomes.all_asked and not outcomes.accepted:
+            if self._incomplete:
+                self._events.append(RecipientReplied(reply))
+            elif outcomes.all_asked and not outcomes.accepted:
                 self._unsent.clear()
         elif step is _Step.CONTENT:
             self._reset_first = False
@@ -188,6 +234,7 @@ class ClientSession:
             else:
                 outcomes.settle_all(reply)
         elif reply.code >= 400:
+            self._incomplete = False
             self._unsent.clear()
             outcomes.settle_all(reply)
         elif step is _Step.MAIL:
@@ -208,7 +255,8 @@ class ClientSession:
             self._awaited.append(_Step.EMPTY_CONTENT)
 
     def _finish_if_settled(self) -> None:
-        if self._outcomes and self._outcomes.settled and not (self._awaited or self._unsent):
+        busy = self._incomplete or self._awaited or self._unsent
+        if self._outcomes and self._outcomes.settled and not busy:
             self._events.append(Finished(self._outcomes.replies(NEXT_HOP_UNAVAILABLE)))
             self._outcomes = None
             self._content_sent = False

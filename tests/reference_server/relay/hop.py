@@ -15,6 +15,8 @@ class Hop:
         self.most_open = 0
         self.messages: list[bytes] = []
         self.greeting = b"220 hop.example\r\n"
+        self.mail = b"250 2.1.0 Ok\r\n"
+        self.resets = 0
         self.rcpt: Callable[[bytes], bytes] = lambda line: b"250 2.1.5 Ok\r\n"
         self.extensions: tuple[str, ...] = ("PIPELINING",)
         self.commands: list[bytes] = []
@@ -49,7 +51,10 @@ class Hop:
                 writer.write("".join(offers).encode())
             elif verb in (b"MAIL", b"XFOR"):
                 self.commands.append(line)
-                writer.write(b"250 2.1.0 Ok\r\n")
+                writer.write(self.mail if verb == b"MAIL" else b"250 2.0.0 Ok\r\n")
+            elif verb == b"RSET":
+                self.resets += 1
+                writer.write(b"250 2.0.0 Ok\r\n")
             elif verb == b"RCPT":
                 reply = self.rcpt(line)
                 recipients += reply.startswith(b"2")
