@@ -30,6 +30,7 @@ from exporter.routes.context import HttpOptions
 from exporter.service import Service, refusal
 from protocol.address import HostPort
 from smtpstatus import log
+from smtpstatus.dialects import summary
 from smtpstatus.errors import ConfigError
 
 logger = logging.getLogger("exporter")
@@ -96,7 +97,10 @@ def _start(arguments: Sequence[str], environ: Mapping[str, str]) -> None:
         return loaded
 
     if options.config_check:
-        print(f"configuration OK: {_count(load())}")
+        loaded = load()
+        print(f"configuration OK: {_count(loaded)}")
+        for dialect in loaded.dialects:
+            print(f"dialect {dialect.name}: {summary(dialect)}")
         return
     log.configure(options.log_level, options.log_format, sys.stderr)
     _raise_descriptor_limit()

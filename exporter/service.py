@@ -8,6 +8,7 @@ from hmac import compare_digest
 from typing import NoReturn
 
 from exporter.configuration.config import Config, Target
+from exporter.dialect_warnings import DialectWarnings
 from exporter.exposition import label_text
 from exporter.history import History
 from exporter.metrics import ExporterMetrics, Row
@@ -80,6 +81,7 @@ class Service:
         self._down: set[str] = set()
         self.own = ExporterMetrics(external_url)
         self.history = History()
+        self._dialect_warnings = DialectWarnings()
         self.reader = Reader()
         self._secret_threads = secret_threads()
         self._loading = DaemonThreads("configuration", 2)
@@ -142,6 +144,7 @@ class Service:
     def _activate(self) -> None:
         names = {target.name for target in self.installed.config.targets}
         self.history.forget(names)
+        self._dialect_warnings.clear()
         self._down &= names
         self.own.targets.set(len(names))
         self.own.reload_successful.set(1)
@@ -152,6 +155,7 @@ class Service:
     ) -> None:
         self.own.observe(scrapes, strays)
         self.history.observe(scrapes)
+        self._dialect_warnings.observe(scrapes)
         if logger.isEnabledFor(logging.DEBUG):
             for scrape in scrapes:
                 _log_reading(scrape)

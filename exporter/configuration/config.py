@@ -73,6 +73,8 @@ class Config:
     attempts: int = 3
     targets: tuple[Target, ...] = ()
     probe: tuple[ProbeNetwork, ...] = ()
+    dialects: tuple[Dialect, ...] = ()
+    """Those that the configuration itself describes."""
     api: Api = field(default_factory=Api)
 
     @property
@@ -181,6 +183,7 @@ class _Reader:
             ),
             probe=tuple(self._rule(item) for value in several["probe"] for item in value.items()),
             api=optional(single, "api", self._api, Api()),
+            dialects=tuple(d for name, d in self._dialects.items() if name not in DIALECTS),
         )
 
     def _read_dialects(self, value: Value) -> None:

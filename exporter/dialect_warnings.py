@@ -1,0 +1,59 @@
+"""Warns in the log, once per server, about numbers that a wrong dialect yields (protocol/plausibility.py)."""
+
+import logging
+from collections.abc import Mapping, Sequence
+
+from exporter.targets import TargetReading
+from protocol.message import Value
+from protocol.plausibility import doubt
+from protocol.vocabulary import COUNTERS, Command
+
+logger = logging.getLogger(__name__)
+
+_MAX_SERVERS = 50_000
+"""Servers remembered at most: probes may name any address of their networks."""
+
+
+class DialectWarnings:
+    """The servers that are still to be judged.
+
+    A server is judged until its counters have changed plausibly or there was a warning, so that a fleet in use costs
+    one look-up per reading.
+    """
+
+    def __init__(self) -> None:
+        self._judged: set[str] = set()
+        self._before: dict[str, Mapping[Command, Value | None]] = {}
+
+    def clear(self) -> None:
+        """Judge every server again, as after a change of the configuration."""
+        self._judged.clear()
+        self._before.clear()
+
+    def observe(self, scrapes: Sequence[TargetReading]) -> None:
+        for scrape in scrapes:
+            server = scrape.target.name if scrape.target else str(scrape.where)
+            if server not in self._judged and scrape.reading.error is None:
+                self._judge(server, scrape)
+
+    def _judge(self, server: str, scrape: TargetReading) -> None:
+        if len(self._judged) + len(self._before) >= _MAX_SERVERS:
+            self.clear()
+        values, before = scrape.reading.values, self._before.get(server)
+        text = doubt(values, scrape.dialect, before)
+        if text:
+            extra = {"server": server, "dialect": scrape.dialect.name, "err": text}
+            logger.warning("Implausible numbers; the dialect is probably wrong", extra=extra)
+        elif before is None or not _has_counted(values, before):
+            self._before[server] = values
+            return
+        self._judged.add(server)
+        self._before.pop(server, None)
+
+
+def _has_counted(
+    values: Mapping[Command, Value | None], before: Mapping[Command, Value | None]
+) -> bool:
+    return any(
+        value != before.get(command) for command, value in values.items() if command in COUNTERS
+    )
