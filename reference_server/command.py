@@ -5,15 +5,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from reference_server.address import Address, parse_path
+from reference_server.allowance import ERROR_POINTS
 from reference_server.reply import Reply
 
 
 class CommandError(Exception):
-    """A client's mistake, and what to reply."""
+    """A client's mistake, what to reply, and how many points it counts (allowance.py)."""
 
-    def __init__(self, reply: Reply) -> None:
+    def __init__(self, reply: Reply, points: int = ERROR_POINTS) -> None:
         super().__init__(reply.text)
         self.reply = reply
+        self.points = points
 
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -37,6 +39,10 @@ class Line:
             raise CommandError(Reply(500, "5.5.2", "Error: control character in command"))
         verb, _, argument = text.partition(" ")
         return cls(verb.upper(), argument.strip(" "))
+
+    def require_no_argument(self) -> None:
+        if self.argument:
+            raise CommandError(Reply(501, "5.5.4", f"Syntax: {self.verb}"))
 
 
 @dataclass(frozen=True, slots=True)

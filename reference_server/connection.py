@@ -12,7 +12,18 @@ from contextlib import suppress
 from typing import cast
 
 from reference_server.context import ServerContext
-from reference_server.event import Abandoned, Closed, Complete, Content, Envelope, Event, Started
+from reference_server.event import (
+    Abandoned,
+    Closed,
+    Complete,
+    Content,
+    Envelope,
+    Event,
+    Rejected,
+    Started,
+)
+from reference_server.listen_address import client_address
+from reference_server.maillog import log_aborted, log_message, log_rejection, message_fields
 from reference_server.reply import UNAVAILABLE, Reply
 from reference_server.session import Session
 from reference_server.spool import Spool
@@ -64,7 +75,7 @@ class Connection(asyncio.BufferedProtocol):
         self._transport = cast(asyncio.Transport, transport)
         # Whatever the kernel did not accept immediately is seen: no reading meanwhile, and an exact count.
         self._transport.set_write_buffer_limits(high=0)
-        self._client = _client_address(transport)
+        self._client = client_address(transport)
         self._session = Session(self._context.service(self._client), self._context.session_limits)
         self._status.connections += 1
         self._status.active_connections += 1
@@ -108,6 +119,7 @@ class Connection(asyncio.BufferedProtocol):
         self._status.sent_bytes -= self._unsent
         if self._timer:
             self._timer.cancel()
+        self._log_aborted()
         self._end()
         self.lost.set_result(None)
         if self.task is None:
@@ -123,6 +135,8 @@ class Connection(asyncio.BufferedProtocol):
     def expire(self, reply: Reply) -> None:
         """End the session now, unless a complete message waits for its answer, which must not be given twice."""
         if not self._session.waiting:
+            if not self.ended.done():
+                logger.info("Session ended", extra={"client": self._client, "reply": reply})
             self._handle(self._session.close(reply))
 
     def cut(self) -> None:
@@ -171,8 +185,11 @@ class Connection(asyncio.BufferedProtocol):
                     self._message_until = self._loop.time() + self._context.limits.message
                 case Content(octets) if self._spool:
                     self._spool.append(octets)
-                case Abandoned():
+                case Abandoned(reply) if self._spool and self._envelope:
+                    log_message(self._fields(self._spool, self._envelope), [reply], (), 0.0, None)
                     self._drop()
+                case Rejected() as rejected:
+                    log_rejection(rejected, self._client)
                 case Complete() if self._spool and self._envelope:
                     self.task = self._loop.create_task(self._accept(self._spool, self._envelope))
                     self._spool = None  # the task's from here on
@@ -209,6 +226,9 @@ class Connection(asyncio.BufferedProtocol):
         if self._admitted:
             self._context.admission.release(self._client)
         self.finished.set_result(None)
+
+    def _fields(self, spool: Spool, envelope: Envelope) -> dict[str, object]:
+        return message_fields(envelope, self._client, spool, "")
 
     def _drop(self) -> None:
         if self._spool:
@@ -249,6 +269,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _linger(self) -> None:
         """The last reply is on its way: process nothing more, and let the client close first."""
+        self._log_aborted()
         self._end()
         if self.task is None:
             self._drop()
@@ -262,6 +283,10 @@ class Connection(asyncio.BufferedProtocol):
         # Both wait for the client to read what is left, and it may never do so.
         self._timer = self._loop.call_later(_LINGER_S, self.cut)
 
+    def _log_aborted(self) -> None:
+        if self._spool and self._envelope and not self.ended.done():
+            log_aborted(self._fields(self._spool, self._envelope))
+
     def _end(self) -> None:
         if not self.ended.done():
             self.ended.set_result(None)
@@ -269,12 +294,3 @@ class Connection(asyncio.BufferedProtocol):
     def _log(self, text: str) -> None:
         if self._status.verbose:
             logger.info(text, extra={"client": self._client or "unix"})
-
-
-def _client_address(transport: asyncio.BaseTransport) -> str:
-    """A numeric address; "" on a Unix socket, "unknown" where the client is gone already."""
-    peer = transport.get_extra_info("peername")
-    if isinstance(peer, tuple):
-        address: str = peer[0]
-        return address.removeprefix("::ffff:")  # IPv4 on a socket of both families
-    return "unknown" if peer is None else ""

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from reference_server.address import Address
 from reference_server.relay.xforward import OriginalClient
+from reference_server.reply import Reply
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,20 @@ class Complete:
 
 @dataclass(frozen=True, slots=True)
 class Abandoned:
-    """The message was refused, and that has been replied: drop what came of it."""
+    """The message was rejected, and that has been replied: drop what came of it."""
+
+    reply: Reply
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A command was rejected, and that has been replied. `sender` counts within a `transaction` only."""
+
+    command: str
+    reply: Reply
+    helo: str
+    transaction: bool
+    sender: Address | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,4 +63,4 @@ class Closed:
     """Nothing more is read: send the replies and close."""
 
 
-Event = Started | Content | Complete | Abandoned | Closed
+Event = Started | Content | Complete | Abandoned | Rejected | Closed

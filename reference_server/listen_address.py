@@ -1,5 +1,6 @@
-"""Where a server listens for LMTP: `HOST:PORT` or `unix:/path`."""
+"""Where a server listens for LMTP: `HOST:PORT` or `unix:/path`, and who connects."""
 
+import asyncio
 import socket
 import stat
 from contextlib import suppress
@@ -66,3 +67,12 @@ class UnixAddress:
             except ConnectionRefusedError:
                 return False
         return True
+
+
+def client_address(transport: asyncio.BaseTransport) -> str:
+    """A numeric address; "" on a Unix socket, "unknown" where the client is gone already."""
+    peer = transport.get_extra_info("peername")
+    if isinstance(peer, tuple):
+        address: str = peer[0]
+        return address.removeprefix("::ffff:")  # IPv4 on a socket of both families
+    return "unknown" if peer is None else ""

@@ -13,6 +13,7 @@ from pathlib import Path
 from reference_server.destination import DeliveryFailed, Destination, Message
 from reference_server.diskspace import DiskSpace
 from reference_server.event import Envelope
+from reference_server.maillog import log_message, message_fields
 from reference_server.relay.xforward import OriginalClient
 from reference_server.reply import FAILED, FULL, Reply
 from reference_server.spool import Memory, Spool
@@ -63,41 +64,31 @@ class Pipeline:
 
     def has_room(self, octets: int) -> bool:
         """Whether the disk has room for a message of this size, as far as is known without asking it."""
-        if self._space.fits(octets):
-            return True
-        logger.error("No space for a message", extra={"size": octets, "free": self._space.free})
-        return False
+        return self._space.fits(octets)
 
     async def accept(
         self, spool: Spool, envelope: Envelope, client: str, identifier: str
     ) -> tuple[Reply, ...]:
         """Transform and deliver; returns a reply for each recipient. The spool is closed."""
+        started = time.monotonic()
         # Read once, so that the whole message uses the same setting: the one at its end.
         programs = self._programs if self._status.transforms_enabled else ()
-        about = {"id": identifier, "client": client, "size": spool.size}
-        about |= {"recipients": len(envelope.recipients), "transforms": len(programs)}
+        fields = message_fields(envelope, client, spool, identifier)
+        error: Exception | None = None
         try:
             if programs:
                 spool = await self._transform(spool, programs, envelope, client, identifier)
             received = received_header(envelope, client, self._hostname, identifier, time.time())
             message = Message(envelope, client, identifier, received, spool)
             replies = await self._destination.deliver(message)
-        except (TransformFailed, DeliveryFailed) as failure:
-            logger.warning("Message not accepted", extra=about | {"err": failure})
-            replies = (failure.reply,) * len(envelope.recipients)
-        except OSError as error:
-            logger.error("Message not stored", extra=about | {"err": error})
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            replies = (FULL if full else FAILED,) * len(envelope.recipients)
-        except Exception:
-            logger.exception("Message failed", extra=about)
-            replies = (FAILED,) * len(envelope.recipients)
-        else:
-            delivered = sum(reply.code < 300 for reply in replies)
-            self._status.mails += delivered > 0
-            logger.info("Message delivered", extra=about | {"delivered": delivered})
+        except Exception as raised:
+            error = raised
+            replies = (_reply_to(error),) * len(envelope.recipients)
         finally:
             self.discard(spool)
+        self._status.mails += any(reply.code < 300 for reply in replies)
+        names = (program.name for program in programs)
+        log_message(fields, replies, names, time.monotonic() - started, error)
         return replies
 
     async def _transform(
@@ -132,3 +123,16 @@ class Pipeline:
         self._chain.close()
         await self._space.aclose()
         await self._destination.aclose()
+
+
+def _reply_to(error: Exception) -> Reply:
+    """The reply to a message that could not be transformed or delivered."""
+    match error:
+        case TransformFailed() | DeliveryFailed():
+            return error.reply
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT):
+            return FULL
+        case OSError():
+            return FAILED
+    logger.error("Message failed", exc_info=error)
+    return FAILED

@@ -12,6 +12,9 @@ class Reply:
     """The enhanced code, such as 2.1.0; empty where RFC 2034 has none: the greeting, EHLO, 354."""
     text: str
 
+    def __str__(self) -> str:
+        return " ".join(filter(None, (str(self.code), self.status, self.text)))
+
     def encode(self) -> bytes:
         lines = self.text.split("\n")
         prefix = f"{self.status} " if self.status else ""

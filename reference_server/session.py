@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from enum import Enum, auto
 from typing import Final
 
+from reference_server.allowance import ERROR_POINTS, REJECTED_RECIPIENT_POINTS, Allowance
 from reference_server.body import Body
 from reference_server.command import CommandError, Line, parse_hello, parse_mail, parse_recipient
-from reference_server.event import Abandoned, Closed, Complete, Content, Event, Started
+from reference_server.event import Abandoned, Closed, Complete, Content, Event, Rejected, Started
 from reference_server.limits import SessionLimits
 from reference_server.linebuffer import LineBuffer, LineTooLong
 from reference_server.relay.xforward import OriginalClient
@@ -23,8 +24,8 @@ from reference_server.transaction import Hello, Transaction
 _STEP_COMMANDS: Final = 16
 """Commands processed in one step: a millisecond at most."""
 
-_POINTS_PER_ERROR: Final = 10
-"""A refused recipient is one point."""
+_LOGGED_OCTETS: Final = 300
+"""Of a rejected command."""
 
 
 class _State(Enum):
@@ -51,8 +52,8 @@ class Session:
         self._input = LineBuffer(limits.command_line)
         self._out = bytearray()
         self._events: list[Event] = []
-        self._commands = 0
-        self._error_points = 0
+        self._allowance = Allowance(limits)
+        self._line = b""
         self._hello: Hello | None = None
         self._original_client: OriginalClient | None = None
         self._transaction: Transaction | None = None
@@ -106,7 +107,7 @@ class Session:
         """What became of the message for each recipient; `advance` goes on with what arrived meanwhile."""
         self._reply_to_content(replies)
         if any(reply.code < 300 for reply in replies):
-            self._commands = self._error_points = 0
+            self._allowance.renew()
         self._end_transaction()
         self._state = _State.COMMAND
         return self._take_events()
@@ -137,17 +138,16 @@ class Session:
             line, too_long = b"", True
         if line is None:
             return False
-        self._commands += 1
+        self._line = line
         try:
-            if self._commands > self._limits.commands:
-                raise CommandError(
-                    Reply(421, "4.7.0", "Error: too many commands without a message")
-                )
+            if not self._allowance.use_command():
+                text = "Error: too many commands without a message"
+                raise CommandError(Reply(421, "4.7.0", text))
             if too_long:
                 raise CommandError(Reply(500, "5.5.2", "Error: line too long"))
             self._obey(Line.decode(line.removesuffix(b"\n").removesuffix(b"\r")))
         except CommandError as error:
-            self._refuse(error.reply)
+            self._reject(error.reply, error.points)
         return True
 
     def _read_content(self) -> None:
@@ -159,7 +159,7 @@ class Session:
         self._input.append(rest)
         if (reply := self._body.fault) and self._transaction:
             self._reply_to_content((reply,) * len(self._transaction.recipients))
-            self._events.append(Abandoned())
+            self._events.append(Abandoned(reply))
             self._end_transaction()
             self._state = _State.COMMAND
         else:
@@ -183,23 +183,23 @@ class Session:
     def _ok(self, status: str = _OK) -> None:
         self._reply(Reply(250, status, "Ok"))
 
-    def _refuse(self, reply: Reply) -> None:
+    def _reject(self, reply: Reply, points: int) -> None:
         self._reply(reply)
+        command = self._line[:_LOGGED_OCTETS].decode("utf-8", "replace").rstrip()
+        sender = self._transaction.sender if self._transaction else None
+        helo = self._hello.name if self._hello else ""
+        self._events.append(Rejected(command, reply, helo, self._transaction is not None, sender))
         if reply.code == 421:
             self._close()
-        if reply.code >= 500:
-            self._add_error_points(_POINTS_PER_ERROR)
-
-    def _add_error_points(self, points: int) -> None:
-        self._error_points += points
-        if self._error_points >= self._limits.errors * _POINTS_PER_ERROR:
+        elif reply.code >= 500 and not self._allowance.use_error(points):
             self._reply(Reply(421, "4.7.0", "Error: too many errors"))
             self._close()
 
     def _close(self) -> None:
-        self._state = _State.CLOSED
-        self._input.clear()
-        self._events.append(Closed())
+        if self._state is not _State.CLOSED:
+            self._state = _State.CLOSED
+            self._input.clear()
+            self._events.append(Closed())
 
     def _obey(self, line: Line) -> None:
         match line.verb:
@@ -214,13 +214,13 @@ class Session:
             case "DATA":
                 self._data(line)
             case "RSET":
-                _require_no_argument(line)
+                line.require_no_argument()
                 self._end_transaction()
                 self._ok()
             case "NOOP":
                 self._ok()
             case "QUIT":
-                _require_no_argument(line)
+                line.require_no_argument()
                 self._reply(Reply(221, _OK, "Bye"))
                 self._close()
             case "VRFY":
@@ -231,7 +231,7 @@ class Session:
             case "HELP":
                 self._reply(self._service.help)
             case verb if verb in NEVER_SMTP:
-                self._reply(Reply(502, "5.5.1", "Error: command not implemented"))
+                self._reject(Reply(502, "5.5.1", "Error: command not implemented"), ERROR_POINTS)
                 self._close()
             case verb if verb in NOT_OFFERED:
                 raise CommandError(Reply(502, "5.5.1", "Error: command not implemented"))
@@ -272,10 +272,7 @@ class Session:
             raise CommandError(Reply(503, "5.5.1", "Error: need MAIL command"))
         recipient = parse_recipient(argument, self._transaction.smtputf8)
         if refusal := self._service.refusal(recipient):
-            # Relays that send many messages over a connection meet some: not a fault of the client.
-            self._reply(refusal)
-            self._add_error_points(1)
-            return
+            raise CommandError(refusal, REJECTED_RECIPIENT_POINTS)
         recipients = self._transaction.recipients
         if recipient not in recipients and len(recipients) >= self._limits.recipients:
             raise CommandError(Reply(452, "4.5.3", "Error: too many recipients"))
@@ -283,7 +280,7 @@ class Session:
         self._ok("2.1.5")
 
     def _data(self, line: Line) -> None:
-        _require_no_argument(line)
+        line.require_no_argument()
         if not self._hello or not self._transaction:
             raise CommandError(Reply(503, "5.5.1", "Error: need MAIL command"))
         if not self._transaction.recipients:
@@ -292,8 +289,3 @@ class Session:
         self._events.append(Started(self._transaction.envelope(self._hello)))
         self._body = Body(self._limits.message_size, self._limits.text_line)
         self._state = _State.DATA
-
-
-def _require_no_argument(line: Line) -> None:
-    if line.argument:
-        raise CommandError(Reply(501, "5.5.4", f"Syntax: {line.verb}"))

@@ -17,6 +17,9 @@ _WITH_ROOM = 2 * 1024 * 1024
 _BLOCK = 256 * 1024
 """Octets read from the file at a time."""
 
+_START = 8192
+"""Octets kept for the log, which names a message by its Message-ID."""
+
 _PIECE = 64
 """Octets that a piece takes besides its own: a client that sends three at a time would get twenty times its share."""
 
@@ -55,6 +58,8 @@ class Spool:
         self._in_memory = 0
         self._error: OSError | None = None
         self.size = 0
+        self.start = b""
+        """The first octets that were appended, at least those of most headers."""
 
     @classmethod
     def of(cls, file: FileIO, directory: Path) -> "Spool":
@@ -65,6 +70,8 @@ class Spool:
         return spool
 
     def append(self, octets: bytes) -> None:
+        if self.size < _START:
+            self.start += octets[: _START - self.size]
         self.size += len(octets)
         if self._error is None:
             self._pieces.append(octets)

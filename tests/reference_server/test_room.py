@@ -63,7 +63,7 @@ def test_a_message_that_would_not_fit_is_refused_before_it_is_sent(server: Serve
     )
 
     assert large == ("MAIL", NO_ROOM)
-    assert 'msg="No space for a message" size=3000000' in server.log.read_text()
+    assert 'command="MAIL FROM:<a@x> SIZE=3000000" reply="452 4.3.1 ' in server.log.read_text()
     assert small[1].startswith(b"250 2.0.0 Ok: stored")
     [stored] = server.stored("bob")
     assert len(stored) > 999_000
