@@ -8,6 +8,7 @@ stdin and stdout are files without names: no pipe can dead-lock, the kernel caps
 keeps stdout open holds nobody up. Every program is a session of its own, which is killed as a whole when it ends.
 """
 
+import itertools
 import math
 import os
 import re
@@ -91,6 +92,12 @@ _REPLIES: Mapping[int, Reply] = {
 """Exit codes that say more than "it did not work", which is FAILED."""
 
 
+def _limit(name: str, value: int) -> str:
+    """The option of prlimit(1) for a limit, which may not exceed the server's own hard limit."""
+    _, hard = resource.getrlimit(getattr(resource, f"RLIMIT_{name.upper()}"))
+    return f"--{name}={value if hard == resource.RLIM_INFINITY else min(value, hard)}"
+
+
 class TransformChain:
     """Runs programs one after the other. `run` blocks; a pool's size is the number of messages at once."""
 
@@ -99,17 +106,16 @@ class TransformChain:
         self._environment = dict(environment)
         self._directory = directory
         self._stopping = os.eventfd(0)
-        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         limits = {
             "core": 0,
-            "nofile": min(64, hard),  # more than the server's own, prlimit is refused
+            "nofile": 64,
             "cpu": math.ceil(bounds.seconds) * (os.cpu_count() or 1),
             "fsize": bounds.output,
             "data": bounds.memory,
             "nproc": bounds.processes,
         }
         # prlimit in front and no preexec_fn, for which Python would have to copy the whole process first.
-        self._front = ["prlimit", *(f"--{name}={value}" for name, value in limits.items()), "--"]
+        self._front = ["prlimit", *itertools.starmap(_limit, limits.items()), "--"]
 
     def deadline(self) -> float:
         """When a message that ends now must have gone through everything, on the monotonic clock."""
