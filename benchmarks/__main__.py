@@ -13,8 +13,8 @@ from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from benchmarks import dashboards, growth, mail, plot, probe, scrape, shards, status, storage
 from benchmarks import filter as content_filter
-from benchmarks import growth, mail, plot, probe, scrape, shards, status, storage
 from benchmarks.bench import Bench
 from benchmarks.native import compiled
 from benchmarks.profile import FORMS
@@ -28,6 +28,7 @@ SUBJECTS: dict[str, Callable[[Bench], list[Ratio]]] = {
     "filter": content_filter.measure,
     "storage": storage.measure,
     "shards": shards.measure,
+    "dashboards": dashboards.measure,
 }
 GROWTH = "growth"
 

@@ -22,6 +22,9 @@ class Profile:
     sessions: tuple[int, ...]
     large_messages: int
     """Of 1 MiB."""
+    history_servers: int
+    history_hours: float
+    """Of a dashboard's data."""
     million: int
     """Names distributed over shards; computed, not run."""
 
@@ -39,6 +42,8 @@ SHORT = Profile(
     messages=50,
     sessions=(5,),
     large_messages=4,
+    history_servers=50,
+    history_hours=0.5,
     million=100_000,
 )
 FULL = Profile(
@@ -54,6 +59,8 @@ FULL = Profile(
     messages=1_000,
     sessions=(1, 10, 100),
     large_messages=100,
+    history_servers=1_000,
+    history_hours=6,
     million=1_000_000,
 )
 FORMS = {form.name: form for form in (SHORT, FULL)}

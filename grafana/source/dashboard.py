@@ -10,7 +10,10 @@ _WIDTH = 24
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Panels side by side, each with its width of the grid's 24; a collapsed row loads when it is opened."""
+    """Panels side by side, each with its width of the grid's 24. Without a title, they continue the row before.
+
+    A collapsed row loads when it is opened.
+    """
 
     title: str
     height: int
@@ -173,11 +176,16 @@ def _placed(rows: Sequence[Row]) -> list[Json]:
     placed: list[Json] = []
     top = number = 0
     for row in rows:
-        number += 1
-        heading = {"type": "row", "title": row.title, "collapsed": row.collapsed, "panels": []}
-        heading |= _place(number, 0, top, _WIDTH, 1)
-        placed.append(heading)
-        top += 1
+        heading: Json = {
+            "type": "row",
+            "title": row.title,
+            "collapsed": row.collapsed,
+            "panels": [],
+        }
+        if row.title:
+            number += 1
+            placed.append(heading | _place(number, 0, top, _WIDTH, 1))
+            top += 1
         left = 0
         inside: list[Json] = []
         for width, panel in row.panels:
@@ -187,7 +195,7 @@ def _placed(rows: Sequence[Row]) -> list[Json]:
             inside.append(panel | _place(number, left, top, width, row.height))
             left += width
         if row.collapsed:
-            heading["panels"] = inside
+            placed[-1]["panels"] = inside
         else:
             placed += inside
             top += row.height

@@ -136,7 +136,7 @@ def _work() -> Row:
             Look("s"),
         ),
     ]
-    return Row("Reads", 8, [(8, panel) for panel in panels])
+    return Row("Reads", 9, [(8, panel) for panel in panels])
 
 
 def _network() -> Row:
@@ -157,18 +157,18 @@ def _network() -> Row:
             "Retransmitted",
             "The share of datagrams that were retransmitted, those to servers that are down included.",
             [Query(again, BY_INSTANCE)],
-            Look("percentunit", maximum=1),
+            Look("percentunit", soft_maximum=0.1),
         ),
         time_series(
             "Discarded datagrams by reason",
             "Datagrams received and discarded. Late responses have the reason identifier and are normal; source, "
             "signature and size are a scan, spoofed datagrams, or a sender that speaks another protocol.",
             [Query(f"60 * sum by (reason) ({rate(DISCARDED)})", "{{reason}}")],
-            Look("suffix: /min", colors=DISCARDS),
+            Look("suffix:/min", colors=DISCARDS),
             stacked=True,
         ),
     ]
-    return Row("Datagrams", 8, [(8, panel) for panel in panels])
+    return Row("Datagrams", 9, [(8, panel) for panel in panels])
 
 
 def _administration() -> Row:
@@ -193,11 +193,11 @@ def _administration() -> Row:
             "Rejected scrapes",
             "Requests to /metrics and /probe per minute that were rejected with 503: too many simultaneous requests.",
             [Query(f"60 * {rate(REJECTED)}", BY_INSTANCE)],
-            Look("suffix: /min"),
+            Look("suffix:/min"),
             legend=False,
         ),
     ]
-    return Row("Administration", 8, [(8, panel) for panel in panels])
+    return Row("Administration", 9, [(8, panel) for panel in panels])
 
 
 def _process() -> Row:
@@ -245,7 +245,7 @@ def _python() -> Row:
                 Query(f"sum by (instance) ({rate(series)})", f"{{{{instance}}}} {name}")
                 for name, series in objects.items()
             ],
-            Look("suffix: obj/s"),
+            Look("suffix:obj/s"),
         ),
         time_series(
             "Scrapes in flight",

@@ -66,6 +66,11 @@ def last_time(condition: str, period: str, step: str) -> str:
     return f"max_over_time((0 * ({condition}) + time())[{period}:{step}])"
 
 
+def events(series: str) -> str:
+    """The events within the time range of a recorded count over 5 minutes, evaluated every 30 seconds."""
+    return f"round(sum_over_time({series}[$__range]) / 10) > 0"
+
+
 def week_ago(series: str) -> str:
     """The mean of the same hour last week, or of yesterday while there is no week of data."""
     return f"(avg_over_time({series}[1h] offset 6d23h30m) or avg_over_time({series}[1h] offset 23h30m))"

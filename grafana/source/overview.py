@@ -2,17 +2,15 @@
 
 from grafana.source.dashboard import Row, chained_variables, dashboard, query_variable, to_server
 from grafana.source.expression import (
-    JOB_AND_INSTANCE,
     SAME_SERVER,
-    over_range,
+    events,
     rate,
     ratio,
-    restarts,
     unnamed,
     week_ago,
 )
 from grafana.source.panel import Json, Look, Query, bars, time_series
-from grafana.source.problems import incidents, now
+from grafana.source.problems import DOWN_SINCE, incidents, now
 from grafana.source.series import (
     ACTIVE,
     ACTIVE_SUM,
@@ -32,14 +30,17 @@ from grafana.source.series import (
     LOSS_MAX,
     NO_RULES,
     NO_SWITCH,
+    RESTARTS,
     RETRANSMITTED,
     SENT,
     SERVERS,
     TRANSFORMS,
+    TRANSFORMS_CHANGES,
     TRANSFORMS_OFF,
     UP,
     UP_1D,
     UP_5M,
+    UP_CHANGES,
     switched,
 )
 from grafana.source.table import Column, table
@@ -56,26 +57,24 @@ def overview() -> Json:
         "SMTPStatus / Overview",
         "Every mail server: which are down, why, since when, what is unusual, what changed.",
         [*chained_variables("smtpstatus_up"), _group()],
-        [*now(), *incidents(), _servers(), _traffic(), _busiest(), _health(), _changes()],
+        [now(), *incidents(), _servers(), _traffic(), _busiest(), _health(), _changes()],
         switched(CHANGED, TRANSFORMS),
     )
 
 
 def _group() -> Json:
-    """The labels of the servers, except those that all or none of them share."""
-    chosen = query_variable(
-        "group", "Group", f"label_names(smtpstatus_up{{{JOB_AND_INSTANCE}}})", 0
-    )
+    """A label of the servers' series. Grafana completes the text to {__name__=~".*smtpstatus_up.*"}."""
+    chosen = query_variable("group", "Group", "label_names(smtpstatus_up)", 0)
     return chosen | {"regex": "/^(?!__name__$|job$|target$)(.+)$/", "sort": 2}
 
 
 def _servers() -> Row:
     busiest = f"topk(50, last_over_time({CONNECTION_RATE}[1h] @ end()))"
     down = f"topk(50, {UP} @ end() == 0)"
-    alert = f'ALERTS_FOR_STATE{{alertname="SmtpstatusTargetDown",{JOB_AND_INSTANCE}}}'
-    began = f"max by (job, instance, target) ({alert})"
+    began = f"max by (job, instance, target) ({DOWN_SINCE})"
     since = f"{unnamed(UP)} * 0 + {SAME_SERVER} group_left () {began} * 1000"
     lost = ratio(f"sum_over_time({RETRANSMITTED}[15m])", f"sum_over_time({SENT}[15m])")
+    lost = f"({lost}) and {SAME_SERVER} {UP} == 1"  # a server that is down loses everything
     usual = f"{unnamed(CONNECTION_RATE)} / ({week_ago(CONNECTION_RATE)} > 0)"
     columns = [
         Column("Server", label="target", links=[to_server("Server")], width=150),
@@ -97,7 +96,7 @@ def _servers() -> Row:
             trend=True,
             width=120,
         ),
-        Column("Rate", rate(CONNECTIONS), look=Look("suffix: /s", decimals=2), width=80),
+        Column("Rate", rate(CONNECTIONS), look=Look("suffix:/s", decimals=2), width=80),
         Column(
             "Usual",
             usual,
@@ -124,8 +123,8 @@ def _servers() -> Row:
         "Every server, those that are down first; the name links to its dashboard. Last hour: connections per second "
         "of the 50 busiest servers and of 50 that are down. Rate: connections per second. Usual: that rate as a "
         "multiple of the same hour last week (yesterday, while there is no week of data). Lost: retransmitted "
-        "datagrams of the last 15 minutes. Time: of the last scrape. Usual, Last hour and Up require "
-        "prometheus/rules/recording.yml, Since requires alerts.yml.",
+        "datagrams of the last 15 minutes, of servers that are up. Time: of the last scrape. Usual, Last hour and Up "
+        "require prometheus/rules/recording.yml, Since requires alerts.yml.",
         columns,
         Look(empty="No data: no server is read. (Is the exporter up?)"),
         sort=[("State", False), ("Server", False)],
@@ -144,7 +143,7 @@ def _traffic() -> Row:
                 Query(f"sum({CONNECTION_SUM})", "all servers"),
                 Query(f"sum({week_ago(CONNECTION_SUM_5M)})", "usual"),
             ],
-            Look("suffix: conn/s", empty=NO_RULES, colors={"usual": "gray"}),
+            Look("suffix:conn/s", empty=NO_RULES, colors={"usual": "gray"}),
         ),
         time_series(
             "Open connections",
@@ -168,8 +167,13 @@ def _busiest() -> Row:
     lines = time_series(
         "Connections per second of the busiest servers",
         "The five servers with the most connections per second at the end of the time range.",
-        [Query(f"{CONNECTION_RATE} and {SAME_SERVER} topk(5, {CONNECTION_RATE} @ end())")],
-        Look("suffix: conn/s", empty=NO_RULES),
+        [
+            Query(
+                f"{CONNECTION_RATE} and {SAME_SERVER} topk(5, {CONNECTION_RATE} @ end())",
+                step="1m",
+            )
+        ],
+        Look("suffix:conn/s", empty=NO_RULES),
     )
     link = {
         "title": "Server",
@@ -181,7 +185,7 @@ def _busiest() -> Row:
         "Busiest servers",
         "The ten servers with the most connections per second; a bar links to its server.",
         Query(f"topk(10, {rate(CONNECTIONS)})"),
-        Look("suffix: /s", decimals=2),
+        Look("suffix:/s", decimals=2),
         link=link,
     )
     return Row("Busiest servers", 9, [(16, lines), (8, now)])
@@ -206,7 +210,7 @@ def _health() -> Row:
                 Query(f"max({LOSS})", "all servers"),
                 Query(f"max({LOSS_MAX})", "worst server"),
             ],
-            Look("percentunit", maximum=1, empty=NO_RULES),
+            Look("percentunit", soft_maximum=0.1, empty=NO_RULES),
         ),
         time_series(
             "Time to answer",
@@ -218,20 +222,20 @@ def _health() -> Row:
             Look("s", empty=NO_RULES),
         ),
     ]
-    return Row("Health", 8, [(8, panel) for panel in panels])
+    return Row("Health", 9, [(8, panel) for panel in panels])
 
 
 def _changes() -> Row:
     columns = [
         Column("Server", label="target", links=[to_server("Server")], width=200),
-        Column("Flaps", f"{over_range('changes', UP)} > 0", look=Look(), width=90),
-        Column("Restarts", f"{restarts(CONNECTIONS, BYTES, '$__range')}", look=Look(), width=90),
-        Column("Switches", f"{over_range('changes', TRANSFORMS)} > 0", look=Look(), width=90),
+        Column("Flaps", events(UP_CHANGES), look=Look(), width=90),
+        Column("Restarts", events(RESTARTS), look=Look(), width=90),
+        Column("Switches", events(TRANSFORMS_CHANGES), look=Look(), width=90),
     ]
     panel = table(
         "What changed",
         "Within the time range: how often a server went down or recovered, restarted, and had its transforms "
-        "switched. Servers without a change are not listed.",
+        "switched. Servers without a change are not listed. Requires prometheus/rules/recording.yml.",
         columns,
         Look(empty="Nothing changed in this time range"),
         sort=[("Flaps", True), ("Restarts", True)],

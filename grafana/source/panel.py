@@ -18,10 +18,11 @@ GRAY_WITHOUT_VALUE: Json = {
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """An expression and the legend of its series."""
+    """An expression, the legend of its series, and the least time between two points, such as `1m`."""
 
     expression: str
     legend: str = "{{target}}"
+    step: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,8 @@ class Look:
     decimals: int | None = None
     minimum: float | None = 0
     maximum: float | None = None
+    soft_maximum: float | None = None
+    """The end of a graph's axis while no value is above it."""
     steps: Sequence[tuple[float | None, str]] = ((None, "green"),)
     words: Mapping[str, tuple[str, str]] | None = None
     """The text and colour of each value; `null` is no value."""
@@ -57,6 +60,8 @@ def time_series(
         "spanNulls": False,
         "stacking": {"mode": "normal" if stacked else "none", "group": "A"},
     }
+    if look.soft_maximum is not None:
+        custom["axisSoftMax"] = look.soft_maximum
     shown = {
         "showLegend": legend,
         "displayMode": "table",
@@ -230,7 +235,8 @@ def instant(index: int, query: Query) -> Json:
 
 
 def query_target(index: int, query: Query) -> Json:
-    return {
+    least = {"interval": query.step} if query.step else {}
+    return least | {
         "refId": ascii_uppercase[index],
         "datasource": DATA_SOURCE,
         "editorMode": "code",

@@ -34,11 +34,14 @@ _RANK = " or ".join(
 )
 """The severity as a number, which a table can sort by."""
 
+DOWN_SINCE = f'ALERTS_FOR_STATE{{alertname=~"SmtpstatusTargetDown|SmtpstatusTokenRefused",{JOB_AND_INSTANCE}}}'
+"""When each server that is down went down, in Unix seconds."""
+
 _NO_ALERT = "No alert is firing. (Are prometheus/rules/alerts.yml loaded?)"
 _TIME = Look("dateTimeFromNow")
 
 
-def now() -> list[Row]:
+def now() -> Row:
     """Tiles, the first of which say whether the others can be trusted."""
     lost = ratio(
         f"sum({_up_only(RETRANSMITTED)})",
@@ -51,7 +54,7 @@ def now() -> list[Row]:
             "Exporters that Prometheus cannot scrape. While one is down, nothing is known of its servers.",
             Query(f"count({EXPORTERS} == 0) or 0 * count({EXPORTERS})"),
             Look(
-                "suffix: down",
+                "suffix:down",
                 decimals=0,
                 steps=((None, "green"), (1, "red")),
                 words={"0": ("up", "green")},
@@ -101,7 +104,7 @@ def now() -> list[Row]:
             "Connections",
             "SMTP connections accepted per second by all servers, rejected ones included.",
             Query(f"sum({rate(CONNECTIONS)})"),
-            Look("suffix: conn/s", decimals=1),
+            Look("suffix:conn/s", decimals=1),
         ),
         stat("Open", "Open SMTP connections of all servers.", Query(f"sum({ACTIVE})"), Look()),
         stat(
@@ -111,10 +114,7 @@ def now() -> list[Row]:
             Look("Bps"),
         ),
     ]
-    return [
-        Row("Now", 4, [(4, tile) for tile in trust]),
-        Row("Traffic now", 3, [(6, tile) for tile in traffic]),
-    ]
+    return Row("Now", 3, [*((4, tile) for tile in trust), *((6, tile) for tile in traffic)])
 
 
 def _up_only(series: str) -> str:
@@ -125,17 +125,14 @@ def _up_only(series: str) -> str:
 def incidents() -> list[Row]:
     """What is broken, grouped, and the alerts, the most severe first."""
     return [
-        Row("Problems", 8, [(11, _by_reason()), (13, _by_alert())]),
-        Row("Alerts by server", 9, [(24, _by_server())]),
+        Row("Problems", 7, [(11, _by_reason()), (13, _by_alert())]),
+        Row("", 8, [(24, _by_server())]),
     ]
 
 
 def _by_reason() -> Json:
     down = f"{ERROR} == 1"
-    began = (
-        'ALERTS_FOR_STATE{alertname=~"SmtpstatusTargetDown|SmtpstatusTokenRefused",'
-        f"{JOB_AND_INSTANCE}}} * {SAME_SERVER} group_left (reason) ({down})"
-    )
+    began = f"{DOWN_SINCE} * {SAME_SERVER} group_left (reason) ({down})"
     everyone = f"on ($group) group_left () count by ($group) ({UP})"
     columns = [
         Column("Reason", label="reason", look=Look(words=REASONS), colored=True, width=125),

@@ -39,7 +39,6 @@ NO_DATA = "No data: nobody has read this server in the time range"
 _STATES = UP_DOWN | {"-1": ("unknown", "gray")}
 _BECAUSE = {reason: (f" ({word})", color) for reason, (word, color) in REASONS.items()}
 _NEVER = {"null": ("none in 7 days", "gray")}
-_NOT_SWITCHED = {"null": (", not switched in 7 days", "gray")}
 RESTARTED_LATELY = restarts(CONNECTIONS, BYTES, "$__rate_interval")
 # Without the ones of the preceding point, a restart is one mark instead of a band.
 RESTARTED = Annotation(
@@ -61,12 +60,12 @@ def server() -> Json:
             # Another name than in other dashboards: the drop-down carries variables over by name.
             label_variable("server", "Server", server_of, of="target", everything=False),
         ],
-        [_state(), _now(), _history(), _traffic(), _network(), _details()],
+        [_now(), _history(), _traffic(), _network(), _details()],
         [*switched(CHANGED, TRANSFORMS), RESTARTED],
     )
 
 
-def _state() -> Row:
+def _state() -> Json:
     last_up = last_time(f"{UP} == 1", "$__range", "$__interval")
     last_other = last_time(f"{UP} != ({UP} @ end())", "$__range", "$__interval")
     last_read = last_time(UP, "$__range", "$__interval")
@@ -85,16 +84,14 @@ def _state() -> Row:
         Column("Reason", unnamed(f"{ERROR} == 1"), "reason", Look(words=_BECAUSE)),
         Column("Restart", f"{last_restart} * 1000", look=Look("dateTimeFromNow", words=_NEVER)),
         Column("Transforms", unnamed(TRANSFORMS), look=Look(words=ON_OFF)),
-        Column(
-            "Switch", f"{last_switch} * 1000", look=Look("dateTimeFromNow", words=_NOT_SWITCHED)
-        ),
+        Column("Switch", f"{last_switch} * 1000", look=Look("dateTimeFromNow", words=_NEVER)),
         Column("Begin", f"({last_up} - 3600) * 1000", look=Look("none")),
         Column("End", f"({last_up} + 600) * 1000", look=Look("none")),
     ]
     template = (
-        "${__data.fields.Server} is ${__data.fields.State} for ${__data.fields.For}"
+        "${__data.fields.Server} is ${__value.text} for ${__data.fields.For}"
         "${__data.fields.Reason}. Last restart: ${__data.fields.Restart}. "
-        "Transforms: ${__data.fields.Transforms}${__data.fields.Switch}."
+        "Transforms: ${__data.fields.Transforms}. Last switch: ${__data.fields.Switch}."
     )
     before = {
         "title": "The hour before the last answer",
@@ -103,7 +100,7 @@ def _state() -> Row:
         "&from=${__data.fields.Begin.numeric}&to=${__data.fields.End.numeric}",
         "targetBlank": False,
     }
-    panel = sentence(
+    return sentence(
         "State",
         "The server in a sentence. Unknown: its exporter is not scraped. Click it for the hour before the last "
         "answer. Restarts and switches of the last 7 days are found.",
@@ -111,7 +108,6 @@ def _state() -> Row:
         template,
         [before],
     )
-    return Row("State", 3, [(24, panel)])
 
 
 def _now() -> Row:
@@ -146,7 +142,7 @@ def _now() -> Row:
             "Connections",
             "SMTP connections accepted per second, rejected ones included.",
             Query(rate(CONNECTIONS)),
-            Look("suffix: conn/s", decimals=2),
+            Look("suffix:conn/s", decimals=2),
             mode="auto",
         ),
         stat("Open", "Open SMTP connections.", Query(ACTIVE), Look(), mode="auto"),
@@ -158,7 +154,7 @@ def _now() -> Row:
             mode="auto",
         ),
     ]
-    return Row("Now", 3, [(4, panel) for panel in panels])
+    return Row("Now", 3, [(24, _state()), *((4, panel) for panel in panels)])
 
 
 def _history() -> Row:
@@ -184,7 +180,7 @@ def _traffic() -> Row:
             "Connections per second",
             "SMTP connections accepted per second, rejected ones included.",
             [Query(rate(CONNECTIONS))],
-            Look("suffix: conn/s"),
+            Look("suffix:conn/s"),
         ),
         time_series(
             "Open connections",
@@ -216,7 +212,7 @@ def _network() -> Row:
             "The share of datagrams that were retransmitted after a timeout. The loss of the network is about half "
             "of it or more, since either the request or the response can be lost.",
             [Query(ratio(RETRANSMITTED_LATELY, SENT_LATELY))],
-            Look("percentunit", maximum=1),
+            Look("percentunit", soft_maximum=0.1),
         ),
         time_series(
             "Errors by reason",
@@ -253,7 +249,7 @@ def _details() -> Row:
             "Messages per second",
             "Messages, from servers whose dialect counts them.",
             [Query(rate(MAILS))],
-            Look("suffix: msg/s", empty=NOT_SPOKEN),
+            Look("suffix:msg/s", empty=NOT_SPOKEN),
         ),
         time_series(
             "Bytes in each direction",

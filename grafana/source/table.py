@@ -4,13 +4,28 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from string import ascii_uppercase
 
-from grafana.source.panel import NO_VALUE, Json, Look, Query, instant, panel, query_target, shown
+from grafana.source.panel import (
+    GRAY_WITHOUT_VALUE,
+    NO_VALUE,
+    Json,
+    Look,
+    Query,
+    instant,
+    panel,
+    query_target,
+    shown,
+)
 
 _EMPTY_CELL: Json = {
     "matcher": {"id": "byRegexp", "options": ".*"},
     "properties": [{"id": "noValue", "value": NO_VALUE}],
 }
 """Otherwise each empty cell would have the text of an empty table."""
+_TRANSPARENT: Json = {
+    "type": "special",
+    "options": {"match": "null+nan", "result": {"text": NO_VALUE, "color": "transparent"}},
+}
+"""Otherwise an empty cell would have the colour of the first threshold."""
 _OTHER_WIDTH = 110
 """Of a column for a label that the table does not name, in pixels."""
 
@@ -60,7 +75,6 @@ def table(
     custom = {
         "align": "auto",
         "cellOptions": {"type": "auto"},
-        "filterable": True,
         "width": _OTHER_WIDTH,
     }
     built = panel("table", title, description, _targets(columns), look, options, custom)
@@ -78,18 +92,23 @@ def sentence(
     template: str,
     links: Sequence[Json],
 ) -> Json:
-    """A text for each row of the table, in the colour of the first column; `template` names the others."""
+    """A text for each row of the table, in the colour of the first column.
+
+    `template` is that column's display name: it has the values of the others, and the word "is", by which the stat
+    finds the column.
+    """
     options = {
         "colorMode": "background_solid",
         "graphMode": "none",
         "justifyMode": "auto",
         "textMode": "name",
         "orientation": "horizontal",
-        "text": {"titleSize": 20},
-        "reduceOptions": {"calcs": [], "fields": f"/^{columns[0].title}$/", "values": True},
+        "text": {"titleSize": 18},
+        "reduceOptions": {"calcs": [], "fields": "/ is /", "values": True},
     }
     built = panel("stat", title, description, _targets(columns), Look(), options)
     built["fieldConfig"]["defaults"]["noValue"] = NO_VALUE
+    built["fieldConfig"]["defaults"]["mappings"] = [GRAY_WITHOUT_VALUE]
     overrides = [_override(column) for column in columns]
     overrides[0]["properties"] += [
         {"id": "displayName", "value": template},
@@ -103,7 +122,7 @@ def sentence(
 def _targets(columns: Sequence[Column]) -> list[Json]:
     asked = [column for column in columns if column.expression]
     return [
-        query_target(index, Query(column.expression, "")) | {"interval": "2m"}
+        query_target(index, Query(column.expression, "", step="2m"))
         if column.trend
         else instant(index, Query(column.expression, "")) | {"format": "table"}
         for index, column in enumerate(asked)
@@ -139,6 +158,8 @@ def _override(column: Column) -> Json:
         properties |= {name: look[name] for name in ("unit", "mappings", "thresholds")}
         if column.look.decimals is not None:
             properties["decimals"] = column.look.decimals
+    if column.label:
+        properties["custom.filterable"] = True
     if column.width:
         properties["custom.width"] = column.width
     if column.centered:
@@ -146,6 +167,8 @@ def _override(column: Column) -> Json:
     if column.hidden:
         properties["custom.hidden"] = True
     if column.colored:
+        if "null" not in (column.look.words or {} if column.look else {}):
+            properties["mappings"] = [*properties["mappings"], _TRANSPARENT]
         properties["color"] = {"mode": "thresholds"}
         properties["custom.cellOptions"] = {"type": "color-background", "mode": "basic"}
     if column.trend:

@@ -41,8 +41,8 @@ LABELS = {
 UNITS = {
     *("locale", "percentunit", "reqps", "ops", "pps", "Bps", "decbytes", "s", "dtdurations"),
     *("dateTimeFromNow", "none", "short"),
-    *("suffix: down", "suffix: conn/s", "suffix: /s", "suffix: /min", "suffix: msg/s"),
-    *("suffix: obj/s", "prefix:× "),
+    *("suffix:down", "suffix:conn/s", "suffix:/s", "suffix:/min", "suffix:msg/s"),
+    *("suffix:obj/s", "prefix:× "),
 }
 QUERIES = pytest.mark.parametrize("asked", queries(), ids=str)
 EACH = pytest.mark.parametrize("name", sorted(DASHBOARDS))

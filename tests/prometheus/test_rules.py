@@ -111,10 +111,13 @@ def test_the_prometheusrule_has_the_groups_of_the_rule_files() -> None:
 
 
 def test_the_runbook_has_a_section_for_each_alert_and_no_other() -> None:
-    sections = re.split(r"^## ", (ROOT / "docs/runbook.md").read_text(), flags=re.M)[1:]
+    page = (ROOT / "docs/runbook.md").read_text()
+    sections = re.split(r"^## ", page, flags=re.M)[1:]
     headings = [section.splitlines()[0] for section in sections]
 
     assert headings == list(ALERTS)
+    # The overview's links have the alert's name as it is, alerts the heading's anchor.
+    assert re.findall(r'<a id="(\w+)"></a>', page) == list(ALERTS)
     for section in sections:
         for part in ("**Means**", "**Look**", "**Do**"):
             assert part in section, section.splitlines()[0]
