@@ -13,15 +13,17 @@ from protocol.message import Response, Value, result
 from protocol.token import Token
 from protocol.vocabulary import WRITES, Command, Status
 
-Answer = Callable[[Command], Value | None]
-"""The application: executes a command and returns the value for RES."""
-
 
 class BatchResponder:
     """Responds to at most `most` requests, stored every `size` bytes."""
 
     def __init__(
-        self, token: Token, answer: Answer, dialect: Dialect, size: int, most: int
+        self,
+        token: Token,
+        answer: Callable[[Command], Value | None],
+        dialect: Dialect,
+        size: int,
+        most: int,
     ) -> None:
         self._answer = answer
         self._dialect = dialect

@@ -1,9 +1,12 @@
 """Rate limits per source network: how many errors are answered."""
 
-import ipaddress
+import socket
 from collections import OrderedDict
 
 from smtpstatus.tokenbucket import TokenBucket
+
+_MAPPED = bytes(10) + b"\xff\xff"
+"""How IPv4-mapped addresses begin (RFC 4291 2.5.5.2)."""
 
 
 def network_of(host: str) -> str:
@@ -15,12 +18,12 @@ def network_of(host: str) -> str:
     if ":" not in host:
         return host
     try:
-        address = ipaddress.IPv6Address(host.partition("%")[0])
-    except ValueError:
+        octets = socket.inet_pton(socket.AF_INET6, host.partition("%")[0])
+    except OSError:
         return host
-    if address.ipv4_mapped:
-        return str(address.ipv4_mapped)
-    return f"{ipaddress.IPv6Address(int(address) >> 64 << 64)}/64"
+    if octets.startswith(_MAPPED):
+        return socket.inet_ntop(socket.AF_INET, octets[12:])
+    return f"{socket.inet_ntop(socket.AF_INET6, octets[:8] + bytes(8))}/64"
 
 
 class ErrorRateLimiter:

@@ -6,21 +6,25 @@
 import asyncio
 import logging
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from protocol.dialect import Dialect
 from protocol.dialects import V0
 from protocol.errors import BadRequest, ForeignDatagram
-from protocol.fastpath import Answer, BatchResponder
-from protocol.message import Request, Response, result
+from protocol.fastpath import BatchResponder
+from protocol.message import Request, Response, Value, result
 from protocol.mmsg import MessageBatch, host_of
-from protocol.ratelimit import ErrorRateLimiter
+from protocol.ratelimit import ErrorRateLimiter, network_of
+from protocol.rejections import RejectedTokens
 from protocol.token import Token
-from protocol.vocabulary import Status
+from protocol.vocabulary import WRITES, Command, Status
 from smtpstatus.listen import bound_socket
 
 logger = logging.getLogger(__name__)
+
+Answer = Callable[[Command], Value | None]
+"""The application: executes a command and returns the value of RES."""
 
 _PACKET_INFO = {
     socket.AF_INET: (socket.IPPROTO_IP, 8),  # IP_PKTINFO
@@ -36,6 +40,13 @@ _AT_ONCE = 48
 
 _BATCHES_PER_WAKE = 4
 """One wake of the loop serves up to this many; then SMTP has its turn."""
+
+_ERRORS_PER_WAKE = 48
+"""Of the datagrams of a wake that are not requests with the right token, so many are examined; the others are dropped.
+
+They cost ten times as much as finding out that the token is wrong, so without a limit a flood of them would fill the
+socket's buffer and valid requests would be lost.
+"""
 
 
 def respond(
@@ -83,6 +94,8 @@ class Endpoint:
         self._token = token
         self._answer = answer
         self._dialect = dialect
+        self._errors_left = 0
+        self._rejected = RejectedTokens()
         self._limiter = ErrorRateLimiter() if limiter is None else limiter
         control = _CONTROL if everywhere else 0
         # One byte more than a request has tells a datagram that is too long.
@@ -96,9 +109,11 @@ class Endpoint:
         """Stop answering; the socket is closed when this returns."""
         self._loop.remove_reader(self._socket)
         self._socket.close()
+        self._rejected.close()
 
     def _drain(self) -> None:
         inbox, outbox = self._inbox, self._outbox
+        self._errors_left = _ERRORS_PER_WAKE
         for _ in range(_BATCHES_PER_WAKE):
             try:
                 count = inbox.receive(self._socket)
@@ -119,14 +134,33 @@ class Endpoint:
                 self._answer_each(octets, lengths)
 
     def _answer_each(self, octets: bytes, lengths: Sequence[int]) -> None:
+        authentication = self._dialect.authentication
         for number, length in enumerate(lengths):
             start = number * self._inbox.size
-            response = respond(
-                octets[start : start + length], self._token, self._answer, self._dialect
-            )
-            if response and (response.status is Status.DONE or self._may_tell(response, number)):
-                self._outbox.put(response.encode(self._dialect), number)
-                self._send(number, 1)
+            datagram = octets[start : start + length]
+            if not self._token.matches(datagram[authentication.offset : authentication.end]):
+                if self._errors_left <= 0:
+                    continue
+                self._errors_left -= 1
+            response = respond(datagram, self._token, self._answer, self._dialect)
+            if response is None:
+                continue
+            if response.status is Status.DONE:
+                self._log_switch(datagram, number)
+            else:
+                if response.status is Status.AUTHENTICATION_FAILED:
+                    self._rejected.add(self._source(number))
+                if not self._may_tell(response, number):
+                    continue
+            self._outbox.put(response.encode(self._dialect), number)
+            self._send(number, 1)
+
+    def _log_switch(self, datagram: bytes, number: int) -> None:
+        """Log a request that was done, if it is one that changes something."""
+        command = self._dialect.codes[Request.decode(datagram, self._dialect).code]
+        if command in WRITES:
+            source = network_of(self._source(number))
+            logger.info("Setting changed", extra={"command": command.value, "source": source})
 
     def _may_tell(self, error: Response, number: int) -> bool:
         """Whether the source of this datagram of the batch is told of its error."""

@@ -48,6 +48,13 @@ class Token:
         except ValueError as error:
             raise TokenError(f"cannot read token file {path}: {error}") from None
 
+    @property
+    def is_weak(self) -> bool:
+        """Whether trying 60,000 tokens a second finds it in about a month: short, or of one kind of characters."""
+        octets = self.octets
+        one_case = octets.isalpha() and (octets.islower() or octets.isupper())
+        return len(octets) < 8 or one_case or octets.isdigit() or len(set(octets)) < 4
+
     def matches(self, octets: bytes) -> bool:
         """Compares in constant time (protocol.md 6.3)."""
         return compare_digest(self.octets, octets)

@@ -110,6 +110,8 @@ def _configure_logging(config: Config) -> None:
         log.configure(config.log_level, config.log_format, sys.stderr)
     except RuntimeError:
         raise TooFewThreads from None
+    if config.token.is_weak:
+        logger.warning("Weak token: it can be found by trying; hex: and random digits cannot")
     if config.programs and os.geteuid() == 0:
         logger.warning("Transforms run as root: start the server as a user of its own")
 

@@ -74,3 +74,19 @@ def test_only_the_same_bytes_match() -> None:
     assert token.matches(b"secretpa")
     assert not token.matches(b"secretpb")
     assert not token.matches(b"secret")
+
+
+@pytest.mark.parametrize(
+    "text", ["secretpa", "SECRETPA", "12345678", "aAaAaAaA", "hex:0000000000000001"]
+)
+def test_tokens_of_one_kind_of_characters_are_weak(text: str) -> None:
+    assert Token.parse(text).is_weak
+
+
+@pytest.mark.parametrize("text", ["Secretpa", "s3cretpa", "hex:8f0b5c2de91a7746"])
+def test_tokens_of_several_kinds_of_characters_are_not_weak(text: str) -> None:
+    assert not Token.parse(text).is_weak
+
+
+def test_short_tokens_are_weak() -> None:
+    assert Token.parse("hex:6f", 1).is_weak

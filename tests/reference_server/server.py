@@ -14,7 +14,7 @@ from protocol.client import Peer, connect
 from protocol.token import Token
 from protocol.vocabulary import Command
 
-TOKEN = "secretpa"
+TOKEN = "s3cretpa"
 READY = re.compile(
     r"smtpstatus-server ready: smtp 127\.0\.0\.1:(\d+), status 127\.0\.0\.1:(\d+)\n"
 )
