@@ -225,3 +225,32 @@ def test_the_compose_files_are_a_bounded_demonstration_on_loopback() -> None:
     assert services["exporter"]["healthcheck"]["test"] == [
         *("CMD", "smtpstatus-exporter", "--healthcheck")
     ]
+
+
+def test_ci_names_no_registry_and_no_place_of_a_machine() -> None:
+    for path in (ROOT / ".ci").iterdir():
+        text = path.read_text()
+
+        assert not re.search(r"https?://(?!127\.0\.0\.1)", text), path.name
+        assert not re.search(r"(?<![\w.$}/])/(root|home|opt|work)/", text), path.name
+
+
+def test_ci_says_in_one_line_that_containers_were_not_tested(tmp_path: Path) -> None:
+    """A stranger's clone has no container helper beside it, and perhaps no Docker engine."""
+    script = (ROOT / ".ci/run").read_text()
+    start = script.index("containers=${CONTAINERS")
+    step = script[script.index("step()") :].partition("\n")[0]
+    typed = f"set -euo pipefail\n{step}\n{script[start:]}"
+
+    printed = subprocess.run(
+        ["bash", "-c", typed],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "DOCKER_HOST": f"unix://{tmp_path}/none"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    lines = [line for line in printed.stdout.splitlines() if "Docker" in line]
+    assert len(lines) == 1
+    assert "was not tested" in lines[0]
