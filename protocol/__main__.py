@@ -11,7 +11,7 @@ from importlib import import_module
 from io import TextIOWrapper
 
 from protocol.cli.arguments import parser
-from protocol.cli.options import NO_RESPONSE, USAGE
+from protocol.cli.status import NO_RESPONSE, USAGE
 from protocol.errors import Shortage
 
 _INTERRUPTED = 130

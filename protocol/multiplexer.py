@@ -93,7 +93,7 @@ class Multiplexer:
         size, number = template.dialect.request_identifier.size, len(template.entries)
         for _ in range(_DRAWS):
             drawn = self._entropy.octets(size * number)
-            identifiers = [drawn[at : at + size] for at in range(0, len(drawn), size)]
+            identifiers = [drawn[size * n : size * (n + 1)] for n in range(number)]
             if self._pending.has_room(template.dialect, addresses, identifiers):
                 break
         else:

@@ -21,7 +21,8 @@ class Token:
 
         Raises `TokenError`; its message never contains the token.
         """
-        wanted = f"exactly {length} characters of ASCII text, or hex: and {2 * length} hex digits"
+        characters = "1 ASCII character" if length == 1 else f"exactly {length} ASCII characters"
+        wanted = f"{characters}, or hex: and {2 * length} hex digits"
         try:
             text = secret_text(text)
         except ValueError as error:

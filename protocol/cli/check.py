@@ -11,7 +11,8 @@ from typing import TextIO
 
 from protocol.address import Address
 from protocol.cli.client import ask, peer_of, report
-from protocol.cli.options import DONE, REFUSED, dialect_of, print_json
+from protocol.cli.options import dialect_of, print_json
+from protocol.cli.status import DONE, REFUSED
 from protocol.client import Peer
 from protocol.conformance.case import Case
 from protocol.conformance.report import Report, Writer

@@ -10,7 +10,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from protocol.address import HostPort
-from protocol.cli.options import DONE, NO_RESPONSE, REFUSED, token_of
+from protocol.cli.options import token_of
+from protocol.cli.status import DONE, NO_RESPONSE, REFUSED
 from protocol.client import Connection, Peer, Reading, connect
 from protocol.dialect import Dialect
 from protocol.errors import NoReading, ReadbackMismatch, Refused

@@ -2,7 +2,8 @@
 
 from argparse import Namespace
 
-from protocol.cli.options import DONE, REFUSED, dialect_of, dialects_of, print_json
+from protocol.cli.options import dialect_of, dialects_of, print_json
+from protocol.cli.status import DONE, REFUSED
 from protocol.describe import as_json, as_text, describe
 
 _SEPARATORS = dict.fromkeys(map(ord, " :\n\t"))

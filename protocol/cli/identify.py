@@ -13,7 +13,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from protocol.address import HostPort
-from protocol.cli.options import DONE, NO_RESPONSE, REFUSED, dialects_of, print_json, token_of
+from protocol.cli.options import dialects_of, print_json, token_of
+from protocol.cli.status import DONE, NO_RESPONSE, REFUSED
 from protocol.client import Peer, Reading, connect
 from protocol.dialect import Dialect
 from protocol.errors import InvalidResponses, Refused, TokenError

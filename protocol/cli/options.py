@@ -1,4 +1,4 @@
-"""What the options of a run mean: its dialects and its token; and the exit statuses. No network."""
+"""What the options of a run mean: its dialects and its token. No network."""
 
 import json
 from argparse import Namespace
@@ -9,9 +9,6 @@ from protocol.dialect import Dialect
 from protocol.token import Token
 from smtpstatus.dialect_file import find, known_dialects
 from smtpstatus.errors import ConfigError
-
-DONE, REFUSED, USAGE, NO_RESPONSE = 0, 1, 2, 3
-"""Exit statuses: REFUSED also stands for a failed check, a malformed datagram and an unknown dialect."""
 
 
 def dialects_of(options: Namespace) -> Mapping[str, Dialect]:

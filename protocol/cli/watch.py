@@ -8,9 +8,10 @@ from datetime import datetime
 from shutil import get_terminal_size
 
 from protocol.cli.client import peer_of, status_of
-from protocol.cli.options import DONE, dialect_of, print_json
+from protocol.cli.options import dialect_of, print_json
 from protocol.cli.sample import Sample, compare, sample_as_json, sample_as_line
 from protocol.cli.screen import Screen
+from protocol.cli.status import DONE
 from protocol.client import Peer, Reading, connect
 
 

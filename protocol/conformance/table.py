@@ -39,7 +39,8 @@ def cases(
 def _reads(datagrams: Datagrams) -> Iterator[Case]:
     dialect, read = datagrams.dialect, datagrams.read
     for command in dialect.reads:
-        yield Case(f"{command.value.replace('_', ' ')} can be read", "3.2", (read(command),))
+        name = command.name.replace("_", " ").lower()
+        yield Case(f"{name} can be read", "3.2", (read(command),))
     numbers = [command for command in dialect.reads if command not in FLAGS]
     yield Case(
         "numbers have the dialect's byte order and width",
