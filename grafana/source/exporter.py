@@ -15,6 +15,7 @@ SENT = of_exporter("smtpstatus_exporter_datagrams_sent_total")
 RETRANSMITTED = of_exporter("smtpstatus_exporter_datagrams_retransmitted_total")
 DISCARDED = of_exporter("smtpstatus_exporter_datagrams_discarded_total")
 IN_FLIGHT = of_exporter("smtpstatus_exporter_scrapes_in_flight")
+SHORTAGES = of_exporter("smtpstatus_exporter_shortages_total")
 REJECTED = of_exporter("smtpstatus_exporter_scrapes_rejected_total")
 RELOADS = of_exporter("smtpstatus_exporter_config_reloads_total")
 RELOAD_FAILURES = of_exporter("smtpstatus_exporter_config_reload_failures_total")
@@ -71,7 +72,7 @@ def _now() -> Row:
             mode="value_and_name",
         ),
         stat(
-            "Configured",
+            "Loaded",
             "When the configuration in use was loaded.",
             Query(f"{LOADED} * 1000", BY_INSTANCE),
             Look("dateTimeFromNow"),
@@ -190,11 +191,14 @@ def _administration() -> Row:
             Look(decimals=0),
         ),
         time_series(
-            "Rejected scrapes",
-            "Requests to /metrics and /probe per minute that were rejected with 503: too many simultaneous requests.",
-            [Query(f"60 * {rate(REJECTED)}", BY_INSTANCE)],
+            "Rejected requests",
+            "Requests per minute that were rejected: scrapes with 503, because of too many simultaneous ones, and "
+            "requests for lack of a resource, by the resource.",
+            [
+                Query(f"60 * sum({rate(REJECTED)})", "scrapes"),
+                Query(f"60 * sum by (resource) ({rate(SHORTAGES)})", "{{resource}}"),
+            ],
             Look("suffix:/min"),
-            legend=False,
         ),
     ]
     return Row("Administration", 9, [(8, panel) for panel in panels])

@@ -77,35 +77,35 @@ def _servers() -> Row:
     lost = f"({lost}) and {SAME_SERVER} {UP} == 1"  # a server that is down loses everything
     usual = f"{unnamed(CONNECTION_RATE)} / ({week_ago(CONNECTION_RATE)} > 0)"
     columns = [
-        Column("Server", label="target", links=[to_server("Server")], width=150),
+        Column("Server", label="target", links=[to_server("Server")], width=180),
         Column(
             "State", unnamed(UP), look=Look(words=UP_DOWN), colored=True, centered=True, width=70
         ),
-        Column("Why", unnamed(f"{ERROR} == 1"), "reason", Look(words=REASONS), width=110),
-        Column("Since", since, look=Look("dateTimeFromNow"), width=105),
+        Column("Why", unnamed(f"{ERROR} == 1"), "reason", Look(words=REASONS), width=115),
+        Column("Since", since, look=Look("dateTimeFromNow"), width=120),
         Column(
             "Up, 1 h",
             f"avg_over_time({UP_5M}[1h])",
             look=Look("percentunit", decimals=0, steps=_UP_STEPS),
             colored=True,
-            width=70,
+            width=65,
         ),
         Column(
             "Last hour",
             unnamed(f"{CONNECTION_RATE} and {SAME_SERVER} ({busiest} or {down})"),
             trend=True,
-            width=120,
+            width=105,
         ),
-        Column("Rate", rate(CONNECTIONS), look=Look("suffix:/s", decimals=2), width=80),
+        Column("Rate", rate(CONNECTIONS), look=Look("suffix:/s", decimals=2), width=75),
         Column(
             "Usual",
             usual,
             look=Look("prefix:× ", decimals=1, steps=_USUAL_STEPS),
             colored=True,
-            width=70,
+            width=60,
         ),
-        Column("Open", unnamed(ACTIVE), look=Look(), width=65),
-        Column("Throughput", rate(BYTES), look=Look("Bps"), width=100),
+        Column("Open", unnamed(ACTIVE), look=Look(), width=60),
+        Column("Throughput", rate(BYTES), look=Look("Bps"), width=95),
         Column(
             "Transforms",
             unnamed(TRANSFORMS),
@@ -114,7 +114,7 @@ def _servers() -> Row:
             centered=True,
             width=95,
         ),
-        Column("Lost", lost, look=Look("percentunit", steps=_LOSS_STEPS), colored=True, width=65),
+        Column("Lost", lost, look=Look("percentunit", steps=_LOSS_STEPS), colored=True, width=60),
         Column("Time", unnamed(DURATION), look=Look("s"), width=75),
         Column("Up, 1 d", unnamed(UP_1D), look=Look("percentunit", decimals=2), width=75),
     ]

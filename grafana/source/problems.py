@@ -80,6 +80,14 @@ def now() -> Row:
             Query(f"sum({unread}) or 0 * count({UP})"),
             Look(steps=((None, "green"), (1, "dark-orange"))),
         ),
+    ]
+    others = [
+        stat(
+            "Servers",
+            "Servers that are read; one for each exporter that reads it.",
+            Query(f"count({UP})"),
+            Look(),
+        ),
         stat(
             "Off",
             "Servers whose transforms are off.",
@@ -92,29 +100,21 @@ def now() -> Row:
             Query(lost),
             Look("percentunit", steps=((None, "green"), (0.05, "orange"), (0.2, "red"))),
         ),
-    ]
-    traffic = [
         stat(
-            "Servers",
-            "Servers that are read; one for each exporter that reads it.",
-            Query(f"count({UP})"),
-            Look(),
-        ),
-        stat(
-            "Connections",
+            "Rate",
             "SMTP connections accepted per second by all servers, rejected ones included.",
             Query(f"sum({rate(CONNECTIONS)})"),
             Look("suffix:conn/s", decimals=1),
         ),
         stat("Open", "Open SMTP connections of all servers.", Query(f"sum({ACTIVE})"), Look()),
         stat(
-            "Throughput",
+            "Bytes",
             "Bytes per second over the SMTP connections of all servers, in both directions.",
             Query(f"sum({rate(BYTES)})"),
             Look("Bps"),
         ),
     ]
-    return Row("Now", 3, [*((4, tile) for tile in trust), *((6, tile) for tile in traffic)])
+    return Row("Now", 3, [*((6, tile) for tile in trust), *((4, tile) for tile in others)])
 
 
 def _up_only(series: str) -> str:
@@ -125,7 +125,7 @@ def _up_only(series: str) -> str:
 def incidents() -> list[Row]:
     """What is broken, grouped, and the alerts, the most severe first."""
     return [
-        Row("Problems", 7, [(11, _by_reason()), (13, _by_alert())]),
+        Row("Problems", 8, [(11, _by_reason()), (13, _by_alert())]),
         Row("", 8, [(24, _by_server())]),
     ]
 

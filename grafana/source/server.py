@@ -139,14 +139,6 @@ def _now() -> Row:
             mode="auto",
         ),
         stat(
-            "Connections",
-            "SMTP connections accepted per second, rejected ones included.",
-            Query(rate(CONNECTIONS)),
-            Look("suffix:conn/s", decimals=2),
-            mode="auto",
-        ),
-        stat("Open", "Open SMTP connections.", Query(ACTIVE), Look(), mode="auto"),
-        stat(
             "Restarts",
             "Restarts in the time range: how often the counters were reset, a wrapped counter excepted.",
             Query(f"({restarts(CONNECTIONS, BYTES, '$__range')}) or 0 * {restarted}"),
@@ -154,7 +146,7 @@ def _now() -> Row:
             mode="auto",
         ),
     ]
-    return Row("Now", 3, [(24, _state()), *((4, panel) for panel in panels)])
+    return Row("Now", 3, [(24, _state()), *((6, panel) for panel in panels)])
 
 
 def _history() -> Row:

@@ -12,6 +12,7 @@ REASONS = {
     "command": ("command rejected", "semi-dark-purple"),
     "contradiction": ("readback differs", "dark-purple"),
     "dialect": ("other dialect", "semi-dark-orange"),
+    "internal": ("exporter defect", "dark-blue"),
     "name": ("unknown host", "dark-yellow"),
     "request": ("request rejected", "purple"),
     "response": ("invalid response", "orange"),

@@ -189,7 +189,7 @@ def test_a_tile_is_wide_enough_for_its_title(name: str) -> None:
 
 @EACH
 def test_the_columns_of_a_table_have_widths_that_fit(name: str) -> None:
-    """In pixels, at 1600 with the menu docked: 1,260 for a table as wide as the page."""
+    """In pixels, at 1600 with the menu docked: 1,260 for a table that is as wide as the page."""
     for panel in panels(name):
         if panel["type"] != "table":
             continue

@@ -150,7 +150,7 @@ def test_the_operator_scrapes_like_prometheus_fleet_yml() -> None:
     ]
     assert "relabel_configs" not in servers
     assert endpoint["params"] == {"collect[]": ["exporter"]}
-    assert exporter.get("params", endpoint["params"]) == endpoint["params"]
+    assert exporter["params"] == endpoint["params"]
     assert MANIFESTS["probe"]["spec"]["jobName"] == servers["job_name"]
 
 

@@ -105,7 +105,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
                 ).replace("exporter:17030", address)
                 found[program, name] = stack.enter_context(prometheus(own, text, program=program))
         for one in found.values():
-            eventually(lambda one=one: firing(one, "SmtpstatusTargetDown") >= 2)  # type: ignore[misc]
+            eventually(lambda one=one: firing(one, "SmtpstatusTargetDown") == 2)  # type: ignore[misc]
             eventually(lambda one=one: firing(one, "SmtpstatusExporterDown") == 0)  # type: ignore[misc]
         process.end(signal.SIGKILL)
         yield found
