@@ -17,7 +17,7 @@ from exporter.targets import TargetReading, Targets
 from protocol.errors import DiscardReason, FailureReason, ReadbackMismatch
 from protocol.reader import Reader
 from protocol.timeslice import batches, timeslices
-from smtpstatus.defect import summary
+from smtpstatus.defect import as_config_error
 from smtpstatus.errors import ConfigError
 from smtpstatus.threads import DaemonThreads
 
@@ -25,13 +25,6 @@ logger = logging.getLogger(__name__)
 
 
 _MAX_RELOAD_S = 60.0
-
-
-def refusal(error: Exception) -> ConfigError:
-    """The error itself, or for an unexpected one a `ConfigError` with its type and place."""
-    if isinstance(error, ConfigError):
-        return error
-    return ConfigError(f"internal error while loading the configuration: {summary(error)}")
 
 
 class ActiveConfig:
@@ -120,7 +113,7 @@ class Service:
                     ConfigError("timeout: a file system does not answer: mount it again")
                 )
             except Exception as error:
-                self._reload_failed(refusal(error))
+                self._reload_failed(as_config_error(error))
             installed.targets.inherit(self.installed.targets)
             self.installed = installed
             self._activate()

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from smtpstatus.version import __version__
 from tests.support.processes import COMMANDS, Process
 
 ONE_TARGET = {"SMTPSTATUS_TARGET": "127.0.0.1:1", "SMTPSTATUS_TOKEN": "secretpa"}
@@ -155,6 +156,52 @@ def test_a_hangup_signal_reads_the_configuration_again(tmp_path: Path) -> None:
         process.send(signal.SIGHUP)
         process.says('msg="Configuration loaded" targets=1')
         assert get(process, "/probe?target=new")[0] == 200
+
+
+def test_a_hangup_signal_before_it_listens_is_obeyed_when_it_does(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, sys, time\n"
+        "class Waiting:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'exporter.server':\n"
+        "            print('loading', flush=True)\n"
+        f"            while not os.path.exists('{tmp_path}/go'):\n"
+        "                time.sleep(0.01)\n"
+        "sys.meta_path.insert(0, Waiting())\n"
+    )
+    with exporter(*ANYWHERE, **ONE_TARGET, PYTHONPATH=str(tmp_path)) as process:
+        process.says("loading")
+        process.send(signal.SIGHUP)
+        (tmp_path / "go").touch()
+        process.says("Listening")
+        process.says('msg="Configuration loaded" targets=1')
+        assert get(process, "/-/ready")[0] == 200
+
+
+def test_the_first_log_line_names_version_configuration_targets_and_tls(tmp_path: Path) -> None:
+    config = tmp_path / "config.yml"
+    config.write_text("targets: [{name: a, address: '127.0.0.1:1', token: secretpa}]")
+    with exporter("--config.file", str(config), *ANYWHERE) as process:
+        process.says("Listening")
+        first = process.output.splitlines()[0]
+    assert re.search(
+        rf'msg="Starting smtpstatus-exporter" version={re.escape(__version__)} config={config}'
+        " targets=1 tls=false$",
+        first,
+    )
+
+
+def test_debug_logs_every_reading_and_every_refused_probe() -> None:
+    with exporter(*ANYWHERE, "--log.level=debug", **ONE_TARGET) as process:
+        assert get(process, "/probe?target=127.0.0.1:1")[0] == 200
+        process.says(
+            'level=debug msg="Server read" target=127.0.0.1:1 address=127.0.0.1:1 up=false'
+        )
+        assert get(process, f"/probe?target={'x' * 5000}")[0] == 404
+        line = process.says('level=debug msg="Probe refused" .*')[0]
+        assert len(line) < 1000
+        assert get(process, "/probe?target=10.0.0.1:22")[0] == 403
+        process.says('msg="Probe refused" asked=10.0.0.1:22')
 
 
 def test_the_log_can_be_json_and_holds_no_token(tmp_path: Path) -> None:
