@@ -1,4 +1,4 @@
-"""What became of the last readings: rings of the newest, the failed ones apart, so that good ones do not oust them."""
+"""The last readings of each target, and the last failures in a ring of their own, which successes do not displace."""
 
 import time
 from collections import deque
@@ -11,7 +11,7 @@ from protocol.errors import FailureReason
 
 
 class Entry(NamedTuple):
-    """A reading in words: `at` in seconds since 1970."""
+    """A reading as text: `at` in seconds since 1970, `seconds` its duration."""
 
     at: float
     error: str | None
@@ -47,7 +47,7 @@ class History:
                     _keep(self._failed, name, entry, self._length)
 
     def forget(self, names: set[str]) -> None:
-        """Drop every target that is not among `names`."""
+        """Removes every target that is not among `names`."""
         for rings in (self._last, self._failed):
             for name in rings.keys() - names:
                 del rings[name]

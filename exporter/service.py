@@ -1,4 +1,4 @@
-"""The exporter without its web server: the configuration in use, and what hangs on it."""
+"""The exporter without its web server: the configuration in use, its targets, metrics and history."""
 
 import asyncio
 import logging

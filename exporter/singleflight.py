@@ -1,4 +1,4 @@
-"""Who asks what is being asked already waits for the same answer."""
+"""Deduplicates concurrent calls: callers with the same key share one execution (singleflight)."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable
@@ -16,7 +16,7 @@ class _Flight(Generic[T]):
 
 
 class SingleFlight(Generic[T]):
-    """Work under way, by key. Nothing is kept once it has ended: this is no cache."""
+    """Calls under way, by key. Nothing is kept after they end: this is not a cache."""
 
     def __init__(self) -> None:
         self._flights: dict[Hashable, _Flight[T]] = {}
@@ -28,9 +28,9 @@ class SingleFlight(Generic[T]):
         return key in self._flights
 
     async def join(self, key: Hashable, deadline: float, start: Callable[[], Awaitable[T]]) -> T:
-        """The result of the flight of this key that ends by `deadline`, or of a new one.
+        """Returns the result of the call with this key that ends by `deadline`, or of a new one.
 
-        Cancelled, a waiter leaves; the work is cancelled when the last one has left.
+        The call is cancelled when all its waiters are.
         """
         flight = self._flights.get(key)
         if flight is None or flight.task.done() or flight.deadline > deadline:

@@ -110,9 +110,7 @@ class Flags:
         if given is not None:
             return f"--{flag.name}", given
         variable = self.variable(flag.name)
-        if text := environ.get(
-            variable
-        ):  # empty is unset, as Compose passes variables that nobody has set
+        if text := environ.get(variable):  # empty is unset, as Compose passes unset variables
             if not flag.separator:
                 return variable, [text]
             parts = [part.strip() for part in re.split(flag.separator, text)]

@@ -12,7 +12,7 @@ _NAMED = re.compile(r"\$\{(\w+)[^}]*\}|\$\((\w+)\)", re.ASCII)
 _VARIABLE = re.compile(
     r"\$\{[^}]*\}|\$\([^)]*\)|\{\{.*\}\}|%[A-Z_][A-Z0-9_]*%|\$[A-Z_][A-Z0-9_]*", re.ASCII
 )
-"""A variable or template that nothing has expanded: everybody who knows the file's form could guess such a token."""
+"""A variable or template that nothing has expanded: anyone who knows the form of the file could guess such a token."""
 _PLACEHOLDER = "<secret>"
 """What /config shows instead of a secret."""
 

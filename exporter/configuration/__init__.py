@@ -1,8 +1,7 @@
-"""What the exporter is told, checked before it is used.
+"""The exporter's configuration, validated when it is loaded.
 
-document  YAML whose every value knows its place
-secret    tokens in files, read again when they change
-layout    dialects of the user's own
-config    targets, networks, the API
-flags     the command line and its variables
+config    targets, probe networks and the API, from YAML files or the environment
+fields    single fields as text
+secret    tokens in files, reread when they change
+flags     command-line flags with environment twins
 """

@@ -59,7 +59,10 @@ class ProbeNetwork:
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """Access to the API: `secret` allows writing, None allows nobody; pages from `cors_origins` may call it."""
+    """Access to the API: the holder of `secret` may write, and with None no client.
+
+    Web pages from `cors_origins` may call it.
+    """
 
     secret: Secret | None = None
     cors_origins: tuple[str, ...] = ()

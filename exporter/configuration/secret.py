@@ -1,4 +1,4 @@
-"""Secrets: written in place, in the environment, or in a file that is read again when it changes."""
+"""Secrets from the configuration file, the environment, or files that are reread when they change."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,14 +12,14 @@ _CREDENTIALS = "CREDENTIALS_DIRECTORY"
 
 
 class Secret:
-    """A secret text that its text form never shows."""
+    """A secret text that its repr does not show."""
 
     def __init__(
         self, text: str, origin: str, path: Path | None = None, stamp: Stamp = None
     ) -> None:
         self.text = text
         self.origin = origin
-        """Where it comes from, in words that may be shown."""
+        """Where it comes from, for log lines and errors."""
         self._path = path
         self._stamp = stamp
 
@@ -39,7 +39,7 @@ class Secret:
         return cls(read_secret(path), f"the file {path}", path, stamp)
 
     def refresh(self) -> bool:
-        """Read the file again if it was changed; returns whether the secret is another one.
+        """Rereads the file if it has changed; returns whether the secret is a different one.
 
         Raises `ConfigError` once for each change that makes the file unusable; the old text stays.
         """
