@@ -72,7 +72,7 @@ async def _run(config: Config) -> None:
         config.hostname, status, destination, spool, config.programs, chain, config.slots
     )
     context = ServerContext(
-        service=services(config, pipeline.has_room, lmtp=False),
+        service=services(config, pipeline.has_room, destination, lmtp=False),
         status=status,
         pipeline=pipeline,
         admission=Admission(config.limits),
@@ -81,7 +81,7 @@ async def _run(config: Config) -> None:
         limits=config.limits,
     )
     listener = Listener(config.limits.sockets)
-    lmtp = replace(context, service=services(config, pipeline.has_room, lmtp=True))
+    lmtp = replace(context, service=services(config, pipeline.has_room, destination, lmtp=True))
     async with AsyncExitStack() as stack:
         sockets = []
         if config.smtp:

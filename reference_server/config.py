@@ -28,7 +28,7 @@ from smtpstatus.log import LogFormat
 @dataclass(frozen=True, slots=True)
 class Config:
     smtp: HostPort | None
-    """None where all mail goes to a next hop: then only LMTP is offered."""
+    """None where all mail goes to a next hop, and only LMTP is offered."""
     status: HostPort
     token: Token
     dialect: Dialect
@@ -180,9 +180,10 @@ def parse(argv: Sequence[str], environment: Mapping[str, str]) -> Config:
     path = environment.get("PATH", os.defpath)
     message_size = given.one("smtp.max-message-bytes", positive)
     route = parse_route(given)
+    smtp = not route.next_hop or given.is_set("smtp.listen-address")
     hostname = given.one("smtp.hostname", _hostname)
     return Config(
-        smtp=None if route.next_hop else given.one("smtp.listen-address", HostPort.parse),
+        smtp=given.one("smtp.listen-address", HostPort.parse) if smtp else None,
         status=given.one("status.listen-address", HostPort.parse),
         token=_token(given, dialect, environment),
         dialect=dialect,

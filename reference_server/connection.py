@@ -6,11 +6,11 @@ it is lost, an octet when it is received and when it is handed to the kernel.
 
 import asyncio
 import logging
-import math
-import time
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from typing import cast
+from typing import TypeVar, cast
 
+from reference_server.clock import SessionClock
 from reference_server.context import ServerContext
 from reference_server.event import (
     Abandoned,
@@ -19,25 +19,23 @@ from reference_server.event import (
     Content,
     Envelope,
     Event,
+    RecipientOffered,
     Rejected,
     Started,
+    TransactionEnded,
 )
+from reference_server.limits import LINGER_S, READ_AHEAD_BYTES
 from reference_server.listen_address import client_address
 from reference_server.maillog import log_aborted, log_message, log_rejection, message_fields
-from reference_server.reply import UNAVAILABLE, Reply
+from reference_server.relay.live import LiveTransaction
+from reference_server.reply import TOO_MANY, TOO_SLOW, UNAVAILABLE, Reply
+from reference_server.service import Service
 from reference_server.session import Session
 from reference_server.spool import Spool
 
+T = TypeVar("T")
+
 logger = logging.getLogger(__name__)
-
-_READ_AHEAD = 64 * 1024
-"""Octets accepted from a client that does not wait for the answer to its message."""
-
-_LINGER_S = 1.0
-"""Seconds for reading the last reply: closing a socket with input unread would destroy the reply."""
-
-_TOO_MANY = Reply(421, "4.7.0", "Error: too many connections")
-_TOO_SLOW = Reply(421, "4.4.2", "Error: timeout exceeded")
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -51,14 +49,16 @@ class Connection(asyncio.BufferedProtocol):
         self._context = context
         self._status = context.status
         self._loop = asyncio.get_running_loop()
+        self._service: Service
         self._session: Session
         self._transport: asyncio.Transport
         self._client = "unknown"
         self._admitted = False
-        self._opened = self._heard = self._loop.time()
-        self._message_until = math.inf
+        now = self._loop.time()
+        self._clock = SessionClock(context.limits, opened=now, heard=now)
         self._spool: Spool | None = None
         self._envelope: Envelope | None = None
+        self._live: LiveTransaction | None = None
         self._unsent = 0
         self._scheduled = False
         self._half_closed = False
@@ -76,7 +76,8 @@ class Connection(asyncio.BufferedProtocol):
         # Whatever the kernel did not accept immediately is seen: no reading meanwhile, and an exact count.
         self._transport.set_write_buffer_limits(high=0)
         self._client = client_address(transport)
-        self._session = Session(self._context.service(self._client), self._context.session_limits)
+        self._service = self._context.service(self._client)
+        self._session = Session(self._service, self._context.session_limits)
         self._status.connections += 1
         self._status.active_connections += 1
         self._log("Connection opened")
@@ -90,14 +91,14 @@ class Connection(asyncio.BufferedProtocol):
                 "Connection rejected: too many connections",
                 extra={"client": self._client or "unix"},
             )
-            self._handle(self._session.close(_TOO_MANY))
+            self._handle(self._session.close(TOO_MANY))
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._context.buffer
 
     def buffer_updated(self, nbytes: int) -> None:
         self._status.received_bytes += nbytes
-        self._heard = self._loop.time()
+        self._clock.heard = self._loop.time()
         if not self.ended.done():
             self._session.receive(bytes(self._context.buffer[:nbytes]))
             self._continue()
@@ -182,43 +183,50 @@ class Connection(asyncio.BufferedProtocol):
                 case Started(envelope):
                     self._envelope = envelope
                     self._spool = self._context.pipeline.spool(self._context.memory)
-                    self._message_until = self._loop.time() + self._context.limits.message
+                    self._clock.start_message(self._loop.time())
                 case Content(octets) if self._spool:
                     self._spool.append(octets)
                 case Abandoned(reply) if self._spool and self._envelope:
-                    log_message(self._fields(self._spool, self._envelope), [reply], (), 0.0, None)
+                    fields = message_fields(self._envelope, self._client, self._spool, "")
+                    log_message(fields, [reply])
                     self._drop()
                 case Rejected() as rejected:
                     log_rejection(rejected, self._client)
                 case Complete() if self._spool and self._envelope:
-                    self.task = self._loop.create_task(self._accept(self._spool, self._envelope))
-                    self._spool = None  # the task's from here on
+                    accepted = self._context.pipeline.accept(
+                        self._spool, self._envelope, self._client, self._live
+                    )
+                    self._spool = self._live = None  # the task's from here on
+                    self._clock.end_message()
+                    self._run(accepted, self._session.answer)
+                case RecipientOffered(envelope) if self._service.live:
+                    self._live = self._live or self._service.live(envelope)
+                    added = self._live.add(envelope.recipients[0])
+                    self._run(added, self._session.answer_recipient)
+                case TransactionEnded():
+                    self._drop()
         self._send(self._session.take_replies())
         if any(isinstance(event, Closed) for event in events):
             self._linger()
         elif self._spool and self._spool.full and self.task is None:
-            self.task = self._loop.create_task(self._spill(self._spool))
+            self._run(asyncio.to_thread(self._spool.spill), lambda _: [])
 
-    async def _accept(self, spool: Spool, envelope: Envelope) -> None:
-        identifier = f"{time.time_ns():X}"
-        replies = await self._context.pipeline.accept(spool, envelope, self._client, identifier)
-        self.task = None
-        if self.lost.done():
-            self._finish()
-            return
-        self._heard = self._loop.time()
-        self._message_until = math.inf
-        self._handle(self._session.answer(replies))
-        self._continue()
+    def _run(self, work: Coroutine[None, None, T], then: Callable[[T], list[Event]]) -> None:
+        self.task = self._loop.create_task(self._wait(work, then))
 
-    async def _spill(self, spool: Spool) -> None:
-        await asyncio.to_thread(spool.spill)
+    async def _wait(
+        self, work: Coroutine[None, None, T], then: Callable[[T], list[Event]]
+    ) -> None:
+        """Wait for what takes long, and go on with the session, unless it has ended meanwhile."""
+        result = await work
         self.task = None
         if self.lost.done():
             self._finish()
         elif self.ended.done():
             self._drop()
         else:
+            self._clock.heard = self._loop.time()
+            self._handle(then(result))
             self._continue()
 
     def _finish(self) -> None:
@@ -227,14 +235,13 @@ class Connection(asyncio.BufferedProtocol):
             self._context.admission.release(self._client)
         self.finished.set_result(None)
 
-    def _fields(self, spool: Spool, envelope: Envelope) -> dict[str, object]:
-        return message_fields(envelope, self._client, spool, "")
-
     def _drop(self) -> None:
         if self._spool:
             self._context.pipeline.discard(self._spool)
-        self._spool = None
-        self._message_until = math.inf
+        if self._live:
+            self._live.abandon()
+        self._spool = self._live = None
+        self._clock.end_message()
 
     def _send(self, octets: bytes) -> None:
         if not octets or self._transport.is_closing():
@@ -247,7 +254,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _read_or_not(self) -> None:
         """Read on, unless there is more of the client's than fits, or more for the client than it accepts."""
-        ahead = self._session.waiting and self._session.buffered > _READ_AHEAD
+        ahead = self._session.waiting and self._session.buffered > READ_AHEAD_BYTES
         full = self._scheduled or self._spilling or ahead or self._unread
         if full and not self.ended.done():
             self._transport.pause_reading()
@@ -256,14 +263,10 @@ class Connection(asyncio.BufferedProtocol):
 
     def _watch(self) -> None:
         """Check the time limits, again and again; they do not run while a message waits for its answer."""
-        now, limits = self._loop.time(), self._context.limits
-        due = now + limits.idle
-        if not self._session.waiting:
-            due = min(
-                self._heard + limits.idle, self._message_until, self._opened + limits.session
-            )
+        now = self._loop.time()
+        due = self._clock.due(now, self._session.waiting)
         if due <= now:
-            self.expire(_TOO_SLOW)
+            self.expire(TOO_SLOW)
         else:
             self._timer = self._loop.call_at(due, self._watch)
 
@@ -281,11 +284,11 @@ class Connection(asyncio.BufferedProtocol):
             with suppress(OSError):  # a client that is gone by now has no other half to close
                 self._transport.write_eof()
         # Both wait for the client to read what is left, and it may never do so.
-        self._timer = self._loop.call_later(_LINGER_S, self.cut)
+        self._timer = self._loop.call_later(LINGER_S, self.cut)
 
     def _log_aborted(self) -> None:
         if self._spool and self._envelope and not self.ended.done():
-            log_aborted(self._fields(self._spool, self._envelope))
+            log_aborted(message_fields(self._envelope, self._client, self._spool, ""))
 
     def _end(self) -> None:
         if not self.ended.done():

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from reference_server.event import Envelope
+from reference_server.relay.live import LiveTransaction
 from reference_server.reply import Reply
 from reference_server.spool import Spool
 
@@ -20,6 +21,8 @@ class Message:
     identifier: str
     received: bytes
     spool: Spool
+    live: LiveTransaction | None = None
+    """What has accepted the recipients already, where the next hop decided on each."""
 
 
 class DeliveryFailed(Exception):

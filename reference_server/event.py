@@ -22,6 +22,18 @@ class Envelope:
 
 
 @dataclass(frozen=True, slots=True)
+class RecipientOffered:
+    """The destination decides on the envelope's only recipient; the session waits for `answer_recipient`."""
+
+    envelope: Envelope
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionEnded:
+    """A mail transaction ended without a message, after a recipient was offered."""
+
+
+@dataclass(frozen=True, slots=True)
 class Started:
     """DATA was accepted: the message's content follows."""
 
@@ -63,4 +75,13 @@ class Closed:
     """Nothing more is read: send the replies and close."""
 
 
-Event = Started | Content | Complete | Abandoned | Rejected | Closed
+Event = (
+    RecipientOffered
+    | TransactionEnded
+    | Started
+    | Content
+    | Complete
+    | Abandoned
+    | Rejected
+    | Closed
+)

@@ -2,6 +2,19 @@
 
 from dataclasses import dataclass
 
+READ_AHEAD_BYTES = 64 * 1024
+"""Octets accepted from a client that does not wait for the answer to its message."""
+
+LINGER_S = 1.0
+"""Seconds for reading the last reply: closing a socket with input unread would destroy the reply."""
+
+
+STEP_COMMANDS = 16
+"""Commands processed in one step: a millisecond at most."""
+
+LOGGED_OCTETS = 300
+"""Of a rejected command."""
+
 
 @dataclass(frozen=True, slots=True)
 class SessionLimits:

@@ -50,9 +50,9 @@ def message_fields(
 def log_message(
     fields: Mapping[str, object],
     replies: Sequence[Reply],
-    transforms: Iterable[str],
-    duration_s: float,
-    error: Exception | None,
+    transforms: Iterable[str] = (),
+    duration_s: float = 0.0,
+    error: Exception | None = None,
 ) -> None:
     """Log what became of a message; `error` is why it was not accepted, where the server knows."""
     level, text = _OUTCOMES[min(reply.code for reply in replies) // 100]

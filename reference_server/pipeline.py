@@ -14,6 +14,7 @@ from reference_server.destination import DeliveryFailed, Destination, Message
 from reference_server.diskspace import DiskSpace
 from reference_server.event import Envelope
 from reference_server.maillog import log_message, message_fields
+from reference_server.relay.live import LiveTransaction
 from reference_server.relay.xforward import OriginalClient
 from reference_server.reply import FAILED, FULL, Reply
 from reference_server.spool import Memory, Spool
@@ -67,10 +68,14 @@ class Pipeline:
         return self._space.fits(octets)
 
     async def accept(
-        self, spool: Spool, envelope: Envelope, client: str, identifier: str
+        self,
+        spool: Spool,
+        envelope: Envelope,
+        client: str,
+        live: LiveTransaction | None = None,
     ) -> tuple[Reply, ...]:
-        """Transform and deliver; returns a reply for each recipient. The spool is closed."""
-        started = time.monotonic()
+        """Transform and deliver; returns a reply for each recipient. The spool is closed, and so is `live`."""
+        started, identifier = time.monotonic(), f"{time.time_ns():X}"
         # Read once, so that the whole message uses the same setting: the one at its end.
         programs = self._programs if self._status.transforms_enabled else ()
         fields = message_fields(envelope, client, spool, identifier)
@@ -79,13 +84,15 @@ class Pipeline:
             if programs:
                 spool = await self._transform(spool, programs, envelope, client, identifier)
             received = received_header(envelope, client, self._hostname, identifier, time.time())
-            message = Message(envelope, client, identifier, received, spool)
+            message = Message(envelope, client, identifier, received, spool, live)
             replies = await self._destination.deliver(message)
         except Exception as raised:
             error = raised
             replies = (_reply_to(error),) * len(envelope.recipients)
         finally:
             self.discard(spool)
+            if live:
+                live.abandon()
         self._status.mails += any(reply.code < 300 for reply in replies)
         names = (program.name for program in programs)
         log_message(fields, replies, names, time.monotonic() - started, error)

@@ -25,6 +25,8 @@ class Reply:
 
 
 UNAVAILABLE = Reply(421, "4.3.2", "Service shutting down")
+TOO_MANY = Reply(421, "4.7.0", "Error: too many connections")
+TOO_SLOW = Reply(421, "4.4.2", "Error: timeout exceeded")
 FULL = Reply(452, "4.3.1", "Insufficient system storage")
 FAILED = Reply(451, "4.3.0", "Error: local error in processing")
 

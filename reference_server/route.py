@@ -8,7 +8,7 @@ from pathlib import Path
 from protocol.address import HostPort
 from reference_server.address import Address, parse_path
 from reference_server.listen_address import UnixAddress
-from reference_server.relay.next_hop import NextHop
+from reference_server.relay.next_hop import NextHop, Protocol
 from smtpstatus.duration import parse_duration
 from smtpstatus.errors import ConfigError
 from smtpstatus.flags import Flag, Given, positive
@@ -77,12 +77,16 @@ def parse_route(given: Given) -> Route:
         for name in _STORING:
             if given.is_set(name):
                 raise ConfigError(f"--{name}: not with --next-hop, which forwards all mail")
-        if given.is_set("smtp.listen-address"):
+        smtp = given.is_set("smtp.listen-address")
+        if smtp and route.next_hop.protocol is Protocol.LMTP:
+            # SMTP has one reply to the content, and an LMTP server has one for each recipient.
             raise ConfigError(
-                "--smtp.listen-address: not with --next-hop: use --lmtp.listen-address"
+                "--smtp.listen-address: requires an smtp:// next hop: use --lmtp.listen-address"
             )
-        if not route.lmtp:
-            raise ConfigError("--next-hop: requires --lmtp.listen-address")
+        if not (smtp or route.lmtp):
+            raise ConfigError(
+                "--next-hop: requires --lmtp.listen-address or --smtp.listen-address"
+            )
     return route
 
 

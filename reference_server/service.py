@@ -5,8 +5,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from reference_server.address import Address
-from reference_server.relay.xforward import ATTRIBUTES
-from reference_server.reply import Reply
+from reference_server.command import CommandError, Line
+from reference_server.event import Envelope
+from reference_server.relay.live import LiveTransaction
+from reference_server.relay.xforward import ATTRIBUTES, OriginalClient
+from reference_server.reply import FULL, Reply, too_large
 
 NOT_OFFERED: Final = frozenset(
     {"ATRN", "AUTH", "BURL", "ETRN", "EXPN", "SAML", "SEND", "SOML", "STARTTLS", "TURN"}
@@ -29,6 +32,8 @@ class Service:
     refusal: Callable[[Address], Reply | None]
     has_room: Callable[[int], bool]
     lmtp: bool = False
+    live: Callable[[Envelope], LiveTransaction] | None = None
+    """Starts a message whose recipients the destination decides one by one; `refusal` is asked first."""
     xforward: bool = False
 
     @property
@@ -40,10 +45,36 @@ class Service:
         return ("LHLO",) if self.lmtp else ("EHLO", "HELO")
 
     @property
+    def hello_required(self) -> Reply:
+        verbs = "/".join(reversed(self.hello_verbs))
+        return Reply(503, "5.5.1", f"Error: send {verbs} first")
+
+    @property
     def help(self) -> Reply:
         others = "MAIL RCPT DATA RSET NOOP VRFY HELP QUIT"
         xforward = " XFORWARD" if self.xforward else ""
         return Reply(214, "2.0.0", f"Commands: {' '.join(self.hello_verbs)} {others}{xforward}")
+
+    def check_size(self, octets: int, limit: int) -> None:
+        """Raises `CommandError` for a message that MAIL states as too large (RFC 1870 6.1)."""
+        if octets > limit:
+            raise CommandError(too_large(limit))
+        if not self.has_room(octets):
+            raise CommandError(FULL)  # before the client sends it all
+
+    def original_client(self, parameters: str, known: OriginalClient | None) -> OriginalClient:
+        """Adds what XFORWARD states to what is known. Raises `CommandError`."""
+        try:
+            return (known or OriginalClient()).updated(parameters)
+        except ValueError as error:
+            raise CommandError(Reply(501, "5.5.4", f"Bad XFORWARD syntax: {error}")) from None
+
+    def verify(self, line: Line) -> Reply:
+        """The reply to VRFY, which never says whether a user exists. Raises `CommandError`."""
+        if not line.argument:
+            raise CommandError(Reply(501, "5.5.4", "Syntax: VRFY address"))
+        text = "Cannot VRFY user, but will accept message and attempt delivery"
+        return Reply(252, "2.5.2", text)
 
     def hello(self, extended: bool, message_size: int) -> Reply:
         """The reply to HELO, EHLO or LHLO; the last two are `extended`."""

@@ -8,44 +8,41 @@ the same, and no octets make it raise.
 
 from collections.abc import Sequence
 from enum import Enum, auto
-from typing import Final
 
 from reference_server.allowance import ERROR_POINTS, REJECTED_RECIPIENT_POINTS, Allowance
 from reference_server.body import Body
 from reference_server.command import CommandError, Line, parse_hello, parse_mail, parse_recipient
-from reference_server.event import Abandoned, Closed, Complete, Content, Event, Rejected, Started
-from reference_server.limits import SessionLimits
+from reference_server.event import (
+    Abandoned,
+    Closed,
+    Complete,
+    Content,
+    Event,
+    Rejected,
+    Started,
+    TransactionEnded,
+)
+from reference_server.limits import LOGGED_OCTETS, STEP_COMMANDS, SessionLimits
 from reference_server.linebuffer import LineBuffer, LineTooLong
 from reference_server.relay.xforward import OriginalClient
-from reference_server.reply import FULL, Reply, too_large
+from reference_server.reply import Reply
 from reference_server.service import NEVER_SMTP, NOT_OFFERED, Service
 from reference_server.transaction import Hello, Transaction
-
-_STEP_COMMANDS: Final = 16
-"""Commands processed in one step: a millisecond at most."""
-
-_LOGGED_OCTETS: Final = 300
-"""Of a rejected command."""
 
 
 class _State(Enum):
     COMMAND = auto()
     DATA = auto()
+    RECIPIENT = auto()
+    """The destination decides on a recipient."""
     WAITING = auto()
     CLOSED = auto()
-
-
-_OK: Final = "2.0.0"
 
 
 class Session:
     """One client, from the greeting to the end."""
 
-    def __init__(
-        self,
-        service: Service,
-        limits: SessionLimits,
-    ) -> None:
+    def __init__(self, service: Service, limits: SessionLimits) -> None:
         self._service = service
         self._limits = limits
         self._state = _State.COMMAND
@@ -66,8 +63,8 @@ class Session:
 
     @property
     def waiting(self) -> bool:
-        """Whether a message waits for its `answer`."""
-        return self._state is _State.WAITING
+        """Whether a message waits for its `answer`, or a recipient for `answer_recipient`."""
+        return self._state in (_State.WAITING, _State.RECIPIENT)
 
     @property
     def buffered(self) -> int:
@@ -94,7 +91,7 @@ class Session:
 
     def advance(self) -> list[Event]:
         """Process some commands, or a piece of a message."""
-        for _ in range(_STEP_COMMANDS):
+        for _ in range(STEP_COMMANDS):
             if self._state is _State.COMMAND and self._farewell:
                 return self.close(self._farewell)
             if self._state is not _State.COMMAND or not self._read_command():
@@ -110,6 +107,18 @@ class Session:
             self._allowance.renew()
         self._end_transaction()
         self._state = _State.COMMAND
+        return self._take_events()
+
+    def answer_recipient(self, reply: Reply) -> list[Event]:
+        """The destination's reply to RCPT; `advance` goes on with what arrived meanwhile."""
+        transaction = self._transaction
+        if self._state is _State.RECIPIENT and transaction and transaction.offered:
+            self._state = _State.COMMAND
+            if reply.code < 300:
+                transaction.add(transaction.offered)
+                self._reply(reply)
+            else:
+                self._reject(reply, REJECTED_RECIPIENT_POINTS)
         return self._take_events()
 
     def close(self, reply: Reply) -> list[Event]:
@@ -171,21 +180,21 @@ class Session:
 
     def _reply_to_content(self, replies: Sequence[Reply]) -> None:
         """One reply per recipient of the envelope comes in; SMTP sends one, LMTP one per accepted RCPT."""
-        if self._service.lmtp and self._transaction:
-            for reply in self._transaction.replies(replies):
-                self._reply(reply)
-        else:
-            self._reply(replies[0])
+        lmtp = self._transaction if self._service.lmtp else None
+        for reply in lmtp.replies(replies) if lmtp else replies[:1]:
+            self._reply(reply)
 
     def _end_transaction(self) -> None:
+        if self._transaction and self._transaction.offered:
+            self._events.append(TransactionEnded())
         self._transaction = self._original_client = None
 
-    def _ok(self, status: str = _OK) -> None:
+    def _ok(self, status: str = "2.0.0") -> None:
         self._reply(Reply(250, status, "Ok"))
 
     def _reject(self, reply: Reply, points: int) -> None:
         self._reply(reply)
-        command = self._line[:_LOGGED_OCTETS].decode("utf-8", "replace").rstrip()
+        command = self._line[:LOGGED_OCTETS].decode("utf-8", "replace").rstrip()
         sender = self._transaction.sender if self._transaction else None
         helo = self._hello.name if self._hello else ""
         self._events.append(Rejected(command, reply, helo, self._transaction is not None, sender))
@@ -221,13 +230,10 @@ class Session:
                 self._ok()
             case "QUIT":
                 line.require_no_argument()
-                self._reply(Reply(221, _OK, "Bye"))
+                self._reply(Reply(221, "2.0.0", "Bye"))
                 self._close()
             case "VRFY":
-                if not line.argument:
-                    raise CommandError(Reply(501, "5.5.4", "Syntax: VRFY address"))
-                text = "Cannot VRFY user, but will accept message and attempt delivery"
-                self._reply(Reply(252, "2.5.2", text))
+                self._reply(self._service.verify(line))
             case "HELP":
                 self._reply(self._service.help)
             case verb if verb in NEVER_SMTP:
@@ -246,25 +252,19 @@ class Session:
     def _xforward(self, parameters: str) -> None:
         if self._transaction:
             raise CommandError(Reply(503, "5.5.1", "Error: MAIL transaction in progress"))
-        client = self._original_client or OriginalClient()
-        try:
-            self._original_client = client.updated(parameters)
-        except ValueError as error:
-            raise CommandError(Reply(501, "5.5.4", f"Bad XFORWARD syntax: {error}")) from None
+        self._original_client = self._service.original_client(parameters, self._original_client)
         self._ok()
 
     def _mail(self, argument: str) -> None:
         if not self._hello:
-            verbs = "/".join(reversed(self._service.hello_verbs))
-            raise CommandError(Reply(503, "5.5.1", f"Error: send {verbs} first"))
+            raise CommandError(self._service.hello_required)
         if self._transaction:
             raise CommandError(Reply(503, "5.5.1", "Error: nested MAIL command"))
         mail = parse_mail(argument)
-        if mail.size > self._limits.message_size:
-            raise CommandError(too_large(self._limits.message_size))
-        if not self._service.has_room(mail.size):
-            raise CommandError(FULL)  # RFC 1870 6.1: before the client sends it all
-        self._transaction = Transaction(mail.sender, mail.smtputf8, self._original_client)
+        self._service.check_size(mail.size, self._limits.message_size)
+        self._transaction = Transaction(
+            self._hello, mail.sender, mail.smtputf8, self._original_client
+        )
         self._ok("2.1.0")
 
     def _recipient(self, argument: str) -> None:
@@ -276,16 +276,20 @@ class Session:
         recipients = self._transaction.recipients
         if recipient not in recipients and len(recipients) >= self._limits.recipients:
             raise CommandError(Reply(452, "4.5.3", "Error: too many recipients"))
-        self._transaction.add(recipient)
-        self._ok("2.1.5")
+        if self._service.live:
+            self._events.append(self._transaction.offer(recipient))
+            self._state = _State.RECIPIENT
+        else:
+            self._transaction.add(recipient)
+            self._ok("2.1.5")
 
     def _data(self, line: Line) -> None:
         line.require_no_argument()
-        if not self._hello or not self._transaction:
+        if not self._transaction:
             raise CommandError(Reply(503, "5.5.1", "Error: need MAIL command"))
         if not self._transaction.recipients:
             raise CommandError(Reply(554, "5.5.1", "Error: no valid recipients"))
         self._reply(Reply(354, "", "End data with <CR><LF>.<CR><LF>"))
-        self._events.append(Started(self._transaction.envelope(self._hello)))
+        self._events.append(Started(self._transaction.envelope()))
         self._body = Body(self._limits.message_size, self._limits.text_line)
         self._state = _State.DATA

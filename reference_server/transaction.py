@@ -1,10 +1,10 @@
 """What a client has said so far: its greeting, and the mail transaction under way (RFC 5321 3.3)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from reference_server.address import Address
-from reference_server.event import Envelope
+from reference_server.event import Envelope, RecipientOffered
 from reference_server.relay.xforward import OriginalClient
 from reference_server.reply import Reply
 
@@ -27,6 +27,7 @@ class Hello:
 class Transaction:
     """A mail transaction (RFC 5321 3.3): what MAIL and RCPT have given so far."""
 
+    hello: Hello
     sender: Address | None
     smtputf8: bool
     original_client: OriginalClient | None = None
@@ -34,16 +35,24 @@ class Transaction:
     accepted: list[Address] = field(default_factory=list)
     """The recipient of each RCPT that was accepted: LMTP replies to each, also to repeated ones (RFC 2033 4.2)."""
 
+    offered: Address | None = None
+    """The recipient that the destination is deciding on, and after its reply the last one."""
+
     def add(self, recipient: Address) -> None:
         self.recipients[recipient] = None
         self.accepted.append(recipient)
 
-    def envelope(self, hello: Hello) -> Envelope:
+    def offer(self, recipient: Address) -> RecipientOffered:
+        """Leaves the recipient to the destination."""
+        self.offered = recipient
+        return RecipientOffered(replace(self.envelope(), recipients=(recipient,)))
+
+    def envelope(self) -> Envelope:
         return Envelope(
             self.sender,
             tuple(self.recipients),
-            hello.name,
-            hello.protocol(self.smtputf8),
+            self.hello.name,
+            self.hello.protocol(self.smtputf8),
             self.smtputf8,
             self.original_client,
         )

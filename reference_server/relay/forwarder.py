@@ -2,10 +2,15 @@
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from reference_server.destination import DeliveryFailed, Message
+from reference_server.event import Envelope
 from reference_server.relay.content import InvalidContent
 from reference_server.relay.events import NEXT_HOP_UNAVAILABLE, Finished, Lost
+from reference_server.relay.live import LiveTransaction
 from reference_server.relay.loop import LOOP, RECEIVED_LIMIT
 from reference_server.relay.next_hop import NextHop
 from reference_server.relay.pool import ConnectionPool
@@ -34,20 +39,13 @@ class Forwarder:
         measure = await source.measure()
         if source.received_fields > RECEIVED_LIMIT:
             raise DeliveryFailed(LOOP, f"{source.received_fields} Received fields: a mail loop")
-        transaction = Transaction(
-            envelope.sender,
-            envelope.recipients,
-            measure,
-            envelope.smtputf8,
-            envelope.original_client or _client_of(message),
-        )
         try:
-            async with asyncio.timeout(0 if self._stopped else self._timeout_s) as timeout:
-                self._under_way.add(timeout)
-                try:
+            async with self._deadline():
+                if message.live:
+                    result = await message.live.send(envelope.recipients, measure, source.blocks())
+                else:
+                    transaction = replace(_transaction(envelope, message.client), measure=measure)
                     result = await self._pool.send(transaction, source.blocks())
-                finally:
-                    self._under_way.discard(timeout)
         except TimeoutError:
             reason = "server is stopping" if self._stopped else "timed out"
             raise DeliveryFailed(NEXT_HOP_UNAVAILABLE, f"{self._hop}: {reason}") from None
@@ -55,6 +53,11 @@ class Forwarder:
             # Only a transform can have written it: what clients send is checked when it comes in.
             raise DeliveryFailed(FAILED, f"transformed message is invalid: {error}") from None
         return self._replies(result, message)
+
+    def open(self, envelope: Envelope, client: str) -> LiveTransaction:
+        """Starts a message whose recipients the hop decides one by one; `client` is a numeric address."""
+        transaction = replace(_transaction(envelope, client), recipients=())
+        return LiveTransaction(self._pool, transaction, self._deadline)
 
     def stop(self) -> None:
         """Gives up what is under way: it is replied to with 451."""
@@ -66,6 +69,15 @@ class Forwarder:
     async def aclose(self) -> None:
         """Ends the connections; no message is under way."""
         await self._pool.close()
+
+    @asynccontextmanager
+    async def _deadline(self) -> AsyncIterator[None]:
+        async with asyncio.timeout(0 if self._stopped else self._timeout_s) as timeout:
+            self._under_way.add(timeout)
+            try:
+                yield
+            finally:
+                self._under_way.discard(timeout)
 
     def _replies(self, result: Finished | Lost, message: Message) -> tuple[Reply, ...]:
         if isinstance(result, Lost):
@@ -82,7 +94,9 @@ class Forwarder:
         return result.replies
 
 
-def _client_of(message: Message) -> OriginalClient:
-    """The client itself, where it did not say by XFORWARD for whom it sends."""
-    envelope = message.envelope
-    return OriginalClient(addr=message.client, proto=envelope.protocol, helo=envelope.helo)
+def _transaction(envelope: Envelope, client: str) -> Transaction:
+    """A message without its measure. The original client is this one, unless it said by XFORWARD for whom it sends."""
+    original = envelope.original_client or OriginalClient(
+        addr=client, proto=envelope.protocol, helo=envelope.helo
+    )
+    return Transaction(envelope.sender, envelope.recipients, None, envelope.smtputf8, original)

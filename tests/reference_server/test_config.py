@@ -191,7 +191,10 @@ BAD_ROUTES = {
     "domain": (*HOP, *LMTP, "--domain", "example.com"),
     "user": (*HOP, *LMTP, "--user", "ann"),
     "catch-all": (*HOP, *LMTP, "--catch-all", "ann"),
-    "smtp": (*HOP, *LMTP, "--smtp.listen-address", "127.0.0.1:2525"),
+    "smtp": (
+        *("--next-hop", "lmtp://127.0.0.1:24"),
+        *("--smtp.listen-address", "127.0.0.1:2525"),
+    ),
     "hop": ("--next-hop", "127.0.0.1:25", *LMTP),
     "address": ("--lmtp.listen-address", "unix:lmtp"),
     "network": ("--relay-from", "192.0.2.1/24"),

@@ -3,6 +3,7 @@
 import imaplib
 import pwd
 import shutil
+import smtplib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -130,6 +131,26 @@ def test_postfix_gets_the_hops_reply_for_each_recipient(home: Path) -> None:
         postfix.waits_for("bob")
         postfix.waits_for("eve")
         assert "status=sent (250 2.0.0 Ok: queued as" in postfix.log.read_text()
+
+
+def test_postfix_before_the_queue_rejects_to_the_client(home: Path) -> None:
+    smtp, again = free_port(), free_port()
+    with (
+        documented_filter("postfix-before-queue", {"10025": smtp, "10026": again}) as server,
+        mta.postfix(
+            home / "postfix",
+            documented("postfix-before-queue main.cf", {"10025": smtp}),
+            documented("postfix-before-queue master.cf", {"10026": again}),
+        ) as postfix,
+    ):
+        check_switch(server, postfix.port, postfix)
+        with smtplib.SMTP("127.0.0.1", postfix.port) as client:
+            refused = client.sendmail(
+                "a@example.org", ["bob@example.org", "nobody@example.org"], LETTER.encode()
+            )
+        assert refused["nobody@example.org"][0] == 550
+        assert len(postfix.waits_for("bob", 3)) == 3
+        assert "proxy-accept" in postfix.log.read_text()
 
 
 def test_exim_filter_transforms(home: Path) -> None:

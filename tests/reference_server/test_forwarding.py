@@ -42,7 +42,7 @@ class Filter:
 
 @asynccontextmanager
 async def forwarding(
-    hop: Hop, directory: Path, *programs: str, timeout_s: float = 20
+    hop: Hop, directory: Path, *programs: str, timeout_s: float = 20, lmtp: bool = True
 ) -> AsyncIterator[Filter]:
     status, path = ServerStatus(), os.environ["PATH"]
     forwarder = Forwarder(
@@ -56,8 +56,14 @@ async def forwarding(
 
     def service(address: str) -> Service:
         refusal = relayed_recipients(server.may_relay)
-        room = pipeline.has_room
-        return Service("filter.example", refusal, room, lmtp=True, xforward=server.may_relay)
+        return Service(
+            "filter.example",
+            refusal,
+            pipeline.has_room,
+            lmtp=lmtp,
+            live=None if lmtp else lambda envelope: forwarder.open(envelope, address),
+            xforward=server.may_relay,
+        )
 
     context = ServerContext(
         service=service,
@@ -242,3 +248,94 @@ async def test_the_end_of_the_server_gives_up_what_the_hop_does_not_reply_to(
             assert asyncio.get_running_loop().time() - began < 2
             assert (await sending)[0].startswith("451 4.4.1")
         hop.hold.set()
+
+
+SMTP_START = b"EHLO me.example\r\nMAIL FROM:<a@x.org>\r\n"
+
+
+async def test_smtp_recipients_get_the_hops_reply_before_the_content(tmp_path: Path) -> None:
+    async with next_hop() as hop, forwarding(hop, tmp_path, lmtp=False) as server:
+        hop.rcpt = lambda line: b"550 5.1.1 no eve\r\n" if b"eve" in line else b"250 2.1.5 Ok\r\n"
+        async with client(server.port) as peer:
+            await peer.send(SMTP_START + TO_EVE + TO_BOB + TO_BOB)
+            assert (await replies(peer, 6))[3:] == [
+                "550 5.1.1 no eve",
+                "250 2.1.5 Ok",
+                "250 2.1.5 Ok",
+            ]
+            assert hop.messages == []
+            await peer.send(b"DATA\r\n" + CONTENT + b"MAIL FROM:<a@x.org>\r\n" + TO_BOB)
+            assert (await replies(peer, 4))[1:] == [
+                "250 2.0.0 Ok",
+                "250 2.1.0 Ok",
+                "250 2.1.5 Ok",
+            ]
+            await peer.send(b"DATA\r\n" + CONTENT + b"QUIT\r\n")
+            assert (await replies(peer, 3))[1:] == ["250 2.0.0 Ok", "221 2.0.0 Bye"]
+
+        assert len(hop.messages) == 2
+        assert hop.messages[0].startswith(b"Received: from me.example ([127.0.0.1])\r\n")
+        assert hop.connections == 1
+
+
+async def test_smtp_messages_that_end_early_give_the_connection_back(tmp_path: Path) -> None:
+    async with next_hop() as hop, forwarding(hop, tmp_path, lmtp=False) as server:
+        for ending in (b"RSET\r\n", b"EHLO again\r\n", b"QUIT\r\n", b""):
+            for _ in range(3):  # there are four connections to the hop
+                async with client(server.port) as peer:
+                    await peer.send(SMTP_START + TO_BOB + ending)
+                    await replies(peer, 4 + bool(ending))
+        async with client(server.port) as peer:
+            await peer.send(SMTP_START + TO_BOB + b"DATA\r\nSubject: broken off")
+            await replies(peer, 5)
+        async with client(server.port) as peer:
+            await peer.send(SMTP_START + TO_BOB + b"DATA\r\n" + CONTENT)
+            assert (await replies(peer, 6))[-1] == "250 2.0.0 Ok"
+
+        assert len(hop.messages) == 1
+
+
+async def test_smtp_without_a_hop_is_451_for_each_recipient(tmp_path: Path) -> None:
+    async with next_hop() as hop:
+        pass
+    async with forwarding(hop, tmp_path, lmtp=False) as server, client(server.port) as peer:
+        await peer.send(SMTP_START + TO_BOB + TO_EVE + b"DATA\r\n")
+        found = await replies(peer, 6)
+
+    assert [reply[:9] for reply in found[3:]] == ["451 4.4.1", "451 4.4.1", "554 5.5.1"]
+
+
+async def test_smtp_content_that_the_hop_cannot_take_is_refused(tmp_path: Path) -> None:
+    eight_bit = b"Subject: hi\r\n\r\n\xc3\xbc\r\n.\r\n"
+    async with next_hop() as hop, forwarding(hop, tmp_path, lmtp=False) as server:
+        async with client(server.port) as peer:
+            await peer.send(SMTP_START + TO_BOB + b"DATA\r\n" + eight_bit)
+            assert (await replies(peer, 6))[-1].startswith("554 5.6.3")
+            await peer.send(b"MAIL FROM:<>\r\n" + TO_BOB + b"DATA\r\n" + CONTENT)
+            assert (await replies(peer, 4))[-1] == "250 2.0.0 Ok"
+
+
+async def test_smtp_clients_that_may_not_relay_never_reach_the_hop(tmp_path: Path) -> None:
+    async with next_hop() as hop, forwarding(hop, tmp_path, lmtp=False) as server:
+        server.may_relay = False
+        async with client(server.port) as peer:
+            await peer.send(SMTP_START + TO_BOB)
+            assert (await replies(peer, 4))[-1].startswith("550 5.7.1")
+
+        assert hop.connections == 0
+
+
+async def test_the_end_of_the_server_answers_recipients_that_the_hop_does_not(
+    tmp_path: Path,
+) -> None:
+    async with next_hop() as hop, forwarding(hop, tmp_path, lmtp=False) as server:
+        hop.rcpt = lambda line: b""
+        async with client(server.port) as peer:
+            await peer.send(SMTP_START + TO_BOB)
+            await replies(peer, 3)
+            async with asyncio.timeout(5):
+                while not hop.commands:
+                    await asyncio.sleep(0.01)
+            stopping = asyncio.create_task(server.listener.stop(0.1))
+            assert (await replies(peer, 1))[0].startswith(("451 4.4.1", "421 4.3.2"))
+            await stopping

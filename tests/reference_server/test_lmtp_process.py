@@ -66,7 +66,10 @@ def test_a_client_outside_relay_from_may_not_forward(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (("--next-hop=smtp://127.0.0.1:9",), "--next-hop: requires --lmtp.listen-address"),
+        (
+            ("--next-hop=smtp://127.0.0.1:9",),
+            "--next-hop: requires --lmtp.listen-address or --smtp.listen-address",
+        ),
         (("--lmtp.listen-address=unix:/proc/lmtp",), "--lmtp.listen-address: cannot listen on"),
         (
             (
