@@ -57,17 +57,14 @@ class Expectation:
             return "no datagram"
         octets = [".."] * dialect.response_length
         failed = Status.DONE not in self.statuses
+        place = dialect.response_identifier
         if failed and dialect.zeroed_errors:
-            zeros = "00" * len(dialect.header)
-            _put(octets, 0, zeros)
-            _put(
-                octets, dialect.response_identifier.offset, "00" * dialect.response_identifier.size
-            )
-        else:
+            _put(octets, 0, "00" * len(dialect.header))
+            _put(octets, place.offset, "00" * place.size)
+        elif not dialect.zeroed_errors or self.statuses == {Status.DONE}:
             _put(octets, 0, dialect.header.hex())
             if (identifier := self._identifier(failed, dialect)) is not None:
-                size = dialect.response_identifier.size
-                _put(octets, dialect.response_identifier.offset, identifier.to_bytes(size).hex())
+                _put(octets, place.offset, identifier.to_bytes(place.size).hex())
         if len(self.statuses) == 1:
             code = dialect.status_codes[next(iter(self.statuses))]
             _put(octets, dialect.status.offset, f"{code:02x}")

@@ -1,6 +1,7 @@
 """A server that differs from its dialect in one entry of the table is found, whatever the entry (docs/dialects.md)."""
 
 import asyncio
+import re
 from dataclasses import fields, replace
 from typing import Any
 
@@ -180,6 +181,20 @@ def named(dialect: Dialect) -> str:
 @pytest.mark.parametrize("dialect", [*DIALECTS.values(), *OWN], ids=named)
 async def test_a_server_of_the_dialect_passes(dialect: Dialect) -> None:
     assert failed(await check(Server(dialect, token(dialect)), dialect)) == set()
+
+
+@pytest.mark.parametrize("dialect", [*DIALECTS.values(), *OWN], ids=named)
+def test_a_good_response_has_the_expected_bytes(dialect: Dialect) -> None:
+    server = Server(dialect, token(dialect))
+    for case in cases(dialect, server.token, write=True):
+        for step in case.steps:
+            pattern = step.expected.pattern(dialect)
+            server.errors_left = 1
+            found = server(step.sent)
+            assert found or step.expected.silence, (case.name, step)
+            if found and step.expected.statuses:
+                assert re.fullmatch(pattern, found[0].hex()), (case.name, step)
+            assert pattern == "no datagram" or len(pattern) == 2 * dialect.response_length
 
 
 @pytest.mark.parametrize("dialect", [PADDED, GROUP_6], ids=named)
