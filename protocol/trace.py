@@ -7,6 +7,7 @@ from typing import Literal
 from protocol.address import Address
 from protocol.dialect import Dialect
 from protocol.errors import DiscardReason
+from protocol.masking import Mask
 from protocol.token import Token
 
 Kind = Literal["sent", "accepted", "discarded", "unreachable"]
@@ -27,16 +28,11 @@ Trace = Callable[[Event], None]
 
 
 def masked(trace: Trace, token: Token, dialect: Dialect) -> Trace:
-    """Masks the token: at AUTH in what is sent, and anywhere in what arrives, as a server may send it back."""
-    secret, place = token.octets, dialect.authentication
-    mask = b"*" * len(secret)
+    """Masks the token: at AUTH in what is sent, and every part of it in what arrives, as a server may send it back."""
+    mask = Mask(token, dialect)
 
     def traced(event: Event) -> None:
-        datagram = event.datagram
-        if len(datagram) == dialect.request_length and datagram[place.span] == secret:
-            datagram = datagram[: place.offset] + mask + datagram[place.end :]
-        if len(secret) > 2:  # a shorter one is in many datagrams by chance
-            datagram = datagram.replace(secret, mask)
+        datagram = mask.starred(event.datagram, is_request=event.kind == "sent")
         trace(replace(event, datagram=datagram))
 
     return traced

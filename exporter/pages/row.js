@@ -91,7 +91,7 @@ export class Row {
 
 // Servers of some dialects count only the bytes that they send.
 function bytesOf(target) {
-  return target.transferred_bytes_total ?? target.sent_bytes_total;
+  return target.transferred_bytes_total ?? target.sent_bytes_total ?? null;
 }
 
 function metric(element) {

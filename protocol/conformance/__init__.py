@@ -5,6 +5,5 @@ expectation  the right responses to one datagram
 table        all tests for a dialect and a token
 prober       the sockets over which they are sent
 runner       runs them against a server
-masking      datagrams for reports, without the token
 report       the results as text, JSON and JUnit XML
 """

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from xml.sax.saxutils import escape, quoteattr
 
-from protocol.conformance.masking import Mask
 from protocol.conformance.runner import Failure, Result, Verdict
 from protocol.dialect import Dialect
+from protocol.masking import Mask
 from protocol.token import Token
 
 _SHOWN_FAILURES = 5

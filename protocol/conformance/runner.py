@@ -14,10 +14,10 @@ from time import monotonic
 from protocol.address import Address
 from protocol.conformance.case import Case, Mode, Step, violation
 from protocol.conformance.datagrams import unsafe_codes
-from protocol.conformance.masking import Mask
 from protocol.conformance.prober import Prober, Stopped, collect, receive, transmit
 from protocol.dialect import Dialect
 from protocol.errors import BadResponse
+from protocol.masking import Mask
 from protocol.message import Response, Value
 from protocol.token import Token
 from protocol.vocabulary import Command, Status

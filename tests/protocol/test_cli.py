@@ -161,7 +161,7 @@ async def test_the_token_comes_from_a_file_or_the_environment(
         (["decode", "cff"], "not hexadecimal"),
     ],
 )
-async def test_wrong_usage_is_status_2_and_says_what_would_fit(
+async def test_wrong_usage_is_status_2_with_the_remedy(
     arguments: list[str], text: str, cli: Cli
 ) -> None:
     assert await cli(*arguments) == 2
@@ -248,7 +248,7 @@ async def test_every_dialect_can_be_asked_and_identified(dialect: Dialect, cli: 
         assert asked == []
 
 
-async def test_identify_tells_silence_from_an_unknown_dialect(cli: Cli) -> None:
+async def test_identify_distinguishes_silence_from_an_unknown_dialect(cli: Cli) -> None:
     async with lying(lambda datagram: [b"who are you?"]) as port:
         status = await cli("identify", f"127.0.0.1:{port}", "--json", "--timeout", "300ms")
         assert (status, cli.json["dialects"], len(cli.json["probes"])) == (1, [], len(DIALECTS))
@@ -298,7 +298,7 @@ async def test_watch_prints_a_line_for_each_reading(server: Endpoint, cli: Cli) 
     assert samples[1]["per_second"] == {"connections_total": 0.0, "transferred_bytes_total": 0.0}
 
 
-async def test_check_says_what_was_sent_wanted_and_got_without_the_token(
+async def test_check_reports_what_was_sent_expected_and_received_without_the_token(
     cli: Cli, tmp_path: Path
 ) -> None:
     answer = bytes.fromhex("cffe00 1234 00 0000000000000003")
@@ -371,7 +371,7 @@ async def test_control_c_is_quiet_and_the_way_to_end_a_watch(server: Endpoint) -
     assert (process.returncode, errors) == (0, "")
 
 
-async def test_control_c_ends_a_question_quietly() -> None:
+async def test_control_c_ends_a_query_quietly() -> None:
     asked = asyncio.Event()
 
     def listen(datagram: bytes) -> list[bytes]:
@@ -410,7 +410,7 @@ async def test_a_check_that_is_ended_puts_the_switch_back(
     assert application.enabled
 
 
-async def test_a_reader_that_goes_away_is_no_error(server: Endpoint) -> None:
+async def test_a_closed_pipe_is_not_reported_as_an_error(server: Endpoint) -> None:
     process = run(
         "watch", f"127.0.0.1:{server.port}", "--interval", "20ms", SMTPSTATUS_TOKEN="secretpa"
     )
@@ -433,7 +433,7 @@ def test_the_version_is_the_packages() -> None:
 
 
 @pytest.mark.parametrize("arguments", [["--version"], ["decode", "cffe00"]])
-def test_what_asks_nobody_starts_without_asyncio(arguments: list[str]) -> None:
+def test_subcommands_without_a_network_start_without_asyncio(arguments: list[str]) -> None:
     found = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "protocol", *arguments],
         capture_output=True,
@@ -474,7 +474,9 @@ async def test_on_a_terminal_the_charts_are_drawn_over_themselves(server: Endpoi
     assert "\x1b[?" not in screen  # no mode is set, so none is left behind
 
 
-async def test_waiting_for_the_ration_is_told_on_a_terminal(application: Application) -> None:
+async def test_waiting_for_the_error_limit_is_shown_on_a_terminal(
+    application: Application,
+) -> None:
     ours, theirs = os.openpty()
     async with serve(
         "127.0.0.1", 0, TOKEN, application.answer, limiter=ErrorRateLimiter(20, 50)

@@ -19,7 +19,7 @@ from tests.support.udp import Source, hearing, lying
 
 TOKEN = Token(b"secretpa")
 AMPLE = 150
-"""A ration of errors with which an examination need not wait."""
+"""Error responses with which a check need not wait."""
 
 dialects = pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS.keys())
 
@@ -44,7 +44,7 @@ def token(dialect: Dialect) -> Token:
     return Token(TOKEN.octets[: dialect.token_length])
 
 
-async def examine(
+async def check(
     port: int, dialect: Dialect = V0, *, write: bool = True, timeout: float = 2, pause: float = 1
 ) -> list[Result]:
     runner = Runner(
@@ -64,7 +64,7 @@ async def test_our_own_server_passes_in_every_dialect(dialect: Dialect) -> None:
     async with serve(
         "127.0.0.1", 0, token(dialect), application.answer, dialect, ErrorRateLimiter(AMPLE)
     ) as endpoint:
-        results = await examine(endpoint.port, dialect)
+        results = await check(endpoint.port, dialect)
 
     assert not_passed(results) == set()
     assert set(application.asked) >= set(dialect.reads)
@@ -76,7 +76,7 @@ async def test_the_switch_is_tried_and_put_back_as_it_was(enabled: bool) -> None
     async with serve(
         "127.0.0.1", 0, TOKEN, application.answer, V0, ErrorRateLimiter(AMPLE)
     ) as endpoint:
-        results = await examine(endpoint.port)
+        results = await check(endpoint.port)
 
     assert not_passed(results) == set()
     assert {Command.ENABLE_TRANSFORMS, Command.DISABLE_TRANSFORMS} <= set(application.asked)
@@ -86,19 +86,19 @@ async def test_the_switch_is_tried_and_put_back_as_it_was(enabled: bool) -> None
 async def test_a_server_without_a_program_to_switch_may_say_so() -> None:
     dialect = DIALECTS["group-4"]
     application = Counters(enabled=False)
-    ration = ErrorRateLimiter(AMPLE)
+    limiter = ErrorRateLimiter(AMPLE)
 
     def answer(datagram: bytes) -> list[bytes]:
         response = respond(datagram, TOKEN, application.answer, dialect)
         application.enabled = False
-        if response is None or (response.status is not Status.DONE and not ration.allows("", 0)):
+        if response is None or (response.status is not Status.DONE and not limiter.allows("", 0)):
             return []
         if response.status is Status.DONE and datagram[13] == 5:
             response = Response(response.identifier, Status.NO_TRANSFORM_PROGRAM)
         return [response.encode(dialect)]
 
     async with lying(answer) as port:
-        results = await examine(port, dialect)
+        results = await check(port, dialect)
 
     assert not_passed(results) == set()
 
@@ -109,7 +109,7 @@ async def test_nothing_is_written_unless_it_is_asked_for(dialect: Dialect) -> No
     async with serve(
         "127.0.0.1", 0, token(dialect), application.answer, dialect, ErrorRateLimiter(AMPLE)
     ) as endpoint:
-        await examine(endpoint.port, dialect, write=False)
+        await check(endpoint.port, dialect, write=False)
 
     assert not WRITES & set(application.asked)
 
@@ -130,19 +130,19 @@ def test_the_table_has_every_command_every_status_and_every_size() -> None:
     assert len({case.name for case in table}) == len(table)
 
 
-async def test_an_examination_waits_for_the_ration_of_errors() -> None:
-    told: list[str] = []
+async def test_a_check_waits_for_the_servers_error_limit() -> None:
+    waited: list[str] = []
     async with serve(
         "127.0.0.1", 0, TOKEN, Counters().answer, V0, ErrorRateLimiter(2, 2)
     ) as endpoint:
         runner = Runner(
-            ("127.0.0.1", endpoint.port), TOKEN, V0, 2, lambda case: told.append(case.name)
+            ("127.0.0.1", endpoint.port), TOKEN, V0, 2, lambda case: waited.append(case.name)
         )
         table = [case for case in cases(V0, TOKEN) if case.name == TOKEN_FAULT]
         results = await asyncio.to_thread(lambda: list(runner.run(table)))
 
     assert not_passed(results) == set()
-    assert TOKEN_FAULT in told
+    assert TOKEN_FAULT in waited
 
 
 class Server:
@@ -150,13 +150,13 @@ class Server:
 
     def __init__(self) -> None:
         self.application = Counters()
-        self.ration = ErrorRateLimiter(AMPLE, per_second=0)
+        self.limiter = ErrorRateLimiter(AMPLE, per_second=0)
 
     def __call__(self, datagram: bytes) -> list[bytes]:
         response = self.respond(datagram)
         if response is None:
             return []
-        if response.status is not Status.DONE and not self.ration.allows("", 0):
+        if response.status is not Status.DONE and not self.limiter.allows("", 0):
             return []
         return [self.encode(response)]
 
@@ -170,7 +170,7 @@ class Server:
 class EndlessLoop(Server):
     def __init__(self) -> None:
         super().__init__()
-        self.ration = ErrorRateLimiter(10**9)
+        self.limiter = ErrorRateLimiter(10**9)
 
 
 class CompletesShortDatagrams(Server):
@@ -312,7 +312,7 @@ class CutsLongDatagrams(Server):
         return super().respond(datagram[:14])
 
 
-class TellsNoErrors(Server):
+class SendsNoErrors(Server):
     def respond(self, datagram: bytes) -> Response | None:
         response = super().respond(datagram)
         return response if response and response.status is Status.DONE else None
@@ -372,14 +372,14 @@ async def test_a_broken_server_is_caught_by_the_right_case(
     broken: Callable[[], Server], caught: set[str]
 ) -> None:
     async with lying(broken()) as port:
-        results = await examine(port)
+        results = await check(port)
 
     assert not_passed(results) == caught
 
 
-async def test_errors_that_are_never_told_are_not_answered() -> None:
-    async with lying(TellsNoErrors()) as port:
-        results = await examine(port, pause=0.01)
+async def test_errors_that_are_never_sent_have_the_verdict_no_response() -> None:
+    async with lying(SendsNoErrors()) as port:
+        results = await check(port, pause=0.01)
 
     missing = {f.case.name for f in results if f.verdict is Verdict.NO_RESPONSE}
     assert {TOKEN_FAULT, VERSION, SHORT, LONG, LOOP} <= missing
@@ -405,7 +405,7 @@ async def test_a_server_that_dies_fails_the_case_that_killed_it_and_the_rest_is_
     None
 ):
     async with lying(DiesOfShortDatagrams(10**9)) as port:
-        results = await examine(port, timeout=1)
+        results = await check(port, timeout=1)
 
     verdicts = [result.verdict for result in results]
     killer = verdicts.index(Verdict.FAILED)
@@ -415,23 +415,23 @@ async def test_a_server_that_dies_fails_the_case_that_killed_it_and_the_rest_is_
     assert set(verdicts[killer + 1 :]) == {Verdict.NO_RESPONSE}
 
 
-async def test_a_server_that_is_started_again_is_examined_further() -> None:
+async def test_a_server_that_restarts_is_checked_further() -> None:
     async with lying(DiesOfShortDatagrams(7)) as port:
-        results = await examine(port, timeout=1)
+        results = await check(port, timeout=1)
 
     assert SHORT in not_passed(results)
     assert LONG not in not_passed(results)
 
 
-async def test_a_closed_port_is_told_at_once() -> None:
+async def test_a_closed_port_ends_the_check_immediately() -> None:
     async with lying(Server()) as port:
         pass
-    results = await examine(port, timeout=60)
+    results = await check(port, timeout=60)
 
     assert {result.verdict for result in results[1:]} == {Verdict.NO_RESPONSE}
 
 
-async def test_answers_in_another_order_are_taken() -> None:
+async def test_responses_in_another_order_are_accepted() -> None:
     """Every answer is held back until the next datagram comes."""
     server = Server()
     held: list[tuple[bytes, Source]] = []
@@ -444,6 +444,6 @@ async def test_answers_in_another_order_are_taken() -> None:
         return []
 
     async with hearing(answer) as opened:
-        results = await examine(opened.getsockname()[1])
+        results = await check(opened.getsockname()[1])
 
     assert not_passed(results) == set()

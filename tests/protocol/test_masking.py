@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocol.conformance.datagrams import unsafe_codes
-from protocol.conformance.masking import Mask
 from protocol.conformance.report import Report, Writer
 from protocol.conformance.runner import Runner
 from protocol.conformance.table import cases
 from protocol.dialect import Dialect
 from protocol.dialects import DIALECTS, V0
+from protocol.masking import Mask
 from protocol.message import Request
 from protocol.token import Token
 from tests.support.udp import lying

@@ -1,4 +1,4 @@
-"""Datagrams for a report, in hexadecimal, without the token.
+"""Datagrams for reports and traces, without the token.
 
 Requests are masked by position: AUTH of every request, also where it carries a wrong token. Responses may repeat
 any part of the token anywhere, so they are masked by content: each run of three or more bytes of the token, forwards or
@@ -26,8 +26,7 @@ class Mask:
 
     def sent(self, datagram: bytes) -> str:
         """A request in hexadecimal with AUTH as `**` for each byte."""
-        place = self.dialect.authentication
-        return _spell(datagram, set(range(place.offset, place.end)))
+        return _spell(datagram, self._authentication)
 
     def received(self, datagram: bytes, sent: bytes = b"") -> str:
         """A datagram in hexadecimal with every part of the token as `**` for each byte."""
@@ -36,6 +35,19 @@ class Mask:
     def repeats_token(self, datagram: bytes, sent: bytes = b"") -> bool:
         """Whether a datagram received has a part of the token in it, so that nothing in it may be shown."""
         return bool(self._secret(datagram, sent))
+
+    def starred(self, datagram: bytes, *, is_request: bool) -> bytes:
+        """The datagram with an asterisk in the place of each byte of the token."""
+        hidden = self._authentication if is_request else self._secret(datagram, b"")
+        octets = bytearray(datagram)
+        for position in hidden:
+            octets[position : position + 1] = b"*" * (position < len(octets))
+        return bytes(octets)
+
+    @property
+    def _authentication(self) -> set[int]:
+        place = self.dialect.authentication
+        return set(range(place.offset, place.end))
 
     def _secret(self, datagram: bytes, sent: bytes) -> set[int]:
         """The positions of the bytes to hide. `sent` is the request: its beginning may come back."""
