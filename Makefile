@@ -22,7 +22,7 @@ run: $(RUN)
 
 # Long tests; SOAK=short runs a few minutes of them.
 soak: $(SOAKING)
-	SOAK=$(SOAK) $(BIN)/pytest -m soak $(PYTEST)
+	SOAK=$(SOAK) $(BIN)/pytest -m "soak$(if $(filter short,$(SOAK)), and not long)" $(PYTEST)
 
 # Coverage-guided fuzzing of every parser, FUZZ_SECONDS for each.
 fuzz: $(SOAKING)

@@ -15,8 +15,6 @@ from benchmarks.process import running
 from benchmarks.ratio import Ratio, at_least, at_most, table
 from tests.support.real import require
 
-pytestmark = pytest.mark.soak
-
 ROOT = Path(__file__).parents[1]
 
 
@@ -30,7 +28,9 @@ def measured(output: Path, *subjects: str) -> dict[str, Any]:
     return found
 
 
-def test_a_scraped_fleet_has_every_value_right_whoever_is_silent(tmp_path: Path) -> None:
+@pytest.mark.soak
+@pytest.mark.long
+def test_a_scrape_of_a_fleet_with_silent_targets_has_every_value_right(tmp_path: Path) -> None:
     require("cc")
     lines = measured(tmp_path, "scrape")["lines"]
     wrong = {
@@ -46,6 +46,8 @@ def test_a_scraped_fleet_has_every_value_right_whoever_is_silent(tmp_path: Path)
     }
 
 
+@pytest.mark.soak
+@pytest.mark.long
 def test_growth_is_drawn_with_a_point_for_every_size(tmp_path: Path) -> None:
     require("cc")
     sizes = [size["targets"] for size in measured(tmp_path, "growth")["growth"]]
@@ -55,6 +57,8 @@ def test_growth_is_drawn_with_a_point_for_every_size(tmp_path: Path) -> None:
     assert len({point.attrib["cx"] for point in points}) == len(sizes) == 2
 
 
+@pytest.mark.soak
+@pytest.mark.long
 def test_mail_is_compared_with_every_other_server(tmp_path: Path) -> None:
     for program in ("cc", "smtp-source", "postfix", "smtpd", "unshare"):
         require(program)
@@ -120,7 +124,7 @@ def test_cpu_time_includes_ended_children() -> None:
         assert process.cpu() >= 0.2
 
 
-def test_a_program_that_ends_early_is_told_with_its_output() -> None:
+def test_a_program_that_ends_early_is_reported_with_its_output() -> None:
     with running((sys.executable, "-c", "print('no such port')")) as process:
         with pytest.raises(RuntimeError, match="no such port"):
             process.says("never")

@@ -21,7 +21,7 @@ from tests.support.fleet import read_all
 from tests.support.real import require
 from tests.support.rough import Weather, rough_network, value
 
-pytestmark = pytest.mark.soak
+pytestmark = [pytest.mark.soak, pytest.mark.long]
 
 TOKEN = Token(b"secretpa")
 GROUP = 85

@@ -67,7 +67,9 @@ def names(messages: list[bytes]) -> Counter[str]:
     return found
 
 
-@pytest.mark.parametrize("kills", [20, pytest.param(300, marks=pytest.mark.soak)])
+@pytest.mark.parametrize(
+    "kills", [20, pytest.param(300, marks=[pytest.mark.soak, pytest.mark.long])]
+)
 def test_killed_at_any_moment_the_server_has_every_message_that_got_its_250_whole_and_once(
     kills: int, tmp_path: Path
 ) -> None:

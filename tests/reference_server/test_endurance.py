@@ -12,7 +12,7 @@ import pytest
 from tests.reference_server.server import Server, running
 from tests.support.processes import eventually
 
-pytestmark = pytest.mark.soak
+pytestmark = [pytest.mark.soak, pytest.mark.long]
 
 CLIENTS = 10
 SCRIPT = """#!/bin/sh

@@ -41,7 +41,7 @@ class Scale:
 
 SCALES = (
     pytest.param(Scale(150, 2, 6), id="short"),
-    pytest.param(Scale(10_000, 20, 100), id="long", marks=pytest.mark.soak),
+    pytest.param(Scale(10_000, 20, 100), id="long", marks=[pytest.mark.soak, pytest.mark.long]),
 )
 
 
