@@ -124,6 +124,16 @@ def test_the_operator_scrapes_as_the_manifests_do() -> None:
         assert objects[kind]["metadata"]["labels"]["release"] == "prometheus"
 
 
+def test_the_users_of_the_pod_can_be_left_to_openshift() -> None:
+    users = {"runAsUser": None, "runAsGroup": None, "fsGroup": None}
+    pod = by_kind({"podSecurityContext": users})["Deployment"]["spec"]["template"]["spec"]
+
+    assert pod["securityContext"] == {
+        "runAsNonRoot": True,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+
+
 def test_tls_reaches_the_probes_the_scrapes_and_the_web_configuration() -> None:
     objects = by_kind(EVERYTHING | {"dashboards": {"enabled": False}})
     (container,) = objects["Deployment"]["spec"]["template"]["spec"]["containers"]
