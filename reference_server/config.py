@@ -167,7 +167,7 @@ FLAGS = Flags(
         Flag("log.level", "info", "LEVEL", "debug, info, warn or error"),
         Flag("log.format", "logfmt", "FORMAT", "logfmt or json"),
     ),
-    "An SMTP server that stores mail in Maildirs and answers SMTPStatus.",
+    "An SMTP and LMTP server that stores mail in Maildirs, or forwards it, and answers SMTPStatus.",
     "In a variable, several domains are separated by commas or spaces, several transforms by newlines.",
 )
 

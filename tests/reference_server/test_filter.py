@@ -2,6 +2,7 @@
 
 import imaplib
 import pwd
+import re
 import shutil
 import smtplib
 from collections.abc import Iterator
@@ -99,7 +100,12 @@ def check_switch(server: Filter, port: int, receiver: mta.Mta) -> None:
 def test_postfix_content_filter_transforms_and_passes_the_client_on(home: Path) -> None:
     lmtp, again = free_port(), free_port()
     with (
-        documented_filter("postfix-content-filter", {"10025": lmtp, "10026": again}) as server,
+        documented_filter(
+            "postfix-content-filter",
+            {"10025": lmtp, "10026": again},
+            "--transform",
+            "sh -c 'echo X-Client: $CLIENT_ADDRESS $CLIENT_HELO; cat'",
+        ) as server,
         mta.postfix(
             home / "postfix",
             documented("postfix-content-filter main.cf", {"10025": lmtp}),
@@ -108,10 +114,18 @@ def test_postfix_content_filter_transforms_and_passes_the_client_on(home: Path) 
     ):
         check_switch(server, postfix.port, postfix)
 
+        server.switch("on")
+        send(postfix.port, LETTER, "ann@example.org", source="127.0.0.2")
+        [mail] = postfix.waits_for("ann")
+        assert mail.count(b"Return-Path:") == 1
+        assert b"X-Client: 127.0.0.2 " in mail
         log = postfix.log.read_text()
-        assert "postfix/reinject/smtpd" in log
-        assert "client=localhost[127.0.0.1], orig_queue_id=" in log or "orig_client" in log
-        assert all(mail.count(b"Return-Path:") == 1 for mail in postfix.mails("bob"))
+        queued = re.search(r"postfix/smtpd\S+ (\w+): client=\S+\[127\.0\.0\.2\]", log)
+        assert queued
+        reinjected = rf"postfix/reinject/smtpd\S+ (\w+): .*orig_queue_id={queued[1]}, "
+        again_as = re.search(reinjected + r"orig_client=\S+\[127\.0\.0\.2\]", log)
+        assert again_as
+        server.process.says(rf"original_client=127\.0\.0\.2 .*queued as {again_as[1]}")
 
 
 def test_postfix_gets_the_hops_reply_for_each_recipient(home: Path) -> None:

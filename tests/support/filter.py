@@ -74,8 +74,10 @@ def filter_server(*arguments: str) -> Iterator[Filter]:
 
 
 @contextmanager
-def documented_filter(name: str, replacements: Mapping[str, str | int]) -> Iterator[Filter]:
-    """The filter of a set-up on docs/filter.md; its token and transform are the test's."""
+def documented_filter(
+    name: str, replacements: Mapping[str, str | int], *more: str
+) -> Iterator[Filter]:
+    """The filter of a set-up on docs/filter.md, with `more` flags; its token and transform are the test's."""
     own = {
         "--token-file /etc/smtpstatus/token": f"--token {TOKEN}",
         "/usr/local/bin/footer.sh": ROOT / "examples/footer.sh",
@@ -83,13 +85,19 @@ def documented_filter(name: str, replacements: Mapping[str, str | int]) -> Itera
     text = documented(f"{name} server", {**{k: str(v) for k, v in own.items()}, **replacements})
     command, *flags = shlex.split(text.replace("\\\n", " "))
     assert command == "smtpstatus-server"
-    with filter_server(*flags) as server:
+    with filter_server(*flags, *more) as server:
         yield server
 
 
-def send(port: int, content: str, *recipients: str, sender: str = "a@example.org") -> None:
+def send(
+    port: int,
+    content: str,
+    *recipients: str,
+    sender: str = "a@example.org",
+    source: str = "127.0.0.1",
+) -> None:
     """Sends a message by SMTP to a port of 127.0.0.1."""
-    with smtplib.SMTP("127.0.0.1", port, timeout=20) as client:
+    with smtplib.SMTP("127.0.0.1", port, timeout=20, source_address=(source, 0)) as client:
         client.sendmail(
             sender, recipients, content.replace("\n", "\r\n").encode(), ["BODY=8BITMIME"]
         )
