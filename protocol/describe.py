@@ -207,6 +207,8 @@ def _parts(datagram: bytes, length: int, fields: _Meanings) -> Iterator[Part]:
     for name, (place, meaning, fault) in sorted(
         fields.items(), key=lambda item: item[1][0].offset
     ):
+        if not place.size:
+            continue  # a dialect without signature or identifiers
         if padding := datagram[position : place.offset]:
             yield Part("padding", position, padding, "ignored")
         octets = datagram[place.span]
