@@ -1,4 +1,4 @@
-"""The `smtpstatus-traffic` command: mail that looks like a day's, for demonstrations and tests."""
+"""The `smtpstatus-traffic` command: realistic mail traffic for demonstrations and tests."""
 
 import asyncio
 import re
@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from protocol.address import HostPort
 from reference_server.config import domain
-from reference_server.letter import Conduct, Letter, pace, write
+from reference_server.sample_mail import ClientBehaviour, SampleMessage, generate, pace
 from smtpstatus.duration import parse_duration
 from smtpstatus.errors import ConfigError
 from smtpstatus.flags import Parser, at, positive
@@ -22,14 +22,13 @@ from smtpstatus.version import __version__
 
 T = TypeVar("T")
 
-_AT_ONCE = 50
-"""Sessions open at the same time, at most."""
+_MAX_SESSIONS = 50
+"""Simultaneous sessions."""
 
-_PATIENCE = 30.0
-"""Seconds for one session."""
+_SESSION_TIMEOUT_S = 30.0
 
-_ASIDE = 1.0
-"""Seconds between attempts while the server is away, and for the last sessions when this program ends."""
+_RETRY_S = 1.0
+"""Between attempts while the server is unavailable, and for the last sessions when this program ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +43,17 @@ class Options:
 
 @dataclass(slots=True)
 class Tally:
-    """What came of it: (status code, meaning) and how often."""
+    """Outcomes: how often each (reply code, meaning) occurred."""
 
     outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
-    away: bool = False
+    unavailable: bool = False
 
     def add(self, code: str, meaning: str) -> None:
         self.outcomes[code, meaning] += 1
 
     def __str__(self) -> str:
         lines = [f"{n:>8}  {code:<3}  {what}" for (code, what), n in sorted(self.outcomes.items())]
-        return "\n".join(lines) or "nothing was sent"
+        return "\n".join(lines) or "no message was sent"
 
 
 def main() -> None:
@@ -76,12 +75,12 @@ def parser() -> Parser:
         allow_abbrev=False,
     )
     made.add_argument("where", metavar="HOST:PORT")
-    made.add_argument("--rate", default="2", help="letters per second, on average (default: 2)")
-    made.add_argument("--count", help="letters, then it ends (default: no limit)")
-    made.add_argument("--duration", help="such as 30s or 5m (default: no limit)")
-    made.add_argument("--size", help="of every letter's text in octets (default: lifelike)")
+    made.add_argument("--rate", default="2", help="messages per second, on average (default: 2)")
+    made.add_argument("--count", help="number of messages to send (default: no limit)")
+    made.add_argument("--duration", help="how long to send, such as 30s or 5m (default: no limit)")
+    made.add_argument("--size", help="size of every message body in octets (default: realistic)")
     made.add_argument(
-        "--domain", default="localhost", help="of the recipients (default: localhost)"
+        "--domain", default="localhost", help="domain of the recipients (default: localhost)"
     )
     made.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     return made
@@ -107,21 +106,21 @@ def parse(argv: Sequence[str]) -> Options:
 
 def _rate(text: str) -> float:
     if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", text) or not float(text):
-        raise ValueError(f"{text!r} is no rate: write letters per second, like 0.5 or 20")
+        raise ValueError(f"invalid rate {text!r}: write messages per second, such as 0.5 or 20")
     return float(text)
 
 
 async def _run(options: Options, tally: Tally) -> None:
-    """Send letters until the count, the time or a signal says enough; those under way get a moment to end."""
+    """Sends messages until the count, the duration or a signal ends it; then waits a moment for open sessions."""
     loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
     progress = loop.create_task(_show(tally)) if sys.stderr.isatty() else None
     try:
-        async with asyncio.timeout(None) as patience, asyncio.TaskGroup() as sessions:
+        async with asyncio.timeout(None) as limit, asyncio.TaskGroup() as sessions:
 
             def stop() -> None:
                 stopped.set()
-                patience.reschedule(loop.time() + _ASIDE)
+                limit.reschedule(loop.time() + _RETRY_S)
 
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, stop)
@@ -129,7 +128,7 @@ async def _run(options: Options, tally: Tally) -> None:
                 loop.call_later(options.duration, stop)
             await _start_sessions(options, tally, stopped, sessions)
     except TimeoutError:
-        tally.add("---", "cut off at the end")
+        tally.add("---", "aborted at the end")
     finally:
         if progress:
             progress.cancel()
@@ -138,20 +137,20 @@ async def _run(options: Options, tally: Tally) -> None:
 async def _start_sessions(
     options: Options, tally: Tally, stopped: asyncio.Event, sessions: asyncio.TaskGroup
 ) -> None:
-    loop, random, slots = asyncio.get_running_loop(), Random(), asyncio.Semaphore(_AT_ONCE)
+    loop, random, slots = asyncio.get_running_loop(), Random(), asyncio.Semaphore(_MAX_SESSIONS)
     started = due = loop.time()
     for number in count(1):
         await slots.acquire()
         if await _stopped_before(due, stopped):
             return
-        letter = write(random, options.domain, number, time.time(), options.size)
-        session = sessions.create_task(_send(options.where, letter, tally))
+        message = generate(random, options.domain, number, time.time(), options.size)
+        session = sessions.create_task(_send(options.where, message, tally))
         session.add_done_callback(lambda _: slots.release())
         if number == options.count:
             return
         due += pace(options.rate, loop.time() - started, random)
-        if tally.away:
-            due = max(due, loop.time() + _ASIDE)
+        if tally.unavailable:
+            due = max(due, loop.time() + _RETRY_S)
 
 
 async def _stopped_before(due: float, stopped: asyncio.Event) -> bool:
@@ -163,42 +162,48 @@ async def _stopped_before(due: float, stopped: asyncio.Event) -> bool:
     return stopped.is_set()
 
 
-async def _send(where: HostPort, letter: Letter, tally: Tally) -> None:
-    """One session. Whatever goes wrong is counted, and told once while it lasts."""
+async def _send(where: HostPort, message: SampleMessage, tally: Tally) -> None:
+    """Runs one session. Failures are counted, and reported once while the server is unavailable."""
     try:
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(_SESSION_TIMEOUT_S):
             reader, writer = await asyncio.open_connection(where.host, where.port)
             try:
-                await _converse(reader, writer, letter, tally)
+                await _converse(reader, writer, message, tally)
             finally:
-                writer.transport.abort() if letter.conduct is Conduct.VANISHES else writer.close()
+                if message.behaviour is ClientBehaviour.DISCONNECTING:
+                    writer.transport.abort()
+                else:
+                    writer.close()
     except (OSError, EOFError, ValueError, TimeoutError) as error:
-        tally.add("---", "no answer")
-        if not tally.away:
-            problem = "it is silent" if isinstance(error, TimeoutError) else error
-            _tell(f"{where} does not answer: {problem}; trying on")
-        tally.away = True
+        tally.add("---", "no reply")
+        if not tally.unavailable:
+            problem = "timeout" if isinstance(error, TimeoutError) else error
+            _report(f"{where} does not answer: {problem}; retrying")
+        tally.unavailable = True
         return
-    if tally.away:
-        _tell(f"{where} answers again")
-    tally.away = False
+    if tally.unavailable:
+        _report(f"{where} answers again")
+    tally.unavailable = False
 
 
 async def _converse(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, letter: Letter, tally: Tally
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    message: SampleMessage,
+    tally: Tally,
 ) -> None:
     greeting = await _reply(reader)
     if greeting != "220":
         tally.add(greeting, "session refused")
         return
-    if letter.conduct is Conduct.BABBLES:
+    if message.behaviour is ClientBehaviour.MALFORMED:
         writer.write(b"HELO\r\nmail for you\r\n")
-        tally.add(await _reply(reader), "babble refused")
+        tally.add(await _reply(reader), "malformed client refused")
         return
     writer.write(b"EHLO elsewhere.example\r\n")
     await _reply(reader)
-    envelope = [f"MAIL FROM:<{letter.sender}> BODY=8BITMIME"]
-    envelope += [f"RCPT TO:<{recipient}>" for recipient in letter.recipients]
+    envelope = [f"MAIL FROM:<{message.sender}> BODY=8BITMIME"]
+    envelope += [f"RCPT TO:<{recipient}>" for recipient in message.recipients]
     writer.write("\r\n".join((*envelope, "DATA", "")).encode())
     for reply in [await _reply(reader) for _ in envelope]:
         if reply != "250":
@@ -206,11 +211,11 @@ async def _converse(
     if (reply := await _reply(reader)) != "354":
         tally.add(reply, "message refused")
         return
-    octets = letter.octets.replace(b"\r\n.", b"\r\n..")
-    if letter.conduct is Conduct.VANISHES:
+    octets = message.octets.replace(b"\r\n.", b"\r\n..")
+    if message.behaviour is ClientBehaviour.DISCONNECTING:
         writer.write(octets[: len(octets) // 2])
         await writer.drain()
-        tally.add("---", "broken off on purpose")
+        tally.add("---", "disconnected on purpose")
         return
     writer.write(octets + b".\r\nQUIT\r\n")
     await writer.drain()
@@ -220,16 +225,16 @@ async def _converse(
 
 
 async def _reply(reader: asyncio.StreamReader) -> str:
-    """The code of a reply of any number of lines. Raises `EOFError` where the server closes instead."""
+    """Returns the code of a reply of any number of lines. Raises `EOFError` if the server closes instead."""
     while (line := await reader.readline())[3:4] == b"-":
         pass
     if not re.match(rb"[2-5][0-9]{2}[ \r]", line):
-        raise EOFError("it broke off")
+        raise EOFError("connection closed")
     return line[:3].decode()
 
 
 async def _show(tally: Tally) -> None:
-    """Keep one line of a terminal up to date."""
+    """Updates the progress line on a terminal."""
     started = time.monotonic()
     while True:
         accepted = tally.outcomes["250", "accepted"]
@@ -241,7 +246,7 @@ async def _show(tally: Tally) -> None:
         await asyncio.sleep(0.5)
 
 
-def _tell(text: str) -> None:
+def _report(text: str) -> None:
     over_the_progress = "\r\033[K" if sys.stderr.isatty() else ""
     print(f"{over_the_progress}smtpstatus-traffic: {text}", file=sys.stderr)
 

@@ -12,7 +12,7 @@ from random import Random
 import pytest
 
 from protocol.vocabulary import Command
-from reference_server.letter import Conduct, pace, write
+from reference_server.sample_mail import ClientBehaviour, generate, pace
 from tests.reference_server.server import running
 
 TO_US = ("--domain", "example.com")
@@ -31,7 +31,7 @@ def summary(text: str) -> dict[str, int]:
     return {re.sub(r" +", " ", what): int(n) for n, what in lines}
 
 
-async def test_what_was_accepted_is_stored_and_every_letter_is_a_connection(
+async def test_accepted_messages_are_stored_and_each_is_a_connection(
     tmp_path: Path,
 ) -> None:
     with running(tmp_path) as server:
@@ -78,7 +78,7 @@ def test_a_terminal_shows_how_it_goes(tmp_path: Path) -> None:
     assert re.search(r"\r\d+ accepted, \d+ other, \d+\.\d/s ", shown)
 
 
-def test_while_the_server_is_away_it_says_so_once_and_tries_on(tmp_path: Path) -> None:
+def test_an_unavailable_server_is_reported_once_and_retried(tmp_path: Path) -> None:
     with running(tmp_path) as server:
         server.stop()
         sending = traffic(f"127.0.0.1:{server.smtp}", "--rate", "50", "--duration", "1500ms")
@@ -86,13 +86,13 @@ def test_while_the_server_is_away_it_says_so_once_and_tries_on(tmp_path: Path) -
 
     assert errors.count("\n") == 1
     assert f"127.0.0.1:{server.smtp} does not answer: " in errors
-    assert summary(told)["--- no answer"] >= 2
+    assert summary(told)["--- no reply"] >= 2
 
 
 BAD = {
     "no address": (["--rate", "1"], "HOST:PORT; see --help"),
     "a bad address": (["nowhere"], "invalid address 'nowhere'"),
-    "a bad rate": (["x:1", "--rate", "fast"], "--rate: 'fast' is no rate"),
+    "a bad rate": (["x:1", "--rate", "fast"], "--rate: invalid rate 'fast'"),
     "a bad duration": (["x:1", "--duration", "soon"], "--duration: invalid duration 'soon'"),
     "an unknown flag": (["x:1", "--speed", "5"], "unknown flag --speed"),
 }
@@ -107,30 +107,30 @@ def test_a_wrong_flag_is_one_line_and_exit_status_2(flags: list[str], told: str)
     assert told in errors
 
 
-def test_letters_are_a_days_mail() -> None:
+def test_sample_messages_are_realistic() -> None:
     random = Random(5)
-    letters = [write(random, "example.com", number, 0) for number in range(2000)]
+    messages = [generate(random, "example.com", number, 0) for number in range(2000)]
 
-    sizes = sorted(len(letter.octets) for letter in letters)
+    sizes = sorted(len(message.octets) for message in messages)
     assert sizes[1000] < 6000
     assert sizes[-10] > 100_000
-    conducts = Counter(letter.conduct for letter in letters)
-    assert 1800 < conducts[Conduct.POLITE] < 2000
-    assert all(conducts.values())
-    assert 0 < sum("nobody@not-here.example" in letter.recipients for letter in letters) < 200
-    for letter in letters:
-        assert b"\r\n\r\n" in letter.octets
-        assert letter.octets.count(b"\n") == letter.octets.count(b"\r\n") == letter.octets.count(b"\r")  # fmt: skip
+    behaviours = Counter(message.behaviour for message in messages)
+    assert 1800 < behaviours[ClientBehaviour.CONFORMING] < 2000
+    assert all(behaviours.values())
+    assert 0 < sum("nobody@not-here.example" in message.recipients for message in messages) < 200
+    for message in messages:
+        assert b"\r\n\r\n" in message.octets
+        assert message.octets.count(b"\n") == message.octets.count(b"\r\n") == message.octets.count(b"\r")  # fmt: skip
 
 
 @pytest.mark.parametrize("size", [2, 100, 5000])
-def test_a_letters_text_has_the_size_that_was_asked_for(size: int) -> None:
-    letter = write(Random(1), "example.com", 1, 0, size)
+def test_a_sample_message_has_the_requested_size(size: int) -> None:
+    message = generate(Random(1), "example.com", 1, 0, size)
 
-    assert abs(len(letter.octets.partition(b"\r\n\r\n")[2]) - size) <= 4
+    assert abs(len(message.octets.partition(b"\r\n\r\n")[2]) - size) <= 4
 
 
-def test_a_days_letters_come_at_the_rate_that_was_asked_for_in_waves() -> None:
+def test_sample_messages_arrive_at_the_requested_rate_in_waves() -> None:
     random, now, hours = Random(3), 0.0, Counter[int]()
     while now < 240:
         now += pace(50, now, random)

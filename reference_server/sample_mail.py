@@ -1,4 +1,4 @@
-"""Letters as a day brings them: many small ones, some with attachments, a few to nobody, a few that break off. Pure."""
+"""Realistic sample messages: mostly small, some with attachments, some invalid recipients, some aborted. No I/O."""
 
 import base64
 import math
@@ -8,24 +8,24 @@ from enum import Enum
 from random import Random
 
 
-class Conduct(Enum):
-    """What the client does."""
+class ClientBehaviour(Enum):
+    """How the client of a message behaves."""
 
-    POLITE = "polite"
-    VANISHES = "vanishes"
+    CONFORMING = "conforming"
+    DISCONNECTING = "disconnecting"
     """Closes its connection in the middle of the message."""
-    BABBLES = "babbles"
-    """Says what is no SMTP, and leaves."""
+    MALFORMED = "malformed"
+    """Sends commands that are not SMTP, and leaves."""
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
-    """A message ready for DATA, with CRLF; dots are not doubled yet."""
+class SampleMessage:
+    """A message for DATA with CRLF line ends; dots are not stuffed yet."""
 
     sender: str
     recipients: tuple[str, ...]
     octets: bytes
-    conduct: Conduct = Conduct.POLITE
+    behaviour: ClientBehaviour = ClientBehaviour.CONFORMING
 
 
 _PEOPLE = (
@@ -45,26 +45,26 @@ _WORDS = (
     *("before", "lunch", "because", "last", "week's", "numbers", "arrived", "late", "again"),
     *("thanks", "see", "you", "at", "station", "grüße", "aus", "Köln", "mañana", "otro", "día"),
 )
-_DAY = 240
-"""Seconds that stand for a day: the wave is seen in a short demonstration."""
+_DAY_S = 240
+"""The period of the daily wave, short enough to be seen in a demonstration."""
 
 
 def pace(rate: float, elapsed: float, random: Random) -> float:
-    """Seconds until the next letter: random arrivals, `rate` per second over a day of `_DAY` seconds, and bursts."""
-    wave = 1 + 0.8 * math.sin(2 * math.pi * elapsed / _DAY)  # it begins at a morning's average
-    burst = (
-        6 if random.random() < 0.2 else 0.85
-    )  # a fifth of the letters come close behind another
+    """Returns the seconds until the next message: random arrivals with bursts, `rate` per second on average."""
+    wave = 1 + 0.8 * math.sin(2 * math.pi * elapsed / _DAY_S)  # begins at the average
+    burst = 6 if random.random() < 0.2 else 0.85  # a fifth of the messages follow closely
     return random.expovariate(rate * wave * burst)
 
 
-def write(random: Random, domain: str, number: int, now: float, size: int | None = None) -> Letter:
-    """One letter; `size` is that of its body in octets, lifelike where it is None."""
+def generate(
+    random: Random, domain: str, number: int, now: float, size: int | None = None
+) -> SampleMessage:
+    """Generates a message; `size` is that of its body in octets, or None for a realistic one."""
     sender = f"{random.choice(_PEOPLE)}@elsewhere.example"
     recipients = [f"{name}@{domain}" for name in random.sample(_PEOPLE, _number_of(random))]
     if random.random() < 0.05:
         recipients.append("nobody@not-here.example")
-    conduct = random.choices(list(Conduct), (95, 3, 2))[0]
+    behaviour = random.choices(list(ClientBehaviour), (95, 3, 2))[0]
     attached = size is None and random.random() < 0.06
     length = size if size is not None else min(round(random.lognormvariate(7.6, 1.1)), 64_000)
     text = _text(random, length)
@@ -81,7 +81,7 @@ def write(random: Random, domain: str, number: int, now: float, size: int | None
     else:
         headers += ["Content-Type: text/plain; charset=utf-8", "Content-Transfer-Encoding: 8bit"]
     octets = "\r\n".join((*headers, "", text)).encode()
-    return Letter(sender, tuple(recipients), octets, conduct)
+    return SampleMessage(sender, tuple(recipients), octets, behaviour)
 
 
 _ASCII_WORDS = tuple(word for word in _WORDS if word.isascii())
