@@ -1,11 +1,13 @@
 """The socket of one client session: commands to the server, replies to the state machine."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import os
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
+from protocol.address import HostPort
 from reference_server.address import Address
 from reference_server.relay.events import (
     ClientEvent,
@@ -16,7 +18,7 @@ from reference_server.relay.events import (
     RecipientReplied,
 )
 from reference_server.relay.extensions import Extensions
-from reference_server.relay.next_hop import NextHop
+from reference_server.relay.next_hop import Protocol
 from reference_server.relay.session import ClientSession
 from reference_server.relay.transaction import Transaction
 
@@ -43,16 +45,15 @@ class Connection:
         """Messages sent so far."""
 
     @classmethod
-    async def open(cls, hop: NextHop, hostname: str) -> Self:
-        """Connects and completes EHLO or LHLO. Raises `Unavailable`, which says why."""
-        try:
-            if isinstance(hop.address, Path):
-                reader, writer = await asyncio.open_unix_connection(hop.address)
-            else:
-                reader, writer = await asyncio.open_connection(hop.address.host, hop.address.port)
-        except (OSError, UnicodeError) as error:
-            raise Unavailable(f"cannot connect: {_reason(error)}") from None
-        connection = cls(reader, writer, ClientSession(hostname, hop.protocol))
+    async def open(
+        cls, protocol: Protocol, addresses: Sequence[Path | HostPort], hostname: str
+    ) -> Self:
+        """Connects to the first numeric address or path that accepts it, and completes EHLO or LHLO.
+
+        Raises `Unavailable`, which says why.
+        """
+        reader, writer = await _connect(addresses)
+        connection = cls(reader, writer, ClientSession(hostname, protocol))
         try:
             await connection._greet()
         except BaseException:
@@ -167,5 +168,20 @@ class Connection:
         return True
 
 
-def _reason(error: Exception) -> str:
-    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+async def _connect(
+    addresses: Sequence[Path | HostPort],
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    reason = "no address"
+    for address in addresses:
+        try:
+            if isinstance(address, Path):
+                return await asyncio.open_unix_connection(address)
+            return await asyncio.open_connection(address.host, address.port)
+        except OSError as error:
+            reason = f"cannot connect to {address}: {_reason(error)}"
+    raise Unavailable(reason)
+
+
+def _reason(error: OSError) -> str:
+    # asyncio's own texts repeat the address; of an error of the look-up the number is negative.
+    return os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)

@@ -81,16 +81,12 @@ class Forwarder:
 
     def _replies(self, result: Finished | Lost, message: Message) -> tuple[Reply, ...]:
         if isinstance(result, Lost):
-            logger.warning(
-                "Next hop failed",
-                extra={
-                    "id": message.identifier,
-                    "hop": self._hop,
-                    "err": result.reason,
-                    # A client that sends the message again may then deliver it twice (RFC 1047).
-                    "content_sent": result.content_sent,
-                },
-            )
+            # A client that sends the message again may then deliver it twice (RFC 1047).
+            sent = ", after the content was sent" if result.content_sent else ""
+            reason = f"{self._hop}: {result.reason}{sent}"
+            if set(result.replies) == {NEXT_HOP_UNAVAILABLE}:
+                raise DeliveryFailed(NEXT_HOP_UNAVAILABLE, reason)
+            logger.warning("Next hop failed", extra={"id": message.identifier, "err": reason})
         return result.replies
 
 

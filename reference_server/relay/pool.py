@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from reference_server.relay.connection import Connection, Unavailable
 from reference_server.relay.events import NEXT_HOP_UNAVAILABLE, Finished, Lost
 from reference_server.relay.next_hop import NextHop
+from reference_server.relay.resolver import Resolver
 from reference_server.relay.transaction import Transaction
 
 _IDLE_S = 10.0
@@ -23,7 +24,8 @@ class ConnectionPool:
     """At most `size` connections; more messages wait for one, first come, first served."""
 
     def __init__(self, hop: NextHop, hostname: str, size: int) -> None:
-        self._hop = hop
+        self._protocol = hop.protocol
+        self._resolver = Resolver(hop)
         self._hostname = hostname
         self._free = asyncio.Semaphore(size)
         self._idle: deque[tuple[Connection, asyncio.TimerHandle]] = deque()
@@ -56,14 +58,20 @@ class ConnectionPool:
         try:
             if connection := self._take_idle():
                 return connection
-            async with asyncio.timeout(_CONNECT_S):
-                return await Connection.open(self._hop, self._hostname)
-        except TimeoutError:
-            self._free.release()
-            raise Unavailable("connection timed out") from None
+            return await self._connect()
         except BaseException:
             self._free.release()
             raise
+
+    async def _connect(self) -> Connection:
+        try:
+            async with asyncio.timeout(_CONNECT_S):
+                addresses = await self._resolver.addresses()
+                return await Connection.open(self._protocol, addresses, self._hostname)
+        except TimeoutError:
+            raise Unavailable("connection timed out") from None
+        except OSError as error:
+            raise Unavailable(f"cannot look up the address: {error}") from None
 
     def release(self, connection: Connection) -> None:
         """Keeps a connection for the next message, or closes it where it is of no use any more."""
@@ -81,6 +89,7 @@ class ConnectionPool:
             self._quit(connection)
         if self._quitting:
             await asyncio.wait(self._quitting)
+        self._resolver.close()
 
     def _keep(self, connection: Connection) -> None:
         timer = asyncio.get_running_loop().call_later(_IDLE_S, self._expire, connection)

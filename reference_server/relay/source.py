@@ -7,8 +7,8 @@ from reference_server.relay.content import Measure, Measurer
 from reference_server.relay.loop import received_fields
 from reference_server.spool import Spool
 
-_SMALL_BYTES = 256 * 1024
-"""Content up to this size is processed in one piece."""
+_SMALL_BYTES = 64 * 1024
+"""Content up to this size is read once and kept in memory while the message waits for a connection."""
 
 
 class Source:

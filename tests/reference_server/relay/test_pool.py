@@ -96,7 +96,7 @@ async def test_a_hop_that_is_not_there_is_unavailable() -> None:
         result = await pool.send(TWO, content())
 
     assert isinstance(result, Lost)
-    assert result.reason.startswith("cannot connect: ")
+    assert result.reason == f"cannot connect to 127.0.0.1:{hop.port}: Connection refused"
     assert [(reply.code, reply.status) for reply in result.replies] == [(451, "4.4.1")] * 2
 
 
