@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 
-from exporter.targets import TargetReading
+from exporter.reading import TargetReading
 from protocol.message import Value
 from protocol.plausibility import doubt
 from protocol.vocabulary import COUNTERS, Command
@@ -12,6 +12,9 @@ logger = logging.getLogger(__name__)
 
 _MAX_SERVERS = 50_000
 """Servers remembered at most: probes may name any address of their networks."""
+
+_AT_ONCE = 200
+"""Servers judged in one scrape at most: of a large fleet others are judged in the next."""
 
 
 class DialectWarnings:
@@ -23,6 +26,7 @@ class DialectWarnings:
 
     def __init__(self) -> None:
         self._judged: set[str] = set()
+        self._next = 0
         self._before: dict[str, Mapping[Command, Value | None]] = {}
 
     def clear(self) -> None:
@@ -30,8 +34,10 @@ class DialectWarnings:
         self._judged.clear()
         self._before.clear()
 
-    def observe(self, scrapes: Sequence[TargetReading]) -> None:
-        for scrape in scrapes:
+    def observe(self, found: Sequence[TargetReading]) -> None:
+        first = self._next if len(found) > _AT_ONCE else 0
+        self._next = (first + _AT_ONCE) % max(len(found), 1)
+        for scrape in found[first : first + _AT_ONCE]:
             server = scrape.target.name if scrape.target else str(scrape.where)
             if server not in self._judged and scrape.reading.error is None:
                 self._judge(server, scrape)

@@ -4,16 +4,21 @@ Written here rather than by prometheus_client, because ten thousand targets are 
 same to the letter. The exporter's own metrics are prometheus_client's, and stand in front.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from enum import Enum
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 
-from exporter.metrics import FAMILIES, SCRAPE_ERROR, SCRAPE_ERROR_DOCUMENTATION, Family, Row
+from exporter.samples import (
+    FAMILIES,
+    SCRAPE_ERROR,
+    SCRAPE_ERROR_DOCUMENTATION,
+    Family,
+    Samples,
+)
 from protocol.errors import FailureReason
-from protocol.timeslice import batches
 
 _SLICE = 500
 """Lines written in one go: about a millisecond, then whoever writes may let others have their turn."""
@@ -33,25 +38,25 @@ def label_text(labels: Mapping[str, str]) -> str:
 
 
 def exposition(
-    rows: Sequence[Row], form: Format, own: CollectorRegistry | None = None
+    samples: Samples | None, form: Format, own: CollectorRegistry | None = None
 ) -> Iterator[str]:
     """The whole text, in slices."""
     if own:
         yield _own_text(own, form)
-    slices = list(batches(rows, _SLICE))
-    for family, header in _HEADERS[form].items():
-        for part in slices:
-            # Left out where no target has such a sample.
-            if lines := _lines(family, part):
-                yield header + lines
-                header = ""
-    header = _ERROR_HEADER
-    for part in slices:
-        if lines := _error_lines(part):
-            yield header + lines
-            header = ""
+    if samples:
+        for family, header in _HEADERS[form].items():
+            yield from _with_header(header, _lines(family, samples))
+        yield from _with_header(_ERROR_HEADER, _error_lines(samples))
     if form is Format.OPENMETRICS:
         yield "# EOF\n"
+
+
+def _with_header(header: str, slices: Iterator[str]) -> Iterator[str]:
+    """The header before the first line; nothing where there is no line."""
+    for text in slices:
+        if text:
+            yield header + text
+            header = ""
 
 
 def _own_text(own: CollectorRegistry, form: Format) -> str:
@@ -61,33 +66,36 @@ def _own_text(own: CollectorRegistry, form: Format) -> str:
     return generate_latest(own).decode()
 
 
-def _lines(family: Family, rows: Sequence[Row]) -> str:
-    name, column = family.name, family.column(rows)
-    if not column:
-        return ""
-    return "".join(
-        [
-            f"{name}{row.label_text} {text}\n"
-            for row, text in zip(rows, column, strict=True)
-            if text is not None
-        ]
-    )
+def _lines(family: Family, samples: Samples) -> Iterator[str]:
+    name, labels, column = family.name, samples.labels, family.column(samples)
+    if column.count(None) == len(column):  # most targets have no more than four of all quantities
+        return
+    for start in range(0, len(column), _SLICE):
+        part = column[start : start + _SLICE]
+        # Most columns have few different values.
+        texts = {one: family.text(one) for one in set(part) if one is not None}
+        yield "".join(
+            [
+                f"{name}{label} {texts[one]}\n"
+                for label, one in zip(labels[start : start + _SLICE], part, strict=True)
+                if one is not None
+            ]
+        )
 
 
-def _error_lines(rows: Sequence[Row]) -> str:
-    lines = []
-    for row in rows:
-        error = row.reading.error
-        for reason in row.reasons:
-            sample = "1.0" if error and error.reason is reason else "0.0"
-            lines.append(f"{SCRAPE_ERROR}{_error_label_text(row, reason)} {sample}\n")
-    return "".join(lines)
-
-
-def _error_label_text(row: Row, reason: FailureReason) -> str:
-    if not row.labels:  # as on /probe, which has all reasons
-        return f'{{reason="{reason.value}"}}'
-    return label_text({**row.labels, "reason": reason.value})
+def _error_lines(samples: Samples) -> Iterator[str]:
+    errors = samples.readings.errors
+    if samples.all_reasons:
+        shown = [(one, reason) for one in range(len(samples.labels)) for reason in FailureReason]
+    else:
+        shown = [(one, error.reason) for one, error in errors.items()]
+    for start in range(0, len(shown), _SLICE):
+        lines = []
+        for target, reason in shown[start : start + _SLICE]:
+            failed = target in errors and errors[target].reason is reason
+            labels = samples.error_labels(target, reason.value)
+            lines.append(f"{SCRAPE_ERROR}{labels} {'1.0' if failed else '0.0'}\n")
+        yield "".join(lines)
 
 
 def _escaped(value: str) -> str:

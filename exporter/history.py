@@ -1,11 +1,16 @@
-"""The last readings of each target, and the last failures in a ring of their own, which successes do not displace."""
+"""The last readings of each target, and the last failures in a ring of their own, which successes do not displace.
+
+The readings of the whole fleet are kept as one round each, by columns: as values of their own they would be most of
+the memory of a target.
+"""
 
 import time
+from array import array
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from exporter.targets import TargetReading
+from exporter.reading import TargetReadings
 from protocol.client import Reading
 from protocol.errors import FailureReason
 
@@ -21,36 +26,67 @@ class Entry(NamedTuple):
     retransmissions: int
 
 
+class _Round(NamedTuple):
+    """The readings of a fleet at one time, by columns; those that failed are in `failed`, by row."""
+
+    at: float
+    rows: Mapping[str, int]
+    seconds: "array[float]"
+    datagrams_sent: "array[int]"
+    retransmissions: "array[int]"
+    failed: Mapping[int, Entry]
+
+    def entry(self, name: str) -> Entry | None:
+        row = self.rows.get(name)
+        if row is None:
+            return None
+        if row in self.failed:
+            return self.failed[row]
+        sent, again = self.datagrams_sent[row], self.retransmissions[row]
+        return Entry(self.at, None, None, self.seconds[row], sent, again)
+
+
 class History:
     """The last readings and the last failures of each target."""
 
     def __init__(self, length: int = 10) -> None:
         self._length = length
-        self._last: dict[str, deque[Entry]] = {}
+        self._rounds: deque[_Round] = deque(maxlen=length)
+        self._single: dict[str, deque[Entry]] = {}
         self._failed: dict[str, deque[Entry]] = {}
 
     def last(self, target: str) -> Sequence[Entry]:
         """Oldest first."""
-        return tuple(self._last.get(target, ()))
+        found = [entry for one in self._rounds if (entry := one.entry(target))]
+        found += self._single.get(target, ())
+        return tuple(sorted(found, key=lambda entry: entry.at)[-self._length :])
 
     def failed(self, target: str) -> Sequence[Entry]:
         """Oldest first."""
         return tuple(self._failed.get(target, ()))
 
-    def observe(self, scrapes: Sequence[TargetReading]) -> None:
-        now = time.time()
-        for scrape in scrapes:
-            if scrape.target:
-                name, entry = scrape.target.name, _entry(scrape.reading, now)
-                _keep(self._last, name, entry, self._length)
-                if entry.error:
-                    _keep(self._failed, name, entry, self._length)
+    def observe(self, found: TargetReadings) -> None:
+        now, readings = time.time(), found.readings
+        failed = {row: _entry(readings[row], now) for row in readings.errors}
+        for row, entry in failed.items():
+            if target := found.targets[row]:
+                _keep(self._failed, target.name, entry, self._length)
+        if len(found) > 1:
+            sent, again = readings.datagrams_sent(), readings.retransmissions()
+            columns = array("d", readings.seconds()), array("I", sent), array("I", again)
+            self._rounds.append(_Round(now, found.rows, *columns, failed))
+        elif len(found) and (target := found.targets[0]):
+            _keep(self._single, target.name, _entry(readings[0], now), self._length)
 
     def forget(self, names: set[str]) -> None:
         """Removes every target that is not among `names`."""
-        for rings in (self._last, self._failed):
+        for rings in (self._single, self._failed):
             for name in rings.keys() - names:
                 del rings[name]
+        for number, one in enumerate(self._rounds):
+            if gone := one.rows.keys() - names:
+                rows = {name: row for name, row in one.rows.items() if name not in gone}
+                self._rounds[number] = one._replace(rows=rows)
 
 
 def _keep(rings: dict[str, deque[Entry]], name: str, entry: Entry, length: int) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from hmac import compare_digest
 from typing import NoReturn
 
@@ -11,12 +11,14 @@ from exporter.configuration.config import Config, Target
 from exporter.dialect_warnings import DialectWarnings
 from exporter.exposition import label_text
 from exporter.history import History
-from exporter.metrics import ExporterMetrics, Row
+from exporter.metrics import ExporterMetrics
+from exporter.reading import TargetReading, TargetReadings
+from exporter.samples import Samples
 from exporter.secret_files import secret_threads
-from exporter.targets import TargetReading, Targets
-from protocol.errors import DiscardReason, FailureReason, ReadbackMismatch
+from exporter.targets import Targets
+from protocol.errors import DiscardReason, ReadbackMismatch
 from protocol.reader import Reader
-from protocol.timeslice import batches, timeslices
+from protocol.reading import Readings
 from smtpstatus.defect import as_config_error
 from smtpstatus.errors import ConfigError
 from smtpstatus.threads import DaemonThreads
@@ -34,33 +36,31 @@ class ActiveConfig:
         self.targets = targets
         self.loaded_at = time.time()
         """In seconds since 1970."""
-        self._labels = {
-            target.name: {**target.labels, "target": target.name}
-            for target in targets.config.targets
-        }
-        self._texts = {name: label_text(labels) for name, labels in self._labels.items()}
+        self._labels = [label_text(_labels(target)) for target in targets.config.targets]
 
     @property
     def config(self) -> Config:
         return self.targets.config
 
-    async def rows(self, scrapes: Sequence[TargetReading]) -> list[Row]:
-        """The samples of many targets: with their labels, and the failure reason of those that are down."""
-        rows: list[Row] = []
-        async for batch in timeslices(batches(scrapes)):
-            rows += [self._labelled(scrape, scrape.target) for scrape in batch if scrape.target]
-        return rows
+    def samples(self, found: TargetReadings) -> Samples:
+        """The samples of all targets: with their labels, and the failure reason of those that are down."""
+        targets = self.config.targets
 
-    def _labelled(self, scrape: TargetReading, target: Target) -> Row:
-        name, reading = target.name, scrape.reading
-        reasons = (reading.error.reason,) if reading.error else ()
-        changed = self.targets.changed(target)
-        return Row(self._labels[name], self._texts[name], reading, changed, reasons)
+        def error_labels(row: int, reason: str) -> str:
+            return label_text({**_labels(targets[row]), "reason": reason})
 
-    def row(self, scrape: TargetReading) -> Row:
+        changed = self.targets.changes()
+        return Samples(self._labels, found.readings, changed, error_labels=error_labels)
+
+    def sample(self, found: TargetReading) -> Samples:
         """The samples of one target: without labels, and with every failure reason."""
-        changed = self.targets.changed(scrape.target) if scrape.target else None
-        return Row({}, "", scrape.reading, changed, tuple(FailureReason))
+        changed = self.targets.changed(found.target) if found.target else None
+        by_row = {} if changed is None else {0: changed}
+        return Samples([""], Readings.of([found.reading]), by_row, all_reasons=True)
+
+
+def _labels(target: Target) -> dict[str, str]:
+    return {**target.labels, "target": target.name}
 
 
 class Service:
@@ -143,18 +143,20 @@ class Service:
         self.own.reload_successful.set(1)
         self.own.reload_timestamp.set(time.time())
 
-    def _observe(
-        self, scrapes: Sequence[TargetReading], strays: Mapping[DiscardReason, int]
-    ) -> None:
-        self.own.observe(scrapes, strays)
-        self.history.observe(scrapes)
-        self._dialect_warnings.observe(scrapes)
+    def _observe(self, found: TargetReadings, strays: Mapping[DiscardReason, int]) -> None:
+        self.own.observe(found, strays)
+        self.history.observe(found)
+        self._dialect_warnings.observe(found)
         if logger.isEnabledFor(logging.DEBUG):
-            for scrape in scrapes:
-                _log_reading(scrape)
-        for scrape in scrapes:
-            if scrape.target and bool(scrape.reading.error) != (scrape.target.name in self._down):
-                self._log_change(scrape.target.name, scrape)
+            for reading in found:
+                _log_reading(reading)
+        errors = found.readings.errors
+        for row in errors:
+            if (target := found.targets[row]) and target.name not in self._down:
+                self._log_change(target.name, found[row])
+        for name in self._down & found.rows.keys():
+            if found.rows[name] not in errors:
+                self._log_change(name, found[found.rows[name]])
 
     def _log_change(self, name: str, scrape: TargetReading) -> None:
         """Logs one line when a target goes down, and one when it is back."""

@@ -8,16 +8,15 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
 
 from exporter.configuration.config import Config, Target, token
 from exporter.configuration.secret import Secret
 from exporter.probe_policy import Denied, ProbePolicy, renewed
+from exporter.reading import TargetReading, TargetReadings
 from exporter.secret_files import SecretFiles, secret_threads
 from exporter.singleflight import SingleFlight
 from protocol.address import HostPort
 from protocol.client import Peer, Reading, Switched
-from protocol.dialect import Dialect
 from protocol.dialects import V0
 from protocol.errors import (
     DiscardReason,
@@ -28,16 +27,13 @@ from protocol.errors import (
     UnknownName,
 )
 from protocol.reader import Reader
-from protocol.timeslice import batches, timeslices
+from protocol.reading import Readings
 from protocol.trace import Trace
 from protocol.vocabulary import Command
 from smtpstatus.defect import summary
 from smtpstatus.threads import DaemonThreads
 
 logger = logging.getLogger(__name__)
-
-_OBSERVED_TOGETHER = 500
-"""Readings that are passed to the observer in one call."""
 
 _MIN_RETRY_S = 0.01
 """With less time left, another attempt could only time out, and would hide the reason found before."""
@@ -57,16 +53,7 @@ class BadAddress(Exception):
     """The text is neither a target's name nor a valid address."""
 
 
-class TargetReading(NamedTuple):
-    """A reading of one server; `target` is None for an address that is not a target's."""
-
-    where: HostPort
-    dialect: Dialect
-    target: Target | None
-    reading: Reading
-
-
-Observe = Callable[[Sequence[TargetReading], Mapping[DiscardReason, int]], None]
+Observe = Callable[[TargetReadings, Mapping[DiscardReason, int]], None]
 """Receives every reading once, and how many datagrams came from addresses that were not asked."""
 
 
@@ -89,10 +76,11 @@ class Targets:
         self._by_peer = {self._peers[target.name]: target for target in config.targets}
         self._by_address = {target.address: target for target in reversed(config.targets)}
         self._networks = ProbePolicy(config.probe, self._reader.resolver, self._files)
-        self._flights: SingleFlight[list[TargetReading]] = SingleFlight()
+        self._flights: SingleFlight[TargetReadings] = SingleFlight()
         self._writing: dict[str, asyncio.Lock] = {}
         """Writes to one target wait for each other."""
         self._all = tuple(self._by_peer)
+        self._rows = {target.name: row for row, target in enumerate(config.targets)}
         self._changed: dict[tuple[str, HostPort], float] = {}
         """When the transforms were last changed from here, by target and address."""
         self._file_secrets: dict[Peer, Secret] = {}
@@ -121,13 +109,21 @@ class Targets:
         """When the transforms of a target were last changed by this exporter, in seconds since 1970."""
         return self._changed.get((target.name, target.address))
 
+    def changes(self) -> dict[int, float]:
+        """The same of all targets that were changed, by their place in the configuration."""
+        return {
+            self._rows[name]: at
+            for (name, where), at in self._changed.items()
+            if name in self._rows and self._peers[name].where == where
+        }
+
     def named(self, name: str) -> Target:
         """Raises `UnknownTarget`."""
         if name in self._peers:
             return self._by_peer[self._peers[name]]
         raise UnknownTarget(f"unknown target {name[:_MAX_LOGGED]!r}")
 
-    async def read_all(self, deadline: float) -> list[TargetReading]:
+    async def read_all(self, deadline: float) -> TargetReadings:
         """Reads every target simultaneously; the readings are in the order of the configuration."""
         return await self._read(self._all, deadline)
 
@@ -153,7 +149,7 @@ class Targets:
         await self._refresh((peer,))
         async with self._reader.connect(peer, trace) as connection:
             reading = await connection.read(timeout=_left(deadline), attempts=self.config.attempts)
-        return await self._seen_one(peer, reading)
+        return self._observed_one(peer, reading)
 
     async def read_transforms(self, target: Target, deadline: float) -> Reading:
         """Reads the state of the transforms and nothing else."""
@@ -162,7 +158,7 @@ class Targets:
             reading = await connection.ask(
                 Command.TRANSFORMS, timeout=_left(deadline), attempts=self.config.attempts
             )
-        return (await self._seen_one(connection.peer, reading)).reading
+        return self._observed_one(connection.peer, reading).reading
 
     async def set_transforms(self, target: Target, enabled: bool, deadline: float) -> Switched:
         """Reads the state, sets it, and reads it back. Writes to one target wait for each other."""
@@ -181,7 +177,7 @@ class Targets:
             self._writing[target.name].release()
         if switched.reading.error is None and switched.before is not enabled:
             self._changed[target.name, target.address] = time.time()
-        await self._seen_one(connection.peer, switched.reading)
+        self._observed_one(connection.peer, switched.reading)
         return switched
 
     async def _peer(self, target: Target) -> Peer:
@@ -189,31 +185,27 @@ class Targets:
         await self._refresh((peer,))
         return peer
 
-    async def _read(self, peers: tuple[Peer, ...], deadline: float) -> list[TargetReading]:
+    async def _read(self, peers: tuple[Peer, ...], deadline: float) -> TargetReadings:
         """Reads peers, together with a reading of the same peers that is under way and ends in time.
 
         What failed because the other reading had less time is read again, and that reading is not shared: joining
         one short reading after another would take all the time.
         """
-        scrapes = await self._flights.join(peers, deadline, lambda: self._fly(peers, deadline))
-        late = {
-            place: peer
-            for place, (peer, scrape) in enumerate(zip(peers, scrapes, strict=True))
-            if scrape.reading.error and scrape.reading.error.reason in _RETRIED
-        }
+        found = await self._flights.join(peers, deadline, lambda: self._fly(peers, deadline))
+        errors = found.readings.errors
+        late = [row for row, error in errors.items() if error.reason in _RETRIED]
         if not late or _left(deadline) < _MIN_RETRY_S:
-            return scrapes
-        again = await self._fly(tuple(late.values()), deadline)
-        found = dict(enumerate(scrapes)) | dict(zip(late, again, strict=True))
-        return list(found.values())
+            return found
+        again = await self._fly(tuple(peers[row] for row in late), deadline)
+        readings = found.readings.replaced(dict(zip(late, again.readings, strict=True)))
+        return TargetReadings(peers, found.targets, readings, found.rows)
 
-    async def _fly(self, peers: tuple[Peer, ...], deadline: float) -> list[TargetReading]:
+    async def _fly(self, peers: tuple[Peer, ...], deadline: float) -> TargetReadings:
         await self._refresh(peers)
-        timeout, attempts = _left(deadline), self.config.attempts
-        readings: Sequence[Reading]
         if len(peers) == 1:
-            readings = (await self._read_one(peers[0], deadline),)
+            readings = Readings.of([await self._read_one(peers[0], deadline)])
         else:
+            timeout, attempts = _left(deadline), self.config.attempts
             try:
                 readings = await self._reader.read_all(peers, timeout=timeout, attempts=attempts)
             except Shortage:
@@ -221,8 +213,8 @@ class Targets:
             except Exception:
                 # A defect that one target provokes: each is read by itself, so that it has no other victim.
                 alone = (self._read_one(peer, deadline) for peer in peers)
-                readings = await asyncio.gather(*alone)
-        return await self._seen(peers, readings, self._reader.take_strays())
+                readings = Readings.of(await asyncio.gather(*alone))
+        return self._observed(peers, readings)
 
     async def _read_one(self, peer: Peer, deadline: float) -> Reading:
         try:
@@ -236,27 +228,19 @@ class Targets:
             logger.error("Internal error while reading a server", extra=extra)
             return Reading(error=InternalError("internal error; see the exporter's log"))
 
-    async def _seen_one(self, peer: Peer, reading: Reading) -> TargetReading:
-        return (await self._seen((peer,), (reading,), {}))[0]
-
-    async def _seen(
-        self,
-        peers: Sequence[Peer],
-        readings: Sequence[Reading],
-        strays: Mapping[DiscardReason, int],
-    ) -> list[TargetReading]:
+    def _observed(self, peers: Sequence[Peer], readings: Readings) -> TargetReadings:
         """The readings with their targets, after the observer has received them."""
-        scrapes: list[TargetReading] = []
-        pairs = list(zip(peers, readings, strict=True))
-        async for batch in timeslices(batches(pairs, _OBSERVED_TOGETHER)):
-            seen = [
-                TargetReading(peer.where, peer.dialect, self._by_peer.get(peer), reading)
-                for peer, reading in batch
-            ]
-            self._observe(seen, strays)
-            strays = {}
-            scrapes += seen
-        return scrapes
+        if peers is self._all:
+            found = TargetReadings(peers, self.config.targets, readings, self._rows)
+        else:
+            targets = [self._by_peer.get(peer) for peer in peers]
+            rows = {target.name: row for row, target in enumerate(targets) if target}
+            found = TargetReadings(peers, targets, readings, rows)
+        self._observe(found, self._reader.take_strays())
+        return found
+
+    def _observed_one(self, peer: Peer, reading: Reading) -> TargetReading:
+        return self._observed((peer,), Readings.of([reading]))[0]
 
     async def _find(self, text: str, deadline: float) -> Peer:
         if text in self._peers:

@@ -58,26 +58,34 @@ class MessageBatch:
 
     `octets` are the datagrams, one every `size` bytes, and `sockaddrs` the addresses, one every `sockaddr_size` bytes,
     as the system writes them; `controls` is the ancillary data of each (recvmsg(2)). The system reads and writes this
-    memory: copy what is to be kept.
+    memory: copy what is to be kept. With `together` each address is directly followed by its datagram: `octets` are
+    such records, one every `sockaddr_size + size` bytes, and `sockaddrs` is empty.
     """
 
-    def __init__(self, family: int, count: int, size: int, control_size: int = 0) -> None:
+    def __init__(
+        self, family: int, count: int, size: int, control_size: int = 0, *, together: bool = False
+    ) -> None:
         self.count, self.size = count, size
         self.sockaddr_size = _V4.size if family == socket.AF_INET else _V6.size
-        self.octets = bytearray(count * size)
-        self.sockaddrs = bytearray(count * self.sockaddr_size)
+        every, name_every = size, self.sockaddr_size
+        if together:
+            every = name_every = size + self.sockaddr_size
+        self.octets = bytearray(count * every)
+        self.sockaddrs = bytearray(0 if together else count * name_every)
         self.controls = bytearray(count * control_size)
         self._parts = (_Part * count)()
         self._messages = (_Message * count)()
         # Held for as long as the system knows where they are: a bytearray that is held so cannot move.
         self._held = [_hold(memory) for memory in (self.octets, self.sockaddrs, self.controls)]
         octets, sockaddrs, controls = map(addressof, self._held)
+        if together:
+            octets, sockaddrs = octets + self.sockaddr_size, octets
         parts = addressof(self._parts)
         for number, (part, message) in enumerate(zip(self._parts, self._messages, strict=True)):
-            part.base, part.length = octets + number * size, size
+            part.base, part.length = octets + number * every, size
             header = message.header
             header.name, header.name_length = (
-                sockaddrs + number * self.sockaddr_size,
+                sockaddrs + number * name_every,
                 self.sockaddr_size,
             )
             header.parts, header.part_count = parts + number * sizeof(_Part), 1

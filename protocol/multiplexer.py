@@ -10,6 +10,7 @@ from collections import Counter, deque
 from collections.abc import AsyncIterator, Sequence
 from heapq import heappop, heappush
 from itertools import count
+from math import inf
 from time import monotonic
 
 from protocol.address import Address
@@ -39,6 +40,9 @@ _DRAWS = 64
 _STALL_S = 0.5
 """Seconds by which the loop must be late to count as stalled."""
 
+_LONG_S = 3600.0
+"""Seconds to wait where nothing is due."""
+
 _OVERDUE_S = 0.25
 """Seconds for which a query past its deadline waits for the sockets to be drained."""
 
@@ -54,8 +58,10 @@ class Multiplexer:
         """Datagrams from addresses that were not asked, or for queries that had ended."""
         self._trace = trace
         self._lasting = lasting
-        self._wake = asyncio.Event()
-        self._sockets = Sockets(self._wake)
+        self.wake = asyncio.Event()
+        self.sockets = Sockets(self.wake)
+        self.resumes_at = inf
+        """When the loop is to run next: later than that by more than a moment, it is stalled."""
         self._entropy = Entropy()
         self._pending = PendingTable()
         self.under_way: set[Query] = set()
@@ -73,12 +79,12 @@ class Multiplexer:
         """Queries that have ended since the last were yielded."""
 
     def close(self) -> None:
-        self._sockets.close()
+        self.sockets.close()
 
     def retire(self) -> None:
         """Accept no further queries; `finished` ends with the last one under way."""
         self._lasting = False
-        self._wake.set()
+        self.wake.set()
 
     def ask(
         self,
@@ -111,8 +117,15 @@ class Multiplexer:
         self._pending.add(query, identifiers)
         self.under_way.add(query)
         self._waiting.append(query)
-        self._wake.set()
+        self.wake.set()
         return query
+
+    def adopt(self, query: Query, identifiers: Sequence[bytes]) -> None:
+        """Carries a query on that was started elsewhere, over these sockets."""
+        self._pending.add(query, identifiers)
+        if not query.done:
+            self.under_way.add(query)
+            self._schedule(query)
 
     def abandon(self, query: Query) -> None:
         """Send nothing more for a query, and do not report its end."""
@@ -121,19 +134,18 @@ class Multiplexer:
 
     async def finished(self) -> AsyncIterator[Query]:
         """Carries the queries to their end and yields each as it finishes. Raises `Shortage`."""
-        expected = monotonic()
         while self.under_way or self._lasting:
             now = monotonic()
-            self._wake.clear()
-            outgoing = self._due(now, stalled=now - expected > _STALL_S)
-            transfer = self._sockets.transfer(outgoing)
+            self.wake.clear()
+            outgoing = self._due(now, stalled=now - self.resumes_at > _STALL_S)
+            transfer = self.sockets.transfer(outgoing)
             if self._trace:
                 self._trace_sent(outgoing, transfer, now)
-            now = expected = monotonic()
+            now = self.resumes_at = monotonic()
             for undelivered in transfer.undelivered:
-                self._report(undelivered, now)
+                self.report(undelivered, now)
             for datagram, address in transfer.arrived:
-                self._receive(datagram, address, now)
+                self.receive(datagram, address, now)
             self._expire(now, drained=transfer.drained)
             ended, self._ended = self._ended, []
             for query in ended:
@@ -141,7 +153,7 @@ class Multiplexer:
             if transfer.arrived or self._overdue or len(outgoing) >= _BATCH:
                 await asyncio.sleep(0)
             elif self.under_way or self._lasting:
-                expected = await self._sleep()
+                await self.wait(self._next_due())
 
     def _due(self, now: float, *, stalled: bool) -> list[Outgoing]:
         """The datagrams that are due; what is past its deadline is put aside."""
@@ -182,7 +194,8 @@ class Multiplexer:
             recent.popleft()
         return len(recent) < _WINDOW
 
-    def _receive(self, datagram: bytes, address: Address, now: float) -> None:
+    def receive(self, datagram: bytes, address: Address, now: float) -> None:
+        """A datagram arrived."""
         query = self._pending.find(datagram, address)
         stray = query is None or query.done
         reason: DiscardReason | None = DiscardReason.SOURCE
@@ -203,7 +216,7 @@ class Multiplexer:
             kind: Kind = "discarded" if reason else "accepted"
             self._trace(Event(now, kind, address, datagram, reason))
 
-    def _report(self, undelivered: Undelivered, now: float) -> None:
+    def report(self, undelivered: Undelivered, now: float) -> None:
         """A datagram was not sent, or the network reported it as undeliverable."""
         datagram, address, error = undelivered.datagram, undelivered.address, undelivered.error
         query = self._pending.find(datagram, address, request=True)
@@ -241,24 +254,21 @@ class Multiplexer:
     def _schedule(self, query: Query) -> None:
         heappush(self._timers, (query.due, next(self._order), query))
 
-    async def _sleep(self) -> float:
-        """Waits until something is due or arrives; returns when that was to be."""
-        loop, due = asyncio.get_running_loop(), self._next_due()
-        if due is None:
-            await self._wake.wait()
-            return monotonic()
+    async def wait(self, due: float) -> None:
+        """Waits until a time, or until there is something to do."""
+        self.resumes_at = due
         # uvloop's timers have milliseconds, rounded down.
-        timer = loop.call_later(max(due - monotonic(), 0) + 0.001, self._wake.set)
+        after = max(due - monotonic(), 0) + 0.001 if due < inf else _LONG_S
+        timer = asyncio.get_running_loop().call_later(after, self.wake.set)
         try:
-            await self._wake.wait()
+            await self.wake.wait()
         finally:
             timer.cancel()
-        return due
 
-    def _next_due(self) -> float | None:
+    def _next_due(self) -> float:
         while self._timers and self._timers[0][2].done:
             heappop(self._timers)
         times = [self._timers[0][0]] if self._timers else []
         if self._waiting and self._recent:
             times.append(self._recent[0][0] + _CLEARING_S)
-        return min(times, default=None)
+        return min(times, default=inf)

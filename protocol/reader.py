@@ -7,7 +7,7 @@ the ports that a forger would have to guess, are replaced every second.
 import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from time import monotonic
 
 from protocol.address import Address
@@ -15,10 +15,12 @@ from protocol.client import Connection, Peer
 from protocol.errors import DiscardReason, UnknownName
 from protocol.multiplexer import Multiplexer
 from protocol.query import Query
-from protocol.reading import Reading
+from protocol.reading import Columns, Reading, Readings
 from protocol.resolver import Resolver
+from protocol.sweep import Sweep
+from protocol.sweep_table import SweepTable, can_sweep
 from protocol.template import RequestTemplate
-from protocol.timeslice import batches, timeslices
+from protocol.token import Token
 from protocol.trace import Trace
 
 _OWN_SOCKETS = 100
@@ -39,6 +41,8 @@ class Reader:
         self._ends: dict[Query, asyncio.Future[None]] = {}
         self._strays: Counter[DiscardReason] = Counter()
         self._templates: dict[tuple[bytes, int], RequestTemplate] = {}
+        self._fleet: _Fleet | None = None
+        """The last fleet that was read."""
         self._alone = asyncio.Semaphore(_OWN_SOCKETS)
 
     def close(self) -> None:
@@ -80,42 +84,52 @@ class Reader:
 
     async def read_all(
         self, peers: Sequence[Peer], *, timeout: float, attempts: int = 3
-    ) -> list[Reading]:
+    ) -> Readings:
         """Reads all peers simultaneously; the readings are in their order. Raises `Shortage`.
 
-        A silent peer, or a name that is slow to resolve, costs the others nothing.
+        The first round is by columns (protocol/sweep.py) where a target allows it. A silent peer, or a name that is
+        slow to resolve, costs the others nothing.
         """
         deadline = monotonic() + timeout
-        readings: dict[int, Reading] = {}
-        multiplexer = Multiplexer()
-        asked: dict[Query, int] = {}
-        others: dict[int, asyncio.Task[Reading]] = {}
+        fleet = self._prepared(peers)
+        others: dict[int, Reading] = {}
+        parts: list[tuple[Sequence[int], Columns]] = []
+        multiplexer, left = Multiplexer(), dict[Query, int]()
         try:
             async with asyncio.TaskGroup() as group:
-                async for batch in timeslices(batches(range(len(peers)))):
-                    for number in batch:
-                        peer = peers[number]
-                        query = peer.numeric and self._ask(
-                            multiplexer, peer, peer.numeric, attempts, deadline
-                        )
-                        if query:
-                            asked[query] = number
-                        else:
-                            reading = self.read(
-                                peer, timeout=deadline - monotonic(), attempts=attempts
-                            )
-                            others[number] = group.create_task(reading)
-                async for query in multiplexer.finished():
-                    number = asked.pop(query)
-                    readings[number] = query.reading
-                    peers[number].learn(readings[number])
+                apart = {
+                    number: group.create_task(
+                        self.read(peers[number], timeout=timeout, attempts=attempts)
+                    )
+                    for number in fleet.others
+                }
+                for targets, table in fleet.tables:
+                    sweep = Sweep(table, multiplexer, attempts, deadline)
+                    parts.append((targets, await sweep.run()))
+                    left |= {query: targets[row] for row, query in sweep.queries.items()}
+                async for _ in multiplexer.finished():
+                    pass
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None
         finally:
             multiplexer.close()
             self._strays.update(multiplexer.strays)
-        readings |= {number: task.result() for number, task in others.items()}
-        return [readings[number] for number in range(len(peers))]
+        for query, number in left.items():
+            others[number] = query.reading
+            peers[number].learn(others[number])
+        others |= {number: task.result() for number, task in apart.items()}
+        return Readings(len(peers), parts, others)
+
+    def _prepared(self, peers: Sequence[Peer]) -> "_Fleet":
+        """The tables for a fleet, made again where it or a token is not the one of the last time."""
+        fleet = self._fleet
+        if (
+            fleet is None
+            or fleet.peers is not peers
+            or fleet.tokens != [one.token for one in peers]
+        ):
+            self._fleet = fleet = _fleet_of(peers, [self._template(peer) for peer in peers])
+        return fleet
 
     def take_strays(self) -> Mapping[DiscardReason, int]:
         """Datagrams from addresses that were not asked, or too late for a reading, since the last call."""
@@ -177,3 +191,30 @@ class Reader:
             multiplexer.close()
             self._strays.update(multiplexer.strays)
             del self._carrying[multiplexer]
+
+
+@dataclass(frozen=True, slots=True)
+class _Fleet:
+    """Peers that are read together: by tables, each with the numbers of its peers, and `others` each alone."""
+
+    peers: Sequence[Peer]
+    tokens: Sequence[Token]
+    tables: Sequence[tuple[Sequence[int], SweepTable]]
+    others: Sequence[int]
+
+
+def _fleet_of(peers: Sequence[Peer], templates: Sequence[RequestTemplate]) -> _Fleet:
+    """A table for each address family and dialect. Peers with an address in common are read one by one."""
+    addresses = Counter(address for peer in peers for address in peer.numeric)
+    groups: dict[tuple[int, int], list[int]] = {}
+    others = []
+    for number, peer in enumerate(peers):
+        if can_sweep(peer) and addresses[peer.numeric[0]] == 1:
+            groups.setdefault((len(peer.numeric[0]), id(peer.dialect)), []).append(number)
+        else:
+            others.append(number)
+    tables = [
+        (group, SweepTable([peers[one] for one in group], [templates[one] for one in group]))
+        for group in groups.values()
+    ]
+    return _Fleet(peers, [peer.token for peer in peers], tables, others)

@@ -73,7 +73,7 @@ class Transfer:
     drained: bool = True
 
 
-class _Port(Protocol):
+class Port(Protocol):
     """A socket, and how datagrams move through it."""
 
     opened: socket.socket
@@ -152,7 +152,7 @@ class Sockets:
     ) -> None:
         self._readable = readable
         self._batched = batched
-        self._ports: dict[int, _Port] = {}
+        self._ports: dict[int, Port] = {}
 
     def close(self) -> None:
         for port in self._ports.values():
@@ -172,7 +172,7 @@ class Sockets:
         drained = [self._receive(port, arrived, undelivered) for port in self._ports.values()]
         return Transfer(arrived, undelivered, all(drained))
 
-    def open(self, family: socket.AddressFamily) -> _Port:
+    def open(self, family: socket.AddressFamily) -> Port:
         """The socket of a family. Raises `Shortage`, or `OSError` where the system has no such family."""
         if port := self._ports.get(family):
             return port
@@ -202,7 +202,7 @@ class Sockets:
                 sent, stopped = port.send(outgoing, first)
                 first += sent
                 if stopped:
-                    self._receive_errors(port, undelivered)
+                    self.receive_errors(port, undelivered)
             except (
                 BlockingIOError
             ) as error:  # the send buffer is full: the others would not go either
@@ -212,14 +212,14 @@ class Sockets:
                 return
             except OSError as error:
                 # It may be a pending error about an earlier datagram: then this one is sent again.
-                pending = error.errno not in SHORTAGES and self._receive_errors(port, undelivered)
+                pending = error.errno not in SHORTAGES and self.receive_errors(port, undelivered)
                 if not pending:
                     undelivered.append(Undelivered(*outgoing[first], error))
                     first += 1
 
     def _receive(
         self,
-        port: _Port,
+        port: Port,
         arrived: list[tuple[bytes, Address]],
         undelivered: list[Undelivered],
     ) -> bool:
@@ -232,14 +232,15 @@ class Sockets:
                 return True
             except OSError:
                 limit -= 1
-                self._receive_errors(port, undelivered)
+                self.receive_errors(port, undelivered)
             else:
                 arrived += received
                 if len(received) < port.batch:
                     return True
         return False
 
-    def _receive_errors(self, port: _Port, undelivered: list[Undelivered]) -> bool:
+    @staticmethod
+    def receive_errors(port: Port, undelivered: list[Undelivered]) -> bool:
         """Receives the queued ICMP errors; returns whether there were any."""
         received = 0
         while sys.platform == "linux" and received < _AT_ONCE:

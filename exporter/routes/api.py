@@ -16,11 +16,12 @@ from exporter.http.auth import BEARER, bearer_token
 from exporter.http.disconnect import cancelled_on_disconnect, shutdown_as_problem
 from exporter.http.limits import TooManyRequests
 from exporter.http.responses import LimitedResponse, Problem, json_list, text_response
+from exporter.reading import TargetReading
 from exporter.routes import models
 from exporter.routes.context import RouteContext, context_of
 from exporter.routes.deadline import deadline_of
 from exporter.service import ActiveConfig, Service
-from exporter.targets import TargetReading, UnknownTarget
+from exporter.targets import UnknownTarget
 from protocol.dialects import V0
 from protocol.errors import FailureReason, NoReading, Shortage
 from protocol.vocabulary import Command

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from textwrap import indent
 
-from exporter.targets import TargetReading
+from exporter.reading import TargetReading
 from protocol.address import HostPort
 from protocol.describe import as_text, describe_request, describe_response
 from protocol.dialect import Dialect

@@ -34,7 +34,7 @@ async def metrics(request: Request) -> Response:
     form = text_format(request.headers.get("accept", ""))
     own = context.service.own.registry if "exporter" in parts else None
     if "targets" not in parts:
-        return await text_response(request, form.value, exposition([], form, own))
+        return await text_response(request, form.value, exposition(None, form, own))
     active = context.active
     deadline = deadline_of(request)
     with context.limits.waiting(active):
@@ -42,8 +42,8 @@ async def metrics(request: Request) -> Response:
             readings = await active.targets.read_all(deadline)
 
     async def render() -> Response:
-        rows = await active.rows(readings)
-        return await text_response(request, form.value, exposition(rows, form, own))
+        samples = active.samples(readings)
+        return await text_response(request, form.value, exposition(samples, form, own))
 
     return LimitedResponse(context.limits, render)
 
@@ -63,7 +63,7 @@ async def probe(request: Request) -> Response:
 
     async def render() -> Response:
         form = text_format(request.headers.get("accept", ""))
-        return await text_response(request, form.value, exposition([active.row(reading)], form))
+        return await text_response(request, form.value, exposition(active.sample(reading), form))
 
     return LimitedResponse(context.limits, render)
 
@@ -134,7 +134,7 @@ async def _debug(
 
     async def render() -> Response:
         report = debug_report(recorder, reading)
-        lines = exposition([active.row(reading)], Format.TEXT)
+        lines = exposition(active.sample(reading), Format.TEXT)
         return await text_response(request, "text/plain; charset=utf-8", chain(report, lines))
 
     return LimitedResponse(context.limits, render)

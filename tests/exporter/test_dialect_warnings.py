@@ -9,7 +9,7 @@ import pytest
 from exporter.configuration.config import Target
 from exporter.configuration.secret import Secret
 from exporter.dialect_warnings import DialectWarnings
-from exporter.targets import TargetReading
+from exporter.reading import TargetReading
 from protocol.address import HostPort
 from protocol.client import Reading
 from protocol.dialects import V0

@@ -4,7 +4,6 @@ import asyncio
 import gc
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -20,14 +19,22 @@ from exporter.configuration.config import Config, Target
 from exporter.configuration.secret import Secret
 from exporter.exposition import Format, exposition, label_text
 from exporter.http.responses import json_list, text_response
-from exporter.metrics import FAMILIES, SCRAPE_ERROR, SCRAPE_ERROR_DOCUMENTATION, Row, sample_text
+from exporter.reading import TargetReadings
+from exporter.samples import (
+    FAMILIES,
+    SCRAPE_ERROR,
+    SCRAPE_ERROR_DOCUMENTATION,
+    Family,
+    Samples,
+    sample_text,
+)
 from exporter.service import Service
-from exporter.targets import TargetReading
 from protocol.address import HostPort
-from protocol.client import Reading
+from protocol.client import Peer, Reading
 from protocol.dialects import V0
 from protocol.errors import FailureReason, NoAnswer
-from protocol.reading import Cost
+from protocol.reading import Columns, Cost, Readings
+from protocol.token import Token
 from protocol.vocabulary import Command
 
 numbers = st.integers(0, 2**64 - 1)
@@ -50,49 +57,65 @@ labels = st.dictionaries(st.sampled_from(["site", "Zone", "a_b", "target"]), st.
 
 
 @st.composite
-def rows(draw: st.DrawFn) -> Row:
-    chosen = draw(labels)
-    changed = draw(st.none() | st.floats(0, 1e10))
-    reasons = tuple(FailureReason) if draw(st.booleans()) else ()
-    return Row(chosen, label_text(chosen), draw(readings), changed, reasons)
+def samples(draw: st.DrawFn) -> tuple[Samples, list[Mapping[str, str]]]:
+    """Samples, with the labels of each target."""
+    found = draw(st.lists(readings, max_size=3))
+    given: list[Mapping[str, str]] = [draw(labels) for _ in found]
+    changed = {
+        row: at for row in range(len(found)) if (at := draw(st.none() | st.floats(0, 1e10)))
+    }
+    texts = [label_text(one) for one in given]
+    return Samples(
+        texts,
+        Readings.of(found),
+        changed,
+        all_reasons=draw(st.booleans()),
+        error_labels=lambda row, reason: label_text({**given[row], "reason": reason}),
+    ), given
 
 
 class Snapshot:
     """The same samples as prometheus_client's own families."""
 
-    def __init__(self, rows: Sequence[Row]) -> None:
-        self._rows = rows
+    def __init__(self, samples: Samples, labels: Sequence[Mapping[str, str]]) -> None:
+        self._samples, self._labels = samples, labels
 
     def collect(self) -> list[Metric]:
         families = [self._family(family) for family in FAMILIES]
         errors = GaugeMetricFamily(SCRAPE_ERROR, SCRAPE_ERROR_DOCUMENTATION)
-        for row in self._rows:
-            found = row.reading.error
-            for reason in row.reasons:
-                own = {**row.labels, "reason": reason.value}
-                errors.add_sample(SCRAPE_ERROR, own, bool(found and found.reason is reason))
+        for labels, reading in zip(self._labels, self._samples.readings, strict=True):
+            found = reading.error
+            for reason in FailureReason:
+                failed = bool(found and found.reason is reason)
+                if failed or self._samples.all_reasons:
+                    errors.add_sample(SCRAPE_ERROR, {**labels, "reason": reason.value}, failed)
         return [family for family in (*families, errors) if family.samples]
 
-    def _family(self, ours: Any) -> Metric:
+    def _family(self, ours: Family) -> Metric:
         kind = CounterMetricFamily if ours.kind == "counter" else GaugeMetricFamily
         family = kind(ours.name, ours.documentation)
-        for row in self._rows:
-            if (text := next(iter(ours.column([row])), None)) is not None:
-                family.add_sample(ours.name, dict(row.labels), float(text))
+        for labels, one in zip(self._labels, ours.column(self._samples), strict=False):
+            if one is not None:
+                family.add_sample(ours.name, dict(labels), float(ours.text(one)))
         return family
 
 
-async def test_a_fleet_is_written_in_slices_and_each_family_has_one_header() -> None:
-    service, scrapes = fleet(1_001)
-    given = await service.installed.rows(scrapes)
+def test_a_fleet_is_written_in_slices_and_each_family_has_one_header() -> None:
+    service, found = fleet(1_001)
+    given = service.installed.samples(found)
+    labels = [{"site": "eu", "target": f"mail-{number}"} for number in range(1_001)]
 
-    assert "".join(exposition(given, Format.TEXT)) == generate_latest(Snapshot(given)).decode()
+    text = "".join(exposition(given, Format.TEXT))
+
+    assert text == generate_latest(Snapshot(given, labels)).decode()
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(rows(), max_size=3))
-def test_the_text_is_the_one_that_prometheus_client_writes(given: list[Row]) -> None:
-    snapshot = Snapshot(given)
+@given(samples())
+def test_the_text_is_the_one_that_prometheus_client_writes(
+    found: tuple[Samples, list[Mapping[str, str]]],
+) -> None:
+    given, snapshot = found[0], Snapshot(*found)
 
     text = generate_latest(snapshot).decode()
     openmetrics = generate_openmetrics(snapshot).decode()  # type: ignore[no-untyped-call]
@@ -105,9 +128,10 @@ def test_a_number_is_written_as_prometheus_client_writes_it(number: float) -> No
     assert sample_text(number) == floatToGoString(number)  # type: ignore[no-untyped-call]
 
 
-def one_row(**values: int) -> Row:
-    reading = Reading({Command(name): value for name, value in values.items()})
-    return Row({}, "", reading, None, ())
+def one_target(**values: int) -> Samples:
+    return Samples(
+        [""], Readings.of([Reading({Command(name): one for name, one in values.items()})])
+    )
 
 
 @pytest.mark.parametrize(
@@ -117,7 +141,7 @@ def one_row(**values: int) -> Row:
 def test_a_counter_wraps_at_2_to_the_53_so_that_every_sample_is_exact(
     count: int, sample: int
 ) -> None:
-    text = "".join(exposition([one_row(transferred_bytes_total=count)], Format.TEXT))
+    text = "".join(exposition(one_target(transferred_bytes_total=count), Format.TEXT))
 
     lines = [line for line in text.splitlines() if line.startswith("smtpstatus_transferred")]
     assert [int(float(line.split()[1])) for line in lines] == [sample]
@@ -127,29 +151,30 @@ def test_the_own_metrics_stand_in_front_and_the_end_is_marked_once() -> None:
     own = CollectorRegistry()
     Gauge("own", "The exporter's.", registry=own).set(1)
 
-    text = "".join(exposition([one_row(connections_total=1)], Format.OPENMETRICS, own))
+    text = "".join(exposition(one_target(connections_total=1), Format.OPENMETRICS, own))
 
     assert text.startswith("# HELP own The exporter's.\n")
     assert text.count("# EOF\n") == 1
     assert text.endswith("smtpstatus_scrape_retransmissions 0.0\n# EOF\n")
 
 
-def fleet(size: int) -> tuple[Service, list[TargetReading]]:
+def fleet(size: int) -> tuple[Service, TargetReadings]:
     secret = Secret("secretpa", "")
     targets = tuple(
         Target(f"mail-{number}", HostPort("127.0.0.1", 7030), secret, labels={"site": "eu"})
         for number in range(size)
     )
-    values: Mapping[Command, int] = dict.fromkeys(V0.reads, 51234)
-    reading = Reading(values, None, Cost(4, 0, (0.0004,) * 4), 0.0005)
-    scrapes = [
-        TargetReading(HostPort("127.0.0.1", 7030), V0, target, reading) for target in targets
-    ]
-    return Service(lambda: Config(targets=targets)), scrapes
+    values = {command: [51234] * size for command in V0.reads}
+    columns = Columns(4, values, [0.0005] * size, [0.0004] * 4 * size)
+    service = Service(lambda: Config(targets=targets))
+    peers = [Peer(target.address, Token.parse("secretpa")) for target in targets]
+    rows = {target.name: row for row, target in enumerate(targets)}
+    readings = Readings(size, [(range(size), columns)])
+    return service, TargetReadings(peers, targets, readings, rows)
 
 
 async def test_ten_thousand_targets_are_written_without_holding_up_the_event_loop() -> None:
-    service, scrapes = fleet(10_000)
+    service, found = fleet(10_000)
     gc.disable()  # a collection falls anywhere, and is none of the writer's time
     longest, started = 0.0, time.thread_time()
 
@@ -164,9 +189,9 @@ async def test_ten_thousand_targets_are_written_without_holding_up_the_event_loo
     await asyncio.sleep(0)
     headers = [(b"accept-encoding", b"gzip")]
     request = Request({"type": "http", "method": "GET", "headers": headers})
-    rows = await service.installed.rows(scrapes)
-    answer = await text_response(request, "text/plain", exposition(rows, Format.TEXT))
-    states = json_list("targets", ({"target": row.labels["target"]} for row in rows))
+    samples = service.installed.samples(found)
+    answer = await text_response(request, "text/plain", exposition(samples, Format.TEXT))
+    states = json_list("targets", ({"target": name} for name in found.rows))
     await text_response(request, "application/json", states)
     watching.cancel()
     gc.enable()

@@ -4,14 +4,9 @@ from pathlib import Path
 import pytest
 from prometheus_client import Metric
 
-from exporter.metrics import (
-    FAMILIES,
-    OUTCOMES,
-    SCRAPE_ERROR,
-    SCRAPE_ERROR_DOCUMENTATION,
-    ExporterMetrics,
-)
-from protocol.errors import DiscardReason, FailureReason
+from exporter.metrics import OUTCOMES, ExporterMetrics
+from exporter.samples import FAMILIES, SCRAPE_ERROR, SCRAPE_ERROR_DOCUMENTATION
+from protocol.errors import DiscardReason, FailureReason, Resource
 from protocol.vocabulary import Command
 from tests.exporter.running import Exporter
 
@@ -48,7 +43,7 @@ def test_the_document_lists_the_exporters_own_metrics_as_the_code_has_them() -> 
     assert rows("The exporter's own metrics") == [row(metric) for metric in own]
 
 
-@pytest.mark.parametrize("word", [*FailureReason, *DiscardReason, *OUTCOMES])
+@pytest.mark.parametrize("word", [*FailureReason, *DiscardReason, *Resource, *OUTCOMES])
 def test_the_document_explains_every_value_of_a_label(word: str) -> None:
     assert f"`{word}`" in DOCUMENT
 

@@ -1,6 +1,6 @@
 import asyncio
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
@@ -11,7 +11,8 @@ import pytest
 from exporter.configuration.config import Config, ProbeNetwork
 from exporter.configuration.secret import Secret
 from exporter.probe_policy import Denied
-from exporter.targets import TargetReading, Targets
+from exporter.reading import TargetReadings
+from exporter.targets import Targets
 from protocol.address import HostPort
 from protocol.errors import DiscardReason, FailureReason
 from protocol.server import serve
@@ -24,7 +25,7 @@ def in_seconds(seconds: float) -> float:
     return asyncio.get_running_loop().time() + seconds
 
 
-def nothing(scrapes: Sequence[TargetReading], strays: Mapping[DiscardReason, int]) -> None:
+def nothing(scrapes: TargetReadings, strays: Mapping[DiscardReason, int]) -> None:
     pass
 
 

@@ -1,6 +1,6 @@
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -9,7 +9,8 @@ import pytest
 from exporter.configuration.config import Config, ProbeNetwork, Target
 from exporter.configuration.secret import Secret
 from exporter.probe_policy import Denied
-from exporter.targets import BadAddress, TargetReading, Targets, UnknownTarget
+from exporter.reading import TargetReading, TargetReadings
+from exporter.targets import BadAddress, Targets, UnknownTarget
 from protocol.address import HostPort
 from protocol.client import Peer, Reading
 from protocol.dialects import V0
@@ -21,7 +22,7 @@ def in_seconds(seconds: float) -> float:
     return asyncio.get_running_loop().time() + seconds
 
 
-def nothing(scrapes: Sequence[TargetReading], strays: Mapping[DiscardReason, int]) -> None:
+def nothing(scrapes: TargetReadings, strays: Mapping[DiscardReason, int]) -> None:
     pass
 
 
@@ -73,7 +74,7 @@ async def test_readings_of_the_same_target_at_the_same_time_are_one_exchange(
 
     scrapes = await asyncio.gather(*(targets.read(found, in_seconds(1)) for _ in range(5)))
     assert len(mail_server.asked) == 4
-    assert all(scrape is scrapes[0] for scrape in scrapes)
+    assert all(scrape.reading is scrapes[0].reading for scrape in scrapes)
 
     await targets.read(found, in_seconds(1))
     assert len(mail_server.asked) == 8
@@ -106,7 +107,7 @@ async def test_who_has_next_to_no_time_left_takes_what_the_others_heard() -> Non
         )
 
     assert told == [hurried]
-    assert patient is hurried
+    assert patient.reading is hurried.reading
 
 
 async def test_the_observer_is_told_once_of_a_shared_exchange(mail_server: MailServer) -> None:

@@ -223,7 +223,7 @@ async def test_a_stranger_that_knows_everything_but_the_address_is_not_believed(
             def forge(event: Event) -> None:
                 events.append(event)
                 if event.kind == "sent" and stranger.fileno() >= 0:
-                    (client,) = connection._multiplexer._sockets._ports.values()
+                    (client,) = connection._multiplexer.sockets._ports.values()
                     forged = event.datagram[:5] + bytes(7) + b"\x63\0"
                     stranger.sendto(forged, ("127.0.0.1", client.opened.getsockname()[1]))
 

@@ -10,7 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from exporter.metrics import FAMILIES
+from exporter.samples import FAMILIES
 from protocol.cli.textfile import DURATION, UP, as_prometheus
 from protocol.client import Reading
 from protocol.dialect import Dialect

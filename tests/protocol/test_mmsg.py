@@ -136,3 +136,17 @@ def test_an_ipv6_address_keeps_its_zone() -> None:
 
     assert address[3:] == (socket.if_nametoindex("lo"),)
     assert unpack_sockaddr(pack_sockaddr(address)) == address
+
+
+def test_an_address_is_directly_followed_by_its_datagram_where_they_are_kept_together(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    here, there = pair
+    for text in (b"abc", b"defgh"):
+        here.sendto(text, there.getsockname())
+    inbox = MessageBatch(here.family, 4, 4, together=True)
+
+    assert inbox.receive(there) == 2
+    sender = pack_sockaddr(here.getsockname())
+    assert bytes(inbox.octets[: 2 * (len(sender) + 4)]) == sender + b"abc\0" + sender + b"defg"
+    assert inbox.lengths[:2].tolist() == [3, 4]

@@ -1,0 +1,257 @@
+"""The column path and the plain path over the same network: the outcome is the same, target by target."""
+
+import os
+import socket
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+
+import pytest
+
+from protocol import reader as reader_module
+from protocol.address import HostPort
+from protocol.client import Peer
+from protocol.dialect import Dialect
+from protocol.dialects import DIALECTS, V0
+from protocol.errors import DiscardReason, FailureReason
+from protocol.message import Value
+from protocol.reader import Reader
+from protocol.reading import Reading, Readings
+from protocol.server import serve
+from protocol.sweep_table import can_sweep
+from protocol.token import Token
+from protocol.vocabulary import Command
+from tests.support.script import DEEDS, Deed, scripted_network, value
+
+Script = Mapping[tuple[str, int], Sequence[Deed]]
+
+
+def token(dialect: Dialect) -> Token:
+    return Token(bytes(range(1, dialect.token_length + 1)))
+
+
+SWEPT = [
+    dialect
+    for dialect in DIALECTS.values()
+    if can_sweep(Peer(HostPort("127.0.0.1", 1), token(dialect), dialect))
+]
+
+
+def host(number: int) -> str:
+    return f"127.78.{number >> 8}.{number & 255}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a user sees of a reading, and what it cost, but for times."""
+
+    values: Mapping[Command, Value | None]
+    reason: FailureReason | None
+    error: str
+    sent: int
+    retransmissions: int
+    round_trips: int
+    discarded: Mapping[DiscardReason, int]
+
+    @classmethod
+    def of(cls, reading: Reading) -> "Outcome":
+        cost = reading.cost
+        silent = reading.error and reading.error.reason is FailureReason.TIMEOUT
+        return cls(
+            reading.values,
+            reading.error.reason if reading.error else None,
+            "" if silent else str(reading.error or ""),  # with the seconds waited
+            cost.datagrams_sent,
+            cost.retransmissions,
+            len(cost.round_trips),
+            dict(cost.discarded),
+        )
+
+
+async def read(
+    dialect: Dialect, script: Script, hosts: Sequence[str], closed: set[str], *, by_columns: bool
+) -> tuple[list[Outcome], Counter[DiscardReason]]:
+    """The outcome for each host, and the strays."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as unused:
+        unused.bind(("127.78.255.255", 0))
+        nobody = unused.getsockname()[1]
+    async with scripted_network(dialect, script) as port:
+        peers = [
+            Peer(HostPort(one, nobody if one in closed else port), token(dialect), dialect)
+            for one in hosts
+        ]
+        reader = Reader()
+        with pytest.MonkeyPatch.context() as patch:
+            if not by_columns:
+                patch.setattr(reader_module, "can_sweep", lambda peer: False)
+            readings = await reader.read_all(peers, timeout=1.2)
+        reader.close()
+    return [Outcome.of(reading) for reading in readings], Counter(reader.take_strays())
+
+
+def draw(random: Random, dialect: Dialect, hosts: Sequence[str]) -> Script:
+    """For most targets some deed somewhere; a few are silent for ever."""
+    script: dict[tuple[str, int], Sequence[Deed]] = {}
+    codes = [dialect.operations[command].code for command in dialect.reads]
+    for one in hosts:
+        if random.random() < 0.05:
+            script |= dict.fromkeys([(one, code) for code in codes], ["lose"] * 3)
+        for code in random.sample(codes, random.choice([0, 1, 1, 2, len(codes)])):
+            script[one, code] = random.choices(DEEDS, k=3)
+    return script
+
+
+@pytest.mark.parametrize("dialect", SWEPT, ids=lambda dialect: dialect.name)
+@pytest.mark.parametrize("seed", range(2))
+async def test_the_column_path_and_the_plain_path_have_the_same_outcome(
+    dialect: Dialect, seed: int
+) -> None:
+    random = Random(seed)
+    hosts = [host(number) for number in range(200)]
+    closed = set(random.sample(hosts, 8))
+    script = draw(random, dialect, hosts)
+    differing = hosts
+    for _ in range(3):  # on a busy machine an answer is late now and then, in one of the two
+        columns, strays = await read(dialect, script, differing, closed, by_columns=True)
+        plain, plain_strays = await read(dialect, script, differing, closed, by_columns=False)
+        pairs = list(zip(differing, columns, plain, strict=True))
+        differing = [one for one, left, right in pairs if left != right]
+        if not differing:
+            break
+        assert len(differing) < 20
+    assert [pair for pair in pairs if pair[0] in differing] == []
+    assert strays.keys() == plain_strays.keys()
+
+
+async def fleet(
+    count: int, dialect: Dialect = V0, script: Script | None = None, timeout: float = 5
+) -> Readings:
+    async with scripted_network(dialect, script or {}) as port:
+        peers = [
+            Peer(HostPort(host(number), port), token(dialect), dialect) for number in range(count)
+        ]
+        reader = Reader()
+        readings = await reader.read_all(peers, timeout=timeout)
+        reader.close()
+    return readings
+
+
+@pytest.mark.parametrize("dialect", SWEPT, ids=lambda dialect: dialect.name)
+async def test_a_healthy_fleet_is_read_by_columns_alone(dialect: Dialect) -> None:
+    readings = await fleet(500, dialect)
+
+    assert readings.others == {}
+    for number, reading in enumerate(readings):
+        assert reading.values == {
+            command: value(host(number), command) for command in dialect.reads
+        }
+        assert reading.cost.datagrams_sent == len(dialect.reads)
+        assert len(reading.cost.round_trips) == len(dialect.reads)
+        assert 0 < max(reading.cost.round_trips) <= reading.seconds < 5
+
+
+def test_most_dialects_are_read_by_columns() -> None:
+    assert [dialect.name for dialect in SWEPT] == ["v0", "group-4", "group-11"]
+
+
+async def test_a_target_with_the_same_identifier_twice_draws_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drawn: list[int] = []
+    honest = os.urandom
+
+    def same_at_first(count: int) -> bytes:
+        drawn.append(count)
+        return bytes(count) if len(drawn) == 1 else honest(count)
+
+    monkeypatch.setattr("protocol.sweep_table.os.urandom", same_at_first)
+    readings = await fleet(3)
+
+    assert [reading.error for reading in readings] == [None] * 3
+    assert drawn[:2] == [24, 24]
+
+
+async def test_a_silent_target_costs_the_others_nothing_and_is_asked_again() -> None:
+    silent: Script = {(host(1), code): ["lose", "lose", "lose"] for code in range(4)}
+    readings = await fleet(100, script=silent, timeout=0.6)
+
+    assert list(readings.errors) == [1]
+    assert set(readings.others) == {1}
+    assert readings[1].cost.datagrams_sent == 12
+    assert max(readings[0].seconds, readings[99].seconds) < 0.3
+
+
+async def test_a_closed_port_is_told_and_its_neighbours_are_read_by_columns() -> None:
+    hosts = [host(number) for number in range(60)]
+    outcomes, _ = await read(V0, {}, hosts, {host(5), host(40)}, by_columns=True)
+
+    down = [number for number, one in enumerate(outcomes) if one.reason]
+    assert down == [5, 40]
+    assert outcomes[5].reason is FailureReason.UNREACHABLE
+    assert {one.sent for one in outcomes} == {4}
+
+
+async def test_targets_with_an_address_in_common_are_read_apart() -> None:
+    async with serve(
+        "127.0.0.1", 0, token(V0), lambda command: command is Command.TRANSFORMS
+    ) as server:
+        where = HostPort("127.0.0.1", server.port)
+        peers = [Peer(where, Token(b"mistaken")), Peer(where, token(V0))]
+        readings = await Reader().read_all(peers, timeout=5)
+
+    assert [one.error and one.error.reason for one in readings] == [
+        FailureReason.AUTHENTICATION,
+        None,
+    ]
+
+
+async def test_families_and_dialects_are_read_together() -> None:
+    def answer(command: Command) -> Value:
+        return len(command)
+
+    group = DIALECTS["group-11"]
+    async with (
+        serve("127.0.0.1", 0, token(V0), lambda command: command is Command.TRANSFORMS) as four,
+        serve("::1", 0, token(V0), lambda command: command is Command.TRANSFORMS) as six,
+        serve("127.0.0.1", 0, token(group), answer, group) as eleven,
+    ):
+        peers = [
+            Peer(HostPort("127.0.0.1", four.port), token(V0)),
+            Peer(HostPort("127.0.0.1", eleven.port), token(group), group),
+            Peer(HostPort("::1", six.port), token(V0)),
+            Peer(HostPort("localhost", four.port), token(V0)),
+        ]
+        readings = await Reader().read_all(peers, timeout=5)
+
+    assert [one.error for one in readings] == [None] * 4
+    assert readings[1].values == {command: len(command) for command in group.reads}
+    assert readings.values(Command.TRANSFORMS) == [True, None, True, True]
+    assert set(readings.others) == {3}
+
+
+async def test_a_token_that_changes_is_sent_from_the_next_reading_on() -> None:
+    async with serve("127.0.0.1", 0, token(V0), lambda _: True) as server:
+        peers = [Peer(HostPort("127.0.0.1", server.port), Token(b"mistaken"))]
+        reader = Reader()
+        refused = await reader.read_all(peers, timeout=5)
+        peers[0].token = token(V0)
+        answered = await reader.read_all(peers, timeout=5)
+
+    assert refused[0].error
+    assert answered[0].error is None
+
+
+async def test_what_has_no_time_left_is_not_asked() -> None:
+    readings = await fleet(3, timeout=0)
+
+    assert {str(one.error) for one in readings} == {"deadline expired before a request was sent"}
+    assert {one.cost.datagrams_sent for one in readings} == {0}
+
+
+async def test_round_trips_are_learned() -> None:
+    async with scripted_network(V0, {}) as port:
+        peers = [Peer(HostPort(host(number), port), token(V0)) for number in range(10)]
+        await Reader().read_all(peers, timeout=5)
+
+    assert all(peer.round_trip.smoothed for peer in peers)

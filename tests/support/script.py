@@ -1,0 +1,157 @@
+"""A network that does to each request of each target what a script says, whoever asks.
+
+One socket is every server: at every address of 127.0.0.0/8, on one port. Another port of the same addresses is closed.
+"""
+
+import asyncio
+import socket
+import struct
+from collections import defaultdict
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from ipaddress import IPv4Address
+from typing import Literal
+
+from protocol.dialect import Dialect
+from protocol.message import Request, Response, Value, result
+from protocol.vocabulary import FLAGS, Command, Status
+
+Deed = Literal[
+    "answer",
+    "lose",
+    "double",
+    "delay",
+    "error",
+    "silly flag",
+    "only a silly flag",
+    "short",
+    "long",
+    "signature",
+    "version",
+    "status",
+    "identifier",
+    "elsewhere",
+    "echo",
+    "unknown status",
+]
+"""What becomes of a request. In most cases it is answered too, after or before the rest."""
+
+DEEDS: tuple[Deed, ...] = Deed.__args__  # type: ignore[attr-defined]
+
+_PACKET_INFO = struct.Struct("=I4s4s")
+_IP_PKTINFO = 8
+_ELSEWHERE = "127.99.0.1"
+DELAY_S = 0.02
+
+
+def value(address: str, command: Command) -> Value:
+    """What the server at `address` reports: different for each address and command."""
+    number = int(IPv4Address(address))
+    return bool(number % 2) if command in FLAGS else number % 251 + 1000 * len(command)
+
+
+class ScriptedNetwork:
+    """`script` has for each address and code what becomes of the first, second, … transmission."""
+
+    def __init__(
+        self,
+        opened: socket.socket,
+        dialect: Dialect,
+        script: Mapping[tuple[str, int], Sequence[Deed]],
+    ) -> None:
+        self._socket, self._dialect, self._script = opened, dialect, script
+        self._seen: defaultdict[tuple[str, int, tuple[str, int]], int] = defaultdict(int)
+
+    def drain(self) -> None:
+        while True:
+            try:
+                datagram, ancillary, _, client = self._socket.recvmsg(2048, 64)
+            except BlockingIOError:
+                return
+            address = str(IPv4Address(_PACKET_INFO.unpack(ancillary[0][2])[1]))
+            self._serve(datagram, address, client)
+
+    def _serve(self, datagram: bytes, address: str, client: tuple[str, int]) -> None:
+        dialect = self._dialect
+        request = Request.decode(datagram, dialect)
+        number = self._seen[address, request.code, client]
+        self._seen[address, request.code, client] += 1
+        script = self._script.get((address, request.code), ())
+        deed: Deed = script[number] if number < len(script) else "answer"
+        command = dialect.codes[request.code]
+        answer = Response(
+            request.identifier, Status.DONE, result(command, value(address, command), dialect)
+        ).encode(dialect)
+        for octets, source, delay in self._deeds(deed, datagram, answer, address):
+            if delay:
+                loop = asyncio.get_running_loop()
+                loop.call_later(delay, self._send, octets, source, client)
+            else:
+                self._send(octets, source, client)
+
+    def _deeds(
+        self, deed: Deed, request: bytes, answer: bytes, address: str
+    ) -> list[tuple[bytes, str, float]]:
+        dialect, good = self._dialect, (answer, address, 0.0)
+        place, status = dialect.response_identifier, dialect.status.offset
+        match deed:
+            case "lose":
+                return []
+            case "double":
+                return [good, good]
+            case "delay":
+                return [(answer, address, DELAY_S)]
+            case "error":
+                code = dialect.status_codes[Status.AUTHENTICATION_FAILED]
+                return [(_set(answer, status, code), address, 0.0)]
+            case "silly flag":
+                return [(answer[:-1] + b"\x77", address, 0.0), good]
+            case "only a silly flag":
+                return [(answer[:-1] + b"\x77", address, 0.0)]
+            case "short":
+                return [(answer[:-1], address, 0.0), good]
+            case "long":
+                return [(answer + b"\0", address, 0.0), good]
+            case "signature":
+                return [(_set(answer, 0, 0x11), address, 0.0), good]
+            case "version":
+                return [(_set(answer, len(dialect.signature), 0x11), address, 0.0), good]
+            case "status":
+                return [(_set(answer, status, 0xEE), address, 0.0), good]
+            case "identifier":
+                return [(_set(answer, place.offset, answer[place.offset] ^ 1), address, 0.0), good]
+            case "elsewhere":
+                return [(answer, _ELSEWHERE, 0.0), good]
+            case "echo":
+                return [(request, address, 0.0), good]
+            case "unknown status":
+                return [good, (_set(answer, status, 0xEE), address, 0.0)]
+        return [good]
+
+    def _send(self, datagram: bytes, address: str, client: tuple[str, int]) -> None:
+        source = _PACKET_INFO.pack(0, IPv4Address(address).packed, bytes(4))
+        control = [(socket.IPPROTO_IP, _IP_PKTINFO, source)]
+        with suppress(OSError):  # the client has closed its port
+            self._socket.sendmsg([datagram], control, 0, client)
+
+
+def _set(datagram: bytes, place: int, octet: int) -> bytes:
+    return datagram[:place] + bytes([octet]) + datagram[place + 1 :]
+
+
+@asynccontextmanager
+async def scripted_network(
+    dialect: Dialect, script: Mapping[tuple[str, int], Sequence[Deed]]
+) -> AsyncIterator[int]:
+    """Yields the port that is every server's."""
+    loop = asyncio.get_running_loop()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as opened:
+        opened.setblocking(False)
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+        opened.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+        opened.bind(("0.0.0.0", 0))
+        loop.add_reader(opened, ScriptedNetwork(opened, dialect, script).drain)
+        try:
+            yield opened.getsockname()[1]
+        finally:
+            loop.remove_reader(opened)
