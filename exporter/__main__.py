@@ -9,7 +9,7 @@ from exporter import healthcheck
 from exporter.configuration import config, flags
 from exporter.configuration.config import Config
 from exporter.http.listen import ListenError
-from exporter.http.web_config import WebFile
+from exporter.http.web_file import WebFile
 from smtpstatus.defect import as_config_error
 from smtpstatus.dialects import summary
 from smtpstatus.errors import ConfigError
@@ -29,7 +29,7 @@ def main() -> None:
 def _start(arguments: Sequence[str], environ: Mapping[str, str]) -> None:
     options = flags.parse(arguments, environ)
     if options.healthcheck:
-        if unhealthy := healthcheck.failure(options):
+        if unhealthy := healthcheck.failure(options, environ):
             print(f"smtpstatus-exporter: {unhealthy}", file=sys.stderr)
             sys.exit(1)
         return
@@ -54,7 +54,7 @@ def _start(arguments: Sequence[str], environ: Mapping[str, str]) -> None:
         print(f"configuration syntax OK: {_count(load())}")
         return
     if options.web_config_file:
-        web = WebFile(options.web_config_file)
+        web = WebFile(options.web_config_file, environ)
     if options.config_check:
         loaded = load()
         print(f"configuration OK: {_count(loaded)}")

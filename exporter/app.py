@@ -19,7 +19,7 @@ from exporter.http.auth import Authentication
 from exporter.http.limits import RequestLimits, TooManyRequests
 from exporter.http.middleware import Cors, Forwarded, HeadAsGet, Paths
 from exporter.http.responses import Problem
-from exporter.http.web_config import WebFile
+from exporter.http.web_file import WebFile
 from exporter.probe_policy import Denied
 from exporter.routes import api, docpage, models, operation, scraping
 from exporter.routes.context import HttpOptions, RouteContext, context_of

@@ -8,6 +8,7 @@ an address of this machine is asked.
 import http.client
 import socket
 import ssl
+from collections.abc import Mapping
 from ipaddress import ip_address
 
 from exporter.configuration.flags import Options
@@ -18,14 +19,14 @@ from smtpstatus.errors import ConfigError
 _TIMEOUT_S = 5.0
 
 
-def failure(options: Options) -> str | None:
+def failure(options: Options, environ: Mapping[str, str]) -> str | None:
     """Why the exporter is not healthy, or None if it is. Raises `ConfigError` if it cannot be asked."""
     if options.systemd_socket:
         raise ConfigError("--healthcheck: the address of a socket from systemd is not known here")
     address = options.listen_addresses[0]
     tls = None
     if options.web_config_file:
-        tls = WebConfig.load(options.web_config_file).context
+        tls = WebConfig.load(options.web_config_file, environ).context
     try:
         with _connected(address) as plain:
             if tls is None:

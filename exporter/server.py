@@ -7,11 +7,8 @@ import resource
 import signal
 import socket
 import sys
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
-from types import FrameType
 
 import uvicorn
 import uvloop
@@ -19,10 +16,10 @@ import uvloop
 from exporter.app import create_app
 from exporter.configuration.config import Config
 from exporter.configuration.flags import Options
-from exporter.http.connection import Connection
 from exporter.http.limits import ConnectionLimits
 from exporter.http.listen import notify, open_sockets
-from exporter.http.web_config import WebFile
+from exporter.http.server import Server
+from exporter.http.web_file import WebFile
 from exporter.routes.context import HttpOptions
 from exporter.service import Service
 from protocol.address import HostPort
@@ -34,28 +31,6 @@ logger = logging.getLogger("exporter")
 
 _SPARE_CONNECTIONS = 256
 """Connections beyond those whose requests work or wait: idle ones, and those that send a request."""
-
-_DRAIN_S = 0.5
-"""How long /-/ready returns 503 while requests are still answered: load balancers stop sending requests meanwhile."""
-
-
-class _Server(uvicorn.Server):
-    """uvicorn, which announces its shutdown and answers requests for a while before it begins."""
-
-    def __init__(self, settings: uvicorn.Config, stopping: Callable[[], None]) -> None:
-        super().__init__(settings)
-        self._stopping = stopping
-        self._leaving = False
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        if self._leaving:  # a second signal ends it immediately
-            super().handle_exit(sig, frame)
-            return
-        self._leaving = True
-        self._stopping()
-        draining = threading.Timer(_DRAIN_S, super().handle_exit, (sig, frame))
-        draining.daemon = True
-        draining.start()
 
 
 def serve(
@@ -124,7 +99,6 @@ async def _run(
     )
     settings = uvicorn.Config(
         app,
-        http=partial(Connection, limits),  # type: ignore[arg-type]
         ws="none",
         lifespan="off",
         log_config=None,
@@ -133,8 +107,7 @@ async def _run(
         proxy_headers=False,
         timeout_graceful_shutdown=1,
     )
-    settings.load()
-    settings.ssl = web.ssl_context() if web else None
+    tls = web.context if web and web.known.context else None
     reloads: set[asyncio.Task[None]] = set()
 
     def reload() -> None:
@@ -149,7 +122,7 @@ async def _run(
             "version": __version__,
             "config": ",".join(_sources(options)),
             "targets": len(service.installed.config.targets),
-            "tls": web is not None and web.ssl_context() is not None,
+            "tls": tls is not None,
         },
     )
     for listening in sockets:
@@ -159,7 +132,7 @@ async def _run(
     if hangups:  # what has changed since it was loaded is not known
         reload()
     try:
-        await _Server(settings, stopping).serve(sockets)
+        await Server(settings, limits, tls, stopping).serve(sockets)
     finally:
         service.reader.close()
 

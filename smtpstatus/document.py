@@ -65,6 +65,19 @@ class Value:
             self.refuse(f"expected a string, got {_TYPES[self.node.tag]}: quote it")
         return str(self.node.value)
 
+    @property
+    def is_unset(self) -> bool:
+        """Whether this is nothing or an empty string, which Go's programs take for a key that is not there."""
+        return isinstance(self.node, yaml.ScalarNode) and (
+            self.node.tag == "tag:yaml.org,2002:null" or self.node.value == ""
+        )
+
+    def scalar(self) -> str:
+        """A string, or a number or another scalar as it is written."""
+        if not isinstance(self.node, yaml.ScalarNode):
+            self._expect("a string")
+        return str(self.node.value)
+
     def seconds(self, low: float, high: float) -> float:
         """A duration as Prometheus writes it: 700ms, 2s, 1m30s; a bare number is in seconds."""
         if not isinstance(self.node, yaml.ScalarNode):

@@ -19,7 +19,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from exporter.http.limits import LogLimit, client_network
 from exporter.http.responses import Problem
-from exporter.http.web_config import WebConfig, WebFile
+from exporter.http.web_config import WebConfig
+from exporter.http.web_file import WebFile
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ class Authentication:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        config = self._web.current()
+        config = await self._web.current()
         send = _with_headers(send, config)
         if scope["path"] not in _OPEN:
             try:

@@ -17,19 +17,13 @@ from typing import Any
 
 import httptools
 from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import (
-    STATUS_LINE,
-    HttpToolsProtocol,
-    RequestResponseCycle,
-)
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from exporter.http.head import Refused, check_head, without_upgrade
+from exporter.http.head import Refused, check_head, piece_end, without_upgrade
 from exporter.http.limits import ConnectionLimits
-from exporter.http.responses import Problem
 
 logger = logging.getLogger(__name__)
 
-_HEAD_END = b"\r\n\r\n"
 _MAPPED = "::ffff:"
 _HEADER_COST = 128
 """Bytes of memory for a header field besides its text, about."""
@@ -130,32 +124,19 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
         data, at = self._unparsed, 0
         try:
             while at < len(data) and not self.answering:
-                end = self._piece_end(data, at)
+                end = piece_end(data, at, self._body_left)
                 if end == at:
                     break
                 self._feed(data[at:end])
                 at = end
         except Refused as refused:
-            self._refuse(refused.problem)
+            self._refuse(refused)
             return
         self._unparsed = data[at:]
         self.flow.held = self.answering and bool(self._unparsed)
         if self.flow.held:
             self.flow.pause_reading()
         self._account()
-
-    def _piece_end(self, data: bytes, at: int) -> int:
-        """Where the next piece to parse ends, so that a request ends at most at its end."""
-        if self._body_left is not None:
-            return min(at + self._body_left, len(data))
-        found = data.find(_HEAD_END, at)
-        if found >= 0:
-            return found + len(_HEAD_END)
-        # The beginning of an end is kept back, or its rest would lie in the next piece.
-        for length in (3, 2, 1):
-            if data.endswith(_HEAD_END[:length], at):
-                return len(data) - length
-        return len(data)
 
     def _feed(self, piece: bytes) -> None:
         """Raises `Refused`."""
@@ -180,9 +161,9 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
         if self._body_bytes > self.longest_body:
             raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the body is too long")
 
-    def _refuse(self, problem: Problem) -> None:
+    def _refuse(self, refused: Refused) -> None:
         """Send a response instead of the application's, unless that has begun, and close."""
-        logger.debug("HTTP request refused", extra={"client": self.client, "err": problem.detail})
+        logger.debug("HTTP request refused", extra={"client": self.client, "err": refused})
         self._unparsed = b""
         if self.cycle is not None:
             if self.cycle.response_complete:
@@ -193,11 +174,7 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
             if self.cycle.response_started:
                 self.abort()
                 return
-        response = problem.response()
-        headers = (name + b": " + value + b"\r\n" for name, value in response.raw_headers)
-        self.transport.write(
-            b"".join((STATUS_LINE[response.status_code], *headers, b"\r\n", bytes(response.body)))
-        )
+        self.transport.write(refused.response())
         self.transport.close()
 
     def on_message_begin(self) -> None:

@@ -1,7 +1,9 @@
-"""Request heads: what the parser accepts and RFC 9110 and RFC 9112 do not."""
+"""Request heads: where they end, and what the parser accepts and RFC 9110 and RFC 9112 do not."""
 
 from collections.abc import Sequence
 from http import HTTPStatus
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from exporter.http.responses import Problem
 
@@ -9,12 +11,40 @@ Headers = Sequence[tuple[bytes, bytes]]
 """Names in lower case, and values, as ASGI has them."""
 
 
+_HEAD_END = b"\r\n\r\n"
+
+
 class Refused(Exception):
     """A request that is not parsed any further; the connection is closed after the response."""
 
     def __init__(self, status: HTTPStatus, detail: str) -> None:
         super().__init__(detail)
-        self.problem = Problem(status, detail, {"Connection": "close"})
+        self._problem = Problem(status, detail, {"Connection": "close"})
+
+    def response(self) -> bytes:
+        """A problem document, with its status line and header fields."""
+        response = self._problem.response()
+        fields = (name + b": " + value + b"\r\n" for name, value in response.raw_headers)
+        return b"".join(
+            (STATUS_LINE[response.status_code], *fields, b"\r\n", bytes(response.body))
+        )
+
+
+def piece_end(data: bytes, at: int, body_left: int | None) -> int:
+    """Where the next piece to parse ends, so that a request ends at most at its end.
+
+    `body_left` is what is left of a body with Content-Length.
+    """
+    if body_left is not None:
+        return min(at + body_left, len(data))
+    found = data.find(_HEAD_END, at)
+    if found >= 0:
+        return found + len(_HEAD_END)
+    # The beginning of an end is kept back, or its rest would lie in the next piece.
+    for length in (3, 2, 1):
+        if data.endswith(_HEAD_END[:length], at):
+            return len(data) - length
+    return len(data)
 
 
 def check_head(version: str, headers: Headers) -> int | None:

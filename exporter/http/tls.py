@@ -1,37 +1,44 @@
 """`tls_server_config` of the web configuration: certificates, client certificates, versions and ciphers."""
 
 import ipaddress
+import os
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from smtpstatus.document import Value
+from smtpstatus.file import read_text
 
+Resolve = Callable[[str], Path]
+"""The path that a name in the file stands for. Raises `ValueError`."""
+
+_FILES = ("cert_file", "key_file", "client_ca_file")
+_INLINE = ("cert", "key", "client_ca")
 _KEYS = (
-    "cert_file",
-    "key_file",
+    *_FILES,
+    *_INLINE,
     "client_auth_type",
-    "client_ca_file",
     "client_allowed_sans",
     "min_version",
     "max_version",
     "cipher_suites",
+    "curve_preferences",
     "prefer_server_cipher_suites",
 )
-_ELSEWHERE = {
-    "cert": "write the certificate to a file and name it in cert_file",
-    "key": "write the key to a file and name it in key_file",
-    "client_ca": "write the certificate to a file and name it in client_ca_file",
-    "curve_preferences": "leave it out: the curves are those of OpenSSL",
-}
-_AUTH = {
+_VERIFY = {
+    "": ssl.CERT_NONE,
     "NoClientCert": ssl.CERT_NONE,
+    "RequestClientCert": ssl.CERT_NONE,
+    "RequireClientCert": ssl.CERT_NONE,
+    "RequireAnyClientCert": ssl.CERT_NONE,
     "VerifyClientCertIfGiven": ssl.CERT_OPTIONAL,
     "RequireAndVerifyClientCert": ssl.CERT_REQUIRED,
 }
-_UNVERIFIED = ("RequestClientCert", "RequireAnyClientCert", "RequireClientCert")
+_UNVERIFIED = ("RequestClientCert", "RequireClientCert", "RequireAnyClientCert")
 _VERSIONS = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
+_OLD_VERSIONS = ("TLS10", "TLS11")
 _CIPHERS = {
     f"TLS_ECDHE_{key}_WITH_{go}": f"ECDHE-{key}-{openssl}"
     for key in ("ECDSA", "RSA")
@@ -43,51 +50,63 @@ _CIPHERS = {
         ("AES_256_CBC_SHA", "AES256-SHA"),
     )
 }
-"""Go's names, which the format uses, to OpenSSL's; those of TLS 1.3 cannot be chosen, as in Go."""
+"""Go's names of TLS 1.2, which the format uses, to OpenSSL's."""
+_TLS13_CIPHERS = (
+    "TLS_AES_128_GCM_SHA256",
+    "TLS_AES_256_GCM_SHA384",
+    "TLS_CHACHA20_POLY1305_SHA256",
+)
+"""They cannot be chosen, as in Go: TLS 1.3 always offers all three."""
+_CURVES = {
+    "CurveP256": "prime256v1",
+    "CurveP384": "secp384r1",
+    "CurveP521": "secp521r1",
+    "X25519": "X25519",
+}
+_MAX_PEM_BYTES = 1 << 20
 
 
-class LiveContext(ssl.SSLContext):
-    """Starts each connection with the context that is current then, so that every setting can change."""
-
-    _current: Callable[[], ssl.SSLContext]
-
-    def __new__(cls, current: Callable[[], ssl.SSLContext]) -> Self:
-        live = super().__new__(cls, ssl.PROTOCOL_TLS_SERVER)
-        live._current = current
-        return live
-
-    def wrap_bio(self, *arguments: Any, **options: Any) -> ssl.SSLObject:
-        return self._current().wrap_bio(*arguments, **options)
+def set_keys(value: Value, known: tuple[str, ...]) -> Mapping[str, Value]:
+    """The keys of a section that are set, as Go's programs see them: none in an empty section."""
+    if value.is_unset:
+        return {}
+    return {name: entry for name, entry in value.keys(known).items() if not entry.is_unset}
 
 
-def files(value: Value, directory: Path) -> tuple[Path, ...]:
-    """The files that the section names; a change in one of them asks for a new context."""
-    keys = _keys(value)
-    named = (keys[key] for key in ("cert_file", "key_file", "client_ca_file") if key in keys)
-    return tuple(directory / name.text() for name in named)
+def files(value: Value, resolve: Resolve) -> tuple[Path, ...]:
+    """The files that the section names; a change in one of them requires a new context."""
+    keys = set_keys(value, _KEYS)
+    return tuple(_path(keys[name], resolve) for name in _FILES if name in keys)
 
 
-def context(value: Value, directory: Path) -> ssl.SSLContext:
-    """The context that the section describes; its paths are relative to `directory`. Raises `ConfigError`."""
-    keys = _keys(value)
+def context(value: Value, resolve: Resolve, warnings: list[str]) -> ssl.SSLContext | None:
+    """The context that the section describes, or None if it does not turn TLS on.
+
+    Appends to `warnings` where a setting has less effect than in
+    exporter-toolkit. Raises `ConfigError`.
+    """
+    keys = set_keys(value, _KEYS)
+    if not keys.keys() & {*_FILES, *_INLINE, "client_auth_type"}:
+        return None
+    for name in ("cert", "key"):
+        if name not in keys and f"{name}_file" not in keys:
+            value.refuse(f"missing key {name} or {name}_file")
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     made.set_alpn_protocols(["http/1.1"])
-    _set_versions(made, keys)
+    _set_versions(made, keys, warnings)
     _set_ciphers(made, keys)
-    _load_certificate(made, keys, directory)
-    _set_client_authentication(made, keys, directory)
+    _set_curve(made, keys, warnings)
+    _load_certificate(made, keys, resolve)
+    _set_client_authentication(made, keys, resolve, warnings)
     return made
 
 
-def _keys(value: Value) -> Mapping[str, Value]:
-    for name, entry in value.entries().items():
-        if name in _ELSEWHERE:
-            entry.refuse(f"not supported here: {_ELSEWHERE[name]}")
-    return value.keys(_KEYS, ("cert_file", "key_file"))
-
-
-def _set_versions(made: ssl.SSLContext, keys: Mapping[str, Value]) -> None:
-    made.minimum_version = _version(keys, "min_version", "TLS12")
+def _set_versions(made: ssl.SSLContext, keys: Mapping[str, Value], warnings: list[str]) -> None:
+    if "min_version" in keys and keys["min_version"].text() in _OLD_VERSIONS:
+        warnings.append("min_version: the lowest version is TLS12")
+        made.minimum_version = _VERSIONS["TLS12"]
+    else:
+        made.minimum_version = _version(keys, "min_version", "TLS12")
     made.maximum_version = _version(keys, "max_version", "TLS13")
     if made.minimum_version > made.maximum_version:
         keys["max_version"].refuse("max_version is below min_version")
@@ -96,82 +115,132 @@ def _set_versions(made: ssl.SSLContext, keys: Mapping[str, Value]) -> None:
 def _version(keys: Mapping[str, Value], key: str, default: str) -> ssl.TLSVersion:
     text = keys[key].text() if key in keys else default
     if text not in _VERSIONS:
-        keys[key].refuse(f"{text!r} is not one of {', '.join(_VERSIONS)}; older ones are broken")
+        keys[key].refuse(f"{text!r} is not one of {', '.join(_VERSIONS)}")
     return _VERSIONS[text]
 
 
 def _set_ciphers(made: ssl.SSLContext, keys: Mapping[str, Value]) -> None:
-    if "cipher_suites" in keys:
-        wanted = keys["cipher_suites"].items()
-        for suite in wanted:
-            if suite.text() not in _CIPHERS:
-                suite.refuse(f"unknown cipher; known are {', '.join(_CIPHERS)}")
-        if wanted:
-            made.set_ciphers(":".join(_CIPHERS[suite.text()] for suite in wanted))
+    suites = keys["cipher_suites"].items() if "cipher_suites" in keys else []
+    chosen = []
+    for suite in suites:
+        name = suite.text()
+        if name in _CIPHERS:
+            chosen.append(_CIPHERS[name])
+        elif name not in _TLS13_CIPHERS:
+            suite.refuse(f"unknown cipher; known are {', '.join((*_CIPHERS, *_TLS13_CIPHERS))}")
+    if chosen:
+        made.set_ciphers(":".join(chosen))
+    elif suites:  # of TLS 1.3 alone
+        if made.maximum_version < ssl.TLSVersion.TLSv1_3:
+            keys["cipher_suites"].refuse("all are of TLS 1.3, which max_version excludes")
+        made.minimum_version = ssl.TLSVersion.TLSv1_3
     prefer = keys.get("prefer_server_cipher_suites")
     if prefer is not None and not prefer.boolean():
         made.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
 
 
-def _load_certificate(made: ssl.SSLContext, keys: Mapping[str, Value], directory: Path) -> None:
-    certificate = _readable(keys["cert_file"], directory)
-    key = _readable(keys["key_file"], directory)
+def _set_curve(made: ssl.SSLContext, keys: Mapping[str, Value], warnings: list[str]) -> None:
+    curves = keys["curve_preferences"].items() if "curve_preferences" in keys else []
+    for curve in curves:
+        if curve.text() not in _CURVES:
+            curve.refuse(f"unknown curve; known are {', '.join(_CURVES)}")
+    if len(curves) == 1:
+        made.set_ecdh_curve(_CURVES[curves[0].text()])
+    elif curves:
+        warnings.append("curve_preferences: only one can be chosen; OpenSSL's defaults are used")
+
+
+def _load_certificate(made: ssl.SSLContext, keys: Mapping[str, Value], resolve: Resolve) -> None:
+    with ExitStack() as stack:
+        certificate = stack.enter_context(_as_file(_pem(keys, "cert", resolve)))
+        key = stack.enter_context(_as_file(_pem(keys, "key", resolve)))
+        try:
+            # A password, even an empty one, keeps OpenSSL from asking for one at the terminal.
+            made.load_cert_chain(certificate, key, password="")
+        except (ssl.SSLError, ValueError) as error:
+            place = keys.get("cert_file") or keys["cert"]
+            names = [_name(keys, name, resolve) for name in ("cert", "key")]
+            place.refuse(
+                f"{names[0]} and {names[1]} are not a certificate with its key in PEM,"
+                f" without a password: {_reason(error)}"
+            )
+
+
+def _pem(keys: Mapping[str, Value], name: str, resolve: Resolve) -> str:
+    """The text of NAME_file, or else of NAME."""
+    if (value := keys.get(f"{name}_file")) is None:
+        return keys[name].text()
+    path = _path(value, resolve)
     try:
-        # A password, though empty, keeps OpenSSL from asking for one at the terminal.
-        made.load_cert_chain(certificate, key, password="")
-    except (ssl.SSLError, ValueError) as error:
-        keys["cert_file"].refuse(
-            f"{certificate} and {key} are no certificate with its key in PEM,"
-            f" without a password: {_reason(error)}"
-        )
+        return read_text(path, _MAX_PEM_BYTES)
+    except ValueError as error:
+        value.refuse(f"cannot read {path}: {error}")
+
+
+def _name(keys: Mapping[str, Value], name: str, resolve: Resolve) -> str:
+    value = keys.get(f"{name}_file")
+    return name if value is None else str(_path(value, resolve))
+
+
+def _path(value: Value, resolve: Resolve) -> Path:
+    return value.parsed(resolve)
+
+
+@contextmanager
+def _as_file(text: str) -> Iterator[str]:
+    """A path of the text, in memory: OpenSSL's loader of certificates reads files alone."""
+    descriptor = os.memfd_create("pem")
+    try:
+        os.write(descriptor, text.encode())
+        yield f"/proc/self/fd/{descriptor}"
+    finally:
+        os.close(descriptor)
 
 
 def _set_client_authentication(
-    made: ssl.SSLContext, keys: Mapping[str, Value], directory: Path
+    made: ssl.SSLContext, keys: Mapping[str, Value], resolve: Resolve, warnings: list[str]
 ) -> None:
-    name = keys["client_auth_type"].text() if "client_auth_type" in keys else "NoClientCert"
-    if name in _UNVERIFIED:
+    name = keys["client_auth_type"].text() if "client_auth_type" in keys else ""
+    if name not in _VERIFY:
         keys["client_auth_type"].refuse(
-            f"{name} lets any certificate in and so proves nothing: use RequireAndVerifyClientCert"
+            f"{name!r} is not one of {', '.join(known for known in _VERIFY if known)}"
         )
-    if name not in _AUTH:
-        keys["client_auth_type"].refuse(f"{name!r} is not one of {', '.join(_AUTH)}")
-    verify = _AUTH[name]
-    authority, allowed = keys.get("client_ca_file"), keys.get("client_allowed_sans")
-    if authority is not None and verify is ssl.CERT_NONE:
-        authority.refuse("it has no effect without client_auth_type: RequireAndVerifyClientCert")
-    if allowed is not None and verify is not ssl.CERT_REQUIRED:
-        allowed.refuse("it has no effect without client_auth_type: RequireAndVerifyClientCert")
+    if name in _UNVERIFIED:
+        warnings.append(f"client_auth_type: {name} accepts any client; none is authenticated")
+        return
+    verify = _VERIFY[name]
+    authority = keys.get("client_ca_file") or keys.get("client_ca")
+    allowed = keys.get("client_allowed_sans")
     if verify is ssl.CERT_NONE:
+        for setting in (authority, allowed):
+            if setting is not None:
+                setting.refuse("requires client_auth_type: RequireAndVerifyClientCert")
         return
     if authority is None:
-        keys["client_auth_type"].refuse("client_ca_file is missing: it says whom to believe")
-    _load_authority(made, authority, directory)
+        made.load_default_certs(ssl.Purpose.CLIENT_AUTH)  # the system's, as in Go
+    else:
+        try:
+            made.load_verify_locations(cadata=_pem(keys, "client_ca", resolve))
+        except (ssl.SSLError, ValueError) as error:
+            place = _name(keys, "client_ca", resolve)
+            authority.refuse(f"{place} has no certificate in PEM: {_reason(error)}")
     made.verify_mode = verify
     if allowed is not None:
-        made.sslobject_class = _selective(
+        made.sslobject_class = _with_names(
             frozenset(_normal(item.text()) for item in allowed.items())
         )
 
 
-def _load_authority(made: ssl.SSLContext, authority: Value, directory: Path) -> None:
-    path = _readable(authority, directory)
-    try:
-        made.load_verify_locations(path)
-    except (ssl.SSLError, ValueError) as error:
-        authority.refuse(f"{path} holds no certificate in PEM: {_reason(error)}")
+def _with_names(allowed: frozenset[str]) -> type[ssl.SSLObject]:
+    """A connection whose handshake fails unless the client's certificate has one of these names."""
 
-
-def _selective(allowed: frozenset[str]) -> type[ssl.SSLObject]:
-    """A connection that ends at the handshake unless the client's certificate has one of these names."""
-
-    class Selective(ssl.SSLObject):
+    class WithNames(ssl.SSLObject):
         def do_handshake(self) -> None:
             super().do_handshake()
             if not allowed & _names(self.getpeercert() or {}):
                 raise ssl.SSLCertVerificationError("the client certificate has no allowed name")
 
-    return Selective
+    return WithNames
 
 
 def _names(certificate: Mapping[str, Any]) -> frozenset[str]:
@@ -184,15 +253,6 @@ def _normal(name: str) -> str:
         return str(ipaddress.ip_address(name.strip()))
     except ValueError:
         return name
-
-
-def _readable(value: Value, directory: Path) -> Path:
-    path = directory / value.text()
-    try:
-        path.open("rb").close()
-    except (OSError, ValueError) as error:
-        value.refuse(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}")
-    return path
 
 
 def _reason(error: Exception) -> str:

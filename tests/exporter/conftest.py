@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.http.web_config import WebFile
+from exporter.http.web_file import WebFile
 from exporter.routes.context import HttpOptions
 from tests.exporter.running import (
     Exporter,

@@ -1,10 +1,10 @@
 """A real status server and a real exporter over real sockets, in the test's own event loop."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -13,9 +13,9 @@ import uvicorn
 
 from exporter.app import create_app
 from exporter.configuration import config
-from exporter.http.connection import Connection
 from exporter.http.limits import ConnectionLimits
-from exporter.http.web_config import WebFile
+from exporter.http.server import Server
+from exporter.http.web_file import WebFile
 from exporter.routes.context import HttpOptions
 from exporter.service import Service
 from protocol.dialect import Dialect
@@ -109,26 +109,25 @@ async def running_exporter(
     service = Service(lambda: config.load([path], {}))
     app = create_app(service, options, web)
     limits = ConnectionLimits()
-    settings = uvicorn.Config(
-        app,
-        http=partial(Connection, limits),  # type: ignore[arg-type]
-        port=0,
-        lifespan="off",
-        ws="none",
-        log_config=None,
-    )
-    server = uvicorn.Server(settings)
-    serving = asyncio.ensure_future(server.serve())
+    settings = uvicorn.Config(app, lifespan="off", ws="none", log_config=None)
+    tls = web.context if web and web.known.context else None
+    server = Server(settings, limits, tls)
+    listening = socket.create_server(("127.0.0.1", 0), backlog=1024)
+    serving = asyncio.ensure_future(server.serve([listening]))
     while not server.started:
         await asyncio.sleep(0.001)
-    port = server.servers[0].sockets[0].getsockname()[1]
+    port = listening.getsockname()[1]
     service.ready = True
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+    scheme = "https" if tls else "http"
+    async with httpx.AsyncClient(
+        base_url=f"{scheme}://127.0.0.1:{port}", trust_env=False, verify=False
+    ) as client:
         yield Exporter(client, port, service, path, limits)
-    for listening in server.servers:
-        listening.close()
+    for started in server.servers:
+        started.close()
     serving.cancel()  # uvicorn's own end waits two tenths of a second
     await asyncio.wait([serving])
+    listening.close()
 
 
 def one_target(server: MailServer, more: str = "") -> str:

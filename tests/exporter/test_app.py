@@ -10,7 +10,7 @@ import pytest
 
 from exporter.app import create_app
 from exporter.configuration import config
-from exporter.http.web_config import WebFile
+from exporter.http.web_file import WebFile
 from exporter.service import Service
 from tests.exporter.running import AUTHORIZED, Exporter, MailServer, Start, one_target
 

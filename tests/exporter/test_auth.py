@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from exporter.http.auth import Authentication, Passwords
 from exporter.http.limits import LogLimit
-from exporter.http.web_config import WebFile
+from exporter.http.web_file import WebFile
 
 API_TOKEN = "api-token"
 HASH = bcrypt.hashpw(b"open sesame", bcrypt.gensalt(4)).decode()
@@ -41,7 +41,9 @@ def guarded(directory: Path, text: str) -> httpx.AsyncClient:
     path = directory / "web.yml"
     path.write_text(text)
     app = Starlette(routes=[Route("/{path:path}", echo)])
-    gate = Authentication(app, WebFile(path), accepting(b"api-token"))
+    web = WebFile(path)
+    web.fresh_s = 0
+    gate = Authentication(app, web, accepting(b"api-token"))
     return httpx.AsyncClient(
         transport=httpx.ASGITransport(gate),
         base_url="http://exporter",

@@ -16,7 +16,7 @@ from tests.support.processes import COMMANDS
 
 
 def checked(*arguments: str) -> str | None:
-    return failure(flags.parse(arguments, {}))
+    return failure(flags.parse(arguments, {}), {})
 
 
 def test_a_running_exporter_is_healthy_whatever_proxy_the_environment_names() -> None:

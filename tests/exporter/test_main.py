@@ -97,6 +97,14 @@ def test_it_ends_within_two_seconds_with_a_scrape_under_way(tmp_path: Path) -> N
             assert "Traceback" not in process.output
 
 
+def test_the_command_has_the_limits_of_connections() -> None:
+    with exporter(*ANYWHERE, **ONE_TARGET) as process:
+        with closing(http.client.HTTPConnection(address(process), timeout=5)) as asking:
+            asking.request("GET", "/", headers={"X": "x" * 40_000})
+
+            assert asking.getresponse().status == 431
+
+
 def test_while_it_shuts_down_it_is_not_ready_and_still_answers() -> None:
     with exporter(*ANYWHERE, **ONE_TARGET) as process:
         with closing(http.client.HTTPConnection(address(process), timeout=5)) as asking:

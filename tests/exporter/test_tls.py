@@ -1,18 +1,22 @@
 import asyncio
+import os
 import re
 import shutil
 import ssl
 import subprocess
+import textwrap
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import bcrypt
 import pytest
 
-from exporter.http.web_config import WebConfig, WebFile
+from exporter.http.web_config import WebConfig
+from exporter.http.web_file import WebFile
 from smtpstatus.errors import ConfigError
+from tests.exporter.running import running_exporter
 from tests.support.processes import eventually, prometheus, running
 from tests.support.real import require
 
@@ -87,15 +91,13 @@ def written(directory: Path, text: str) -> Path:
 
 @asynccontextmanager
 async def greeting(path: Path) -> AsyncIterator[int]:
-    """A TLS server that says hello to whoever gets through the handshake; yields its port."""
-
-    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"hello")
-        writer.close()
-
-    server = await asyncio.start_server(greet, "127.0.0.1", 0, ssl=WebFile(path).ssl_context())
-    async with server:
-        yield server.sockets[0].getsockname()[1]
+    """An exporter with this web configuration, which it looks at for each connection; yields its port."""
+    web = WebFile(path)
+    web.fresh_s = 0
+    config = path.with_name("exporter.yml")
+    config.write_text("targets: []")
+    async with running_exporter(config, web=web) as exporter:
+        yield exporter.port
 
 
 def caller(directory: Path, certificate: str | None = None) -> ssl.SSLContext:
@@ -109,7 +111,8 @@ async def greeted(port: int, context: ssl.SSLContext) -> str:
     """The common name of the server's certificate. Raises `OSError` when the server hangs up."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
     try:
-        if await reader.read() != b"hello":
+        writer.write(b"GET /-/healthy HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        if not (await reader.read()).endswith(b"Healthy\n"):
             raise ConnectionResetError
         certificate = writer.get_extra_info("peercert")
     finally:
@@ -147,7 +150,7 @@ async def test_a_certificate_without_its_key_is_not_taken(
         assert await greeted(port, caller(directory)) == "server"
         assert await greeted(port, caller(directory)) == "server"
 
-    assert caplog.messages == ["Web configuration refused, the old one stays"]
+    assert caplog.messages == ["Web configuration rejected; keeping the previous one"]
 
 
 async def test_a_certificate_that_comes_after_its_name_is_taken_when_it_comes(
@@ -217,7 +220,7 @@ async def test_versions_and_ciphers_are_as_configured(directory: Path) -> None:
 
 def test_tls_is_not_switched_while_running(directory: Path) -> None:
     web = WebFile(written(directory, ""))
-    assert web.ssl_context() is None
+    assert web.known.context is None
 
     written(directory, SERVER)
 
@@ -228,31 +231,157 @@ def test_tls_is_not_switched_while_running(directory: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("tls_server_config: {}", "tls_server_config: missing key cert_file"),
-        (SERVER.replace("server.pem", "no.pem"), "cert_file: DIR/no.pem cannot be read: No such"),
-        (SERVER.replace("server.key", "ca.key"), "DIR/server.pem and DIR/ca.key are no"),
-        (SERVER.replace("server.key", "server.pem"), "are no certificate with its key in PEM"),
-        (SERVER + "  key: inline", "key: not supported here: write the key to a file"),
-        (SERVER + "  min_version: TLS10", "'TLS10' is not one of TLS12, TLS13"),
+        ("tls_server_config: {key: x}", "tls_server_config: missing key cert or cert_file"),
+        (SERVER.replace("server.key", '""'), "tls_server_config: missing key key or key_file"),
+        (SERVER.replace("server.pem", "no.pem"), "cert_file: cannot read DIR/no.pem: No such"),
+        (SERVER.replace("server.pem", "fifo"), "cert_file: cannot read DIR/fifo: not a regular"),
+        (SERVER.replace("server.key", "ca.key"), "DIR/server.pem and DIR/ca.key are not"),
+        (SERVER.replace("server.key", "server.pem"), "are not a certificate with its key in PEM"),
+        (SERVER + "  max_version: TLS11", "'TLS11' is not one of TLS12, TLS13"),
+        (SERVER + "  min_version: TLS111", "'TLS111' is not one of TLS12, TLS13"),
         (SERVER + "  min_version: TLS13\n  max_version: TLS12", "max_version is below"),
         (SERVER + "  cipher_suites: [RC4]", "cipher_suites[0]: unknown cipher"),
+        (SERVER + "  curve_preferences: [CurveP257]", "curve_preferences[0]: unknown curve"),
+        (
+            SERVER + "  max_version: TLS12\n  cipher_suites: [TLS_AES_128_GCM_SHA256]",
+            "all are of TLS 1.3",
+        ),
         (SERVER + "  client_auth_type: Maybe", "'Maybe' is not one of NoClientCert"),
-        (SERVER + "  client_auth_type: RequireAnyClientCert", "proves nothing: use RequireAnd"),
-        (SERVER + "  client_auth_type: RequireAndVerifyClientCert", "client_ca_file is missing"),
-        (SERVER + "  client_ca_file: ca.pem", "no effect without client_auth_type"),
-        (SERVER + "  client_allowed_sans: [a]", "no effect without client_auth_type"),
-        (MUTUAL.replace("ca.pem", "ca.key"), "DIR/ca.key holds no certificate in PEM"),
+        (SERVER + "  client_ca_file: ca.pem", "requires client_auth_type: RequireAndVerify"),
+        (SERVER + "  client_allowed_sans: [a]", "requires client_auth_type: RequireAndVerify"),
+        (MUTUAL.replace("ca.pem", "ca.key"), "DIR/ca.key has no certificate in PEM"),
     ],
 )
 def test_what_is_wrong_is_named_with_file_and_key(
     directory: Path, text: str, expected: str
 ) -> None:
     expected = expected.replace("DIR", str(directory))
+    os.mkfifo(directory / "fifo")
 
     with pytest.raises(ConfigError, match=re.escape(expected)) as caught:
         WebConfig.load(written(directory, text))
 
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("more", "warning"),
+    [
+        ("", None),
+        ('  client_auth_type: ""\n', None),
+        ("  client_auth_type: NoClientCert\n", None),
+        ("  client_auth_type: RequestClientCert\n", "accepts any client"),
+        ("  client_auth_type: RequireAnyClientCert\n", "accepts any client"),
+        ("  client_auth_type: VerifyClientCertIfGiven\n", None),
+        ("  client_auth_type: RequireAndVerifyClientCert\n", None),
+        ("  client_ca_file:\n  client_allowed_sans:\n", None),
+        ("  cipher_suites: []\n  curve_preferences:\n", None),
+        (
+            "  cipher_suites: [TLS_AES_128_GCM_SHA256, TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256]\n",
+            None,
+        ),
+        ("  curve_preferences: [CurveP521]\n", None),
+        ("  curve_preferences: [CurveP256, CurveP384, CurveP521, X25519]\n", "only one"),
+        ("  min_version: TLS10\n", "lowest version is TLS12"),
+        ("  min_version: TLS12\n  max_version: TLS13\n", None),
+    ],
+)
+def test_files_of_the_official_exporters_are_accepted(
+    directory: Path, more: str, warning: str | None
+) -> None:
+    config = WebConfig.load(written(directory, SERVER + more))
+
+    assert config.context is not None
+    assert len(config.warnings) == (warning is not None)
+    assert (warning or "") in "".join(config.warnings)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["tls_server_config:", "tls_server_config: {}", "tls_server_config: {min_version: TLS12}"],
+)
+def test_a_section_that_names_no_certificate_does_not_turn_tls_on(
+    directory: Path, text: str
+) -> None:
+    assert WebConfig.load(written(directory, text)).context is None
+
+
+async def test_certificates_may_be_in_the_file_itself(directory: Path) -> None:
+    def inline(name: str) -> str:
+        return "|\n" + textwrap.indent((directory / name).read_text(), "    ")
+
+    text = (
+        f"tls_server_config:\n  cert: {inline('server.pem')}\n  key: {inline('server.key')}\n"
+        f"  client_ca: {inline('ca.pem')}\n  client_auth_type: RequireAndVerifyClientCert\n"
+    )
+    async with greeting(written(directory, text)) as port:
+        assert await greeted(port, caller(directory, "client")) == "server"
+        assert await refused(port, caller(directory))
+
+
+def test_certificates_may_be_credentials_of_systemd(directory: Path) -> None:
+    text = SERVER.replace("server.", "$CREDENTIALS_DIRECTORY/server.")
+    path = directory / "elsewhere" / "web.yml"
+    path.parent.mkdir()
+    path.write_text(text)
+    with pytest.raises(ConfigError, match="CREDENTIALS_DIRECTORY is not set"):
+        WebConfig.load(path)
+
+    environ = {"CREDENTIALS_DIRECTORY": str(directory)}
+
+    assert WebConfig.load(path, environ).context is not None
+
+
+async def test_ciphers_of_tls_1_3_alone_exclude_tls_1_2(directory: Path) -> None:
+    text = SERVER + "  cipher_suites: [TLS_AES_128_GCM_SHA256]\n"
+    async with greeting(written(directory, text)) as port:
+        old = caller(directory)
+        old.maximum_version = ssl.TLSVersion.TLSv1_2
+
+        assert await greeted(port, caller(directory)) == "server"
+        assert await refused(port, old)
+
+
+async def test_failed_handshakes_are_logged_once_a_minute_with_client_and_reason(
+    directory: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with greeting(written(directory, SERVER)) as port:
+        for _ in range(3):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET / HTTP/1.1\r\n\r\n")
+            await reader.read()
+            writer.close()
+
+    (record,) = [r for r in caplog.records if r.message == "TLS handshake failed"]
+    fields = vars(record)
+    assert (fields["client"], fields["err"]) == ("127.0.0.1", "HTTP_REQUEST")
+
+
+async def test_a_client_that_does_not_shake_hands_is_closed(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("exporter.http.server._HANDSHAKE_TIMEOUT_S", 0.2)
+    async with greeting(written(directory, SERVER)) as port, asyncio.timeout(5):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        with suppress(ConnectionError):
+            assert await reader.read() == b""
+        writer.close()
+
+
+async def test_connections_that_shake_hands_count_against_the_limit(directory: Path) -> None:
+    config = directory / "exporter.yml"
+    config.write_text("targets: []")
+    web = WebFile(written(directory, SERVER))
+    async with running_exporter(config, web=web) as exporter, AsyncExitStack() as stack:
+        exporter.limits.most_connections = lambda: 2
+        opened = [await asyncio.open_connection("127.0.0.1", exporter.port) for _ in range(3)]
+        for _, writer in opened:
+            stack.callback(writer.close)
+        async with asyncio.timeout(5):
+            with suppress(ConnectionError):
+                assert await opened[0][0].read() == b""
+
+        assert await greeted(exporter.port, caller(directory)) == "server"
 
 
 def test_a_key_with_a_password_is_refused_and_not_asked_for_at_the_terminal(

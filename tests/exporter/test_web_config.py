@@ -1,4 +1,7 @@
+import asyncio
 import re
+import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -7,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.http.web_config import WebConfig, WebFile
+from exporter.http.web_config import WebConfig
+from exporter.http.web_file import WebFile
 from smtpstatus.errors import ConfigError
 
 SALT = b"$2b$04$CBf1gaEYLk0EnnzPjC0nWe"
@@ -66,7 +70,7 @@ rate_limit: {{interval: 100ms, burst: 20}}
         ("tls_config: {}", ":1: unknown key: did you mean tls_server_config?"),
         (
             "basic_auth_users:\n  anna: secret",
-            ":2: basic_auth_users.anna: a bcrypt hash is wanted",
+            ":2: basic_auth_users.anna: expected a bcrypt hash",
         ),
         (
             f"basic_auth_users: {{anna:{HASH}}}",
@@ -104,6 +108,88 @@ def test_what_is_wrong_is_named_with_file_and_key(
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "rate_limit:",
+        "rate_limit: {}",
+        "rate_limit: {interval: 0s, burst: 20}",
+        "rate_limit: {interval: 0, burst: 20}",
+        "rate_limit: {burst: 20}",
+        "http_server_config:",
+        "http_server_config: {headers: }",
+        "http_server_config: {http2: true, headers: {}}",
+        'http_server_config: {headers: {Content-Security-Policy: "", X-Frame-Options: ""}}',
+        "basic_auth_users:",
+        "basic_auth_users: {}",
+        "tls_server_config:",
+        "# nothing",
+        "---",
+    ],
+)
+def test_empty_sections_and_values_are_as_if_they_were_not_there(
+    tmp_path: Path, text: str
+) -> None:
+    config = WebConfig.load(written(tmp_path, text))
+
+    assert (config.context, config.headers, config.users, config.rate) == (None, (), {}, None)
+
+
+@pytest.mark.parametrize(
+    ("interval", "seconds"),
+    [("1s", 1), ("100ms", 0.1), ("1.5s", 1.5), ("1m30s", 90), ("250us", 0.00025), ("1h", 3600)],
+)
+def test_the_rate_limits_interval_is_a_duration_as_go_writes_it(
+    tmp_path: Path, interval: str, seconds: float
+) -> None:
+    config = WebConfig.load(written(tmp_path, f"rate_limit: {{interval: {interval}, burst: 1}}"))
+
+    assert config.rate is not None
+    now = time.monotonic()
+    assert config.rate.take(now)
+    assert not config.rate.take(now + 0.9 * seconds)
+    assert config.rate.take(now + 1.01 * seconds + 0.000001)
+
+
+def test_a_header_may_be_a_number(tmp_path: Path) -> None:
+    config = WebConfig.load(
+        written(tmp_path, "http_server_config: {headers: {X-XSS-Protection: 1}}")
+    )
+
+    assert config.headers == ((b"x-xss-protection", b"1"),)
+
+
+@pytest.mark.parametrize("version", ["2a", "2b", "2x", "2y"])
+def test_every_hash_that_is_accepted_can_be_compared(tmp_path: Path, version: str) -> None:
+    digest = HASH.replace("2b", version, 1)
+    users = WebConfig.load(written(tmp_path, f"basic_auth_users: {{anna: {digest}}}")).users
+
+    assert bcrypt.checkpw(b"open sesame", users[b"anna"])
+
+
+@pytest.mark.parametrize(
+    "digest",
+    [
+        HASH.replace("$2b$", "$2$"),
+        HASH.replace("$2b$", "$2c$"),
+        HASH.replace("$04$", "$03$"),
+        HASH.replace("$04$", "$32$"),
+        HASH[:28] + "z" + HASH[29:],
+        HASH[:-1],
+        HASH + "x",
+        "$apr1$abc$defghijkl",
+        "{SHA}abc",
+    ],
+)
+def test_a_hash_that_bcrypt_cannot_compare_is_refused_when_it_is_loaded(
+    tmp_path: Path, digest: str
+) -> None:
+    with pytest.raises(ConfigError, match="expected a bcrypt hash") as caught:
+        WebConfig.load(written(tmp_path, f"basic_auth_users: {{anna: '{digest}'}}"))
+
+    assert digest not in str(caught.value)
+
+
 @given(st.text(max_size=60))
 def test_whatever_the_file_only_a_config_error_is_raised(
     tmp_path_factory: pytest.TempPathFactory, text: str
@@ -120,20 +206,26 @@ def test_no_hash_is_in_the_text_form(tmp_path: Path) -> None:
     )
 
 
+def checked(web: WebFile) -> WebConfig:
+    """The settings in use after a look at the file."""
+    web.check()
+    return web.known
+
+
 def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
     web = WebFile(written(tmp_path, f"basic_auth_users: {{anna: {HASH}}}"))
-    before = web.current().users
+    before = checked(web).users
 
     written(tmp_path, f"basic_auth_users: {{bert: {OTHER_HASH}, carl: {HASH}}}")
 
     assert {b"anna"} == before.keys()
-    assert {b"bert", b"carl"} == web.current().users.keys()
+    assert {b"bert", b"carl"} == checked(web).users.keys()
 
 
 def test_an_unchanged_file_is_not_read_again(tmp_path: Path) -> None:
     web = WebFile(written(tmp_path, f"basic_auth_users: {{anna: {HASH}}}"))
 
-    assert web.current() is web.current()
+    assert checked(web) is checked(web)
 
 
 def test_a_bad_change_is_logged_once_and_the_old_settings_stay(
@@ -142,10 +234,10 @@ def test_a_bad_change_is_logged_once_and_the_old_settings_stay(
     web = WebFile(written(tmp_path, f"basic_auth_users: {{anna: {HASH}}}"))
 
     written(tmp_path, "basic_auth_user: {}")
-    users = [web.current().users for _ in range(3)]
+    users = [checked(web).users for _ in range(3)]
 
     assert [{b"anna"}] * 3 == [found.keys() for found in users]
-    assert caplog.messages == ["Web configuration refused, the old one stays"]
+    assert caplog.messages == ["Web configuration rejected; keeping the previous one"]
 
 
 def test_a_bad_change_that_is_mended_holds_at_once(
@@ -154,13 +246,13 @@ def test_a_bad_change_that_is_mended_holds_at_once(
     caplog.set_level("INFO")
     web = WebFile(written(tmp_path, f"basic_auth_users: {{anna: {HASH}}}"))
     written(tmp_path, "basic_auth_users: {bert: oops}")
-    web.current()
+    checked(web)
 
     written(tmp_path, f"basic_auth_users: {{bert: {HASH}}}")
 
-    assert {b"bert"} == web.current().users.keys()
+    assert {b"bert"} == checked(web).users.keys()
     assert caplog.messages == [
-        "Web configuration refused, the old one stays",
+        "Web configuration rejected; keeping the previous one",
         "Web configuration loaded",
     ]
 
@@ -173,8 +265,8 @@ def test_a_file_that_is_gone_is_a_bad_change(
 
     path.unlink()
 
-    assert {b"anna"} == web.current().users.keys()
-    assert caplog.messages == ["Web configuration refused, the old one stays"]
+    assert {b"anna"} == checked(web).users.keys()
+    assert caplog.messages == ["Web configuration rejected; keeping the previous one"]
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "http_server_config: {http2: false}"])
@@ -185,8 +277,8 @@ def test_a_file_that_lost_its_users_does_not_open_the_door(
 
     written(tmp_path, text)
 
-    assert [web.current().users, web.current().users] == [{b"anna": HASH.encode()}] * 2
-    assert caplog.messages == ["Web configuration refused, the old one stays"]
+    assert [checked(web).users, checked(web).users] == [{b"anna": HASH.encode()}] * 2
+    assert caplog.messages == ["Web configuration rejected; keeping the previous one"]
     with pytest.raises(ConfigError, match=r"web\.yml: basic_auth_users is gone: write"):
         web.reload()
 
@@ -196,7 +288,7 @@ def test_a_file_that_says_so_lets_everybody_in(tmp_path: Path) -> None:
 
     written(tmp_path, "basic_auth_users: {}")
 
-    assert web.current().users == {}
+    assert checked(web).users == {}
 
 
 def test_a_reload_that_was_asked_for_tells_what_is_wrong(tmp_path: Path) -> None:
@@ -205,3 +297,29 @@ def test_a_reload_that_was_asked_for_tells_what_is_wrong(tmp_path: Path) -> None
 
     with pytest.raises(ConfigError, match=":1: unknown key"):
         web.reload()
+
+
+async def test_a_file_system_that_does_not_answer_stops_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    web = WebFile(written(tmp_path, f"basic_auth_users: {{anna: {HASH}}}"))
+    answer = threading.Event()
+    monkeypatch.setattr("exporter.http.web_file.stamp", lambda path: answer.wait(10))
+
+    async with asyncio.timeout(5):
+        for _ in range(20):  # the first one waits a little, the others not at all
+            assert (await web.current()).users.keys() == {b"anna"}
+    answer.set()
+
+
+async def test_the_files_are_looked_at_once_a_second_at_most(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    web = WebFile(written(tmp_path, ""))
+    looks = []
+    monkeypatch.setattr(web, "check", lambda: looks.append(1))
+
+    for _ in range(50):
+        await web.current()
+
+    assert len(looks) == 1
