@@ -53,7 +53,8 @@ class Screen:
             start = "\x1b[H\x1b[2J"
         else:
             start = f"\x1b[{self._drawn_rows}F" if self._drawn_rows else ""
-        self._terminal.write(start + "".join(f"{line}\x1b[K\n" for line in lines))
+        # The screen before may have had more lines: whatever is below is erased.
+        self._terminal.write(start + "".join(f"{line}\x1b[K\n" for line in lines) + "\x1b[J")
         self._terminal.flush()
         self._size, self._drawn_rows = size, rows
 

@@ -97,11 +97,12 @@ class Application:
     def __init__(self) -> None:
         self.enabled = True
         self.asked = 2
+        self.step = 1
 
     def answer(self, command: Command) -> Value:
         if command in WRITES:
             self.enabled = command in (Command.ENABLE_TRANSFORMS, Command.ENABLE_VERBOSE)
-        self.asked += command.endswith("_total")
+        self.asked += self.step * command.endswith("_total")
         if command in FLAGS | WRITES:
             return self.enabled
         return 1 if command is Command.ACTIVE_CONNECTIONS else self.asked
@@ -209,6 +210,112 @@ async def test_the_last_number_in_an_error_is_found_with_and_without_padding(
     found = failed(await check(LeavesTheLastResult(dialect, token(dialect)), dialect))
 
     assert "an error response carries no number" in found
+
+
+class Loops(Server):
+    def __call__(self, datagram: bytes) -> list[bytes]:
+        self.errors_left = 1
+        return super().__call__(datagram)
+
+
+class CompletesShortDatagrams(Server):
+    """Reads into a buffer that it never clears."""
+
+    buffer = b""
+
+    def __call__(self, datagram: bytes) -> list[bytes]:
+        if datagram.startswith(self.dialect.signature):
+            self.buffer = datagram + self.buffer[len(datagram) :]
+            datagram = self.buffer[: max(len(datagram), self.dialect.request_length)]
+        return super().__call__(datagram)
+
+
+class RepeatsItsLastResponse(Server):
+    """Sends its buffer again where it cannot read a request."""
+
+    last: list[bytes]
+
+    def __call__(self, datagram: bytes) -> list[bytes]:
+        short = len(datagram) < self.dialect.request_length
+        if not short or not datagram.startswith(self.dialect.signature):
+            self.last = super().__call__(datagram) or self.last
+        return self.last if short else super().__call__(datagram)
+
+
+class CutsLongDatagrams(Server):
+    def __call__(self, datagram: bytes) -> list[bytes]:
+        return super().__call__(datagram[: self.dialect.request_length])
+
+
+class IgnoresTheSignature(Server):
+    def __call__(self, datagram: bytes) -> list[bytes]:
+        signature = self.dialect.signature
+        return super().__call__(signature + datagram[len(signature) :])
+
+
+class IgnoresTheVersion(Server):
+    def __call__(self, datagram: bytes) -> list[bytes]:
+        header = self.dialect.header
+        if datagram.startswith(self.dialect.signature) and len(datagram) > len(header):
+            datagram = header + datagram[len(header) :]
+        return super().__call__(datagram)
+
+
+class IgnoresTheToken(Server):
+    def __call__(self, datagram: bytes) -> list[bytes]:
+        place = self.dialect.authentication
+        if len(datagram) == self.dialect.request_length:
+            datagram = datagram[: place.offset] + self.token.octets + datagram[place.end :]
+        return super().__call__(datagram)
+
+
+class AnswersTwice(Server):
+    def __call__(self, datagram: bytes) -> list[bytes]:
+        return 2 * super().__call__(datagram)
+
+
+class RepeatsTheRequest(Server):
+    def __call__(self, datagram: bytes) -> list[bytes]:
+        return [datagram] if super().__call__(datagram) else []
+
+
+class CountsDown(Server):
+    def __init__(self, dialect: Dialect, token: Token) -> None:
+        super().__init__(dialect, token)
+        self.application.asked = 1000
+        self.application.step = -1
+
+
+BROKEN: list[tuple[type[Server], str]] = [
+    (CompletesShortDatagrams, "a short datagram"),
+    (RepeatsItsLastResponse, "a short datagram"),
+    (CutsLongDatagrams, "a long datagram"),
+    (IgnoresTheSignature, "a foreign signature"),
+    (IgnoresTheVersion, "a wrong version"),
+    (IgnoresTheToken, "a wrong token"),
+    (AnswersTwice, "a request gets exactly one response"),
+    (RepeatsTheRequest, "connections can be read"),
+    (CountsDown, "counters never decrease"),
+]
+
+
+@pytest.mark.parametrize("dialect", [PADDED, GROUP_4, GROUP_6, GROUP_11], ids=named)
+@pytest.mark.parametrize(
+    ("broken", "title"), BROKEN, ids=[broken.__name__ for broken, _ in BROKEN]
+)
+async def test_a_broken_server_is_found_in_every_dialect(
+    broken: type[Server], title: str, dialect: Dialect
+) -> None:
+    found = failed(await check(broken(dialect, token(dialect)), dialect))
+
+    assert any(name.startswith(title) for name in found), found
+
+
+@pytest.mark.parametrize("dialect", [V0, GROUP_4, GROUP_11], ids=named)
+async def test_a_server_that_answers_its_own_responses_for_ever_is_found(dialect: Dialect) -> None:
+    found = failed(await check(Loops(dialect, token(dialect)), dialect))
+
+    assert found == {"the server's own responses, sent back to it, do not loop"}
 
 
 SWAPPED_STATUSES = {0: 0, 1: 1, 2: 3, 3: 2, 4: 4, 5: 5}

@@ -156,7 +156,7 @@ def drawn(
     for sample in samples:
         screen.draw(sample, os.terminal_size((width, height)))
     last = re.split(r"\x1b\[\d+F", written(stream))[-1]
-    return last.replace("\x1b[K", "").splitlines()
+    return last.replace("\x1b[K", "").replace("\x1b[J", "").splitlines()
 
 
 READINGS = [reading(0), reading(1), reading(5), reading(2), SILENCE, reading(4), reading(8)]
@@ -186,6 +186,16 @@ def test_a_screen_is_drawn_over_the_one_before() -> None:
         screen.draw(compared(None, reading(1)), os.terminal_size((80, 24)))
 
     assert written(stream).count("\x1b[5F") == 1
+
+
+def test_a_shorter_screen_leaves_no_line_of_the_longer_one() -> None:
+    stream = terminal()
+    screen = Screen("mail:7030", V0, stream)
+    size = os.terminal_size((40, 24))
+    for sample in (compared(None, SILENCE), compared(None, reading(1))):
+        screen.draw(sample, size)
+
+    assert written(stream).endswith("\x1b[J")
 
 
 def test_a_resized_terminal_is_cleared_first() -> None:
