@@ -13,7 +13,18 @@ from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks import dashboards, growth, mail, plot, probe, scrape, shards, status, storage
+from benchmarks import (
+    dashboards,
+    growth,
+    mail,
+    plot,
+    pressure,
+    probe,
+    scrape,
+    shards,
+    status,
+    storage,
+)
 from benchmarks import filter as content_filter
 from benchmarks.bench import Bench
 from benchmarks.native import compiled
@@ -24,6 +35,7 @@ SUBJECTS: dict[str, Callable[[Bench], list[Ratio]]] = {
     "scrape": scrape.measure,
     "probe": probe.measure,
     "status": status.measure,
+    "pressure": pressure.measure,
     "mail": mail.measure,
     "filter": content_filter.measure,
     "storage": storage.measure,

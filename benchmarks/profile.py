@@ -22,6 +22,10 @@ class Profile:
     sessions: tuple[int, ...]
     large_messages: int
     """Of 1 MiB."""
+    pipelining: int
+    """Clients that pipeline commands simultaneously."""
+    flood_s: float
+    """Seconds of a flood of datagrams with a wrong token."""
     history_servers: int
     history_hours: float
     """Of a dashboard's data."""
@@ -42,6 +46,8 @@ SHORT = Profile(
     messages=50,
     sessions=(5,),
     large_messages=4,
+    pipelining=10,
+    flood_s=0.3,
     history_servers=50,
     history_hours=0.5,
     million=100_000,
@@ -59,6 +65,8 @@ FULL = Profile(
     messages=1_000,
     sessions=(1, 10, 100),
     large_messages=100,
+    pipelining=200,
+    flood_s=5,
     history_servers=1_000,
     history_hours=6,
     million=1_000_000,
