@@ -30,6 +30,8 @@ class Screen:
         self._dialect = dialect
         self._terminal = terminal
         self._history: deque[Sample] = deque(maxlen=_HISTORY)
+        self._good: Sample | None = None
+        """The last sample with a reading: its values are shown while readings fail."""
         self._restarts = 0
         self._size: terminal_size | None = None
         self._drawn_rows = 0
@@ -42,6 +44,8 @@ class Screen:
         """Draw the newest sample over the one before. After a change of the size the screen is cleared first."""
         self._history.append(sample)
         self._restarts += sample.restarted
+        if not sample.reading.error:
+            self._good = sample
         lines = self._lines(size.columns - 1)
         rows = sum(1 + (len(line) - 1) // max(size.columns, 1) for line in lines)
         if rows >= size.lines:  # drawing over itself takes all rows on the screen
@@ -69,6 +73,8 @@ class Screen:
         trip = round_trip(sample.reading)
         state = f"no reading: {sample.reading.error}" if sample.reading.error else "up"
         words = [state]
+        if sample.reading.error and self._good:
+            words.append(f"values of {self._good.when:%H:%M:%S}")
         if trip is not None:
             words.append(f"round trip {human_seconds(trip)}")
         if self._restarts:
@@ -79,7 +85,8 @@ class Screen:
     def _line(self, command: Command, width: int) -> list[str]:
         """One quantity: with rate and chart, or as much of them as fits."""
         sample = self._history[-1]
-        name, value = label(command), human_value(sample.reading.values.get(command))
+        shown = (self._good or sample).reading.values
+        name, value = label(command), human_value(shown.get(command))
         rate = rate_text(command, sample)
         full = f"{name:<24}{value:>16}{rate and ' ' + rate:>12}"
         if (left := width - len(full) - 2) >= _NARROWEST_CHART:

@@ -170,6 +170,13 @@ def test_the_chart_moves_and_shows_restarts_and_silence() -> None:
     assert lines[1].split() == ["total", "connections", "8", "4/s", "▃█↺·", "█"]
 
 
+def test_the_last_good_values_stay_while_readings_fail() -> None:
+    lines = drawn(compared(None, reading(7)), compared(reading(7), SILENCE), width=120)
+
+    assert lines[0].endswith("no answer within 2 s to 12 datagrams, values of 12:00:00")
+    assert lines[1].split()[:3] == ["total", "connections", "7"]
+
+
 def test_a_terminal_without_utf_8_has_a_chart_in_ascii() -> None:
     lines = drawn(*SAMPLES, encoding="ascii")
 
