@@ -14,8 +14,9 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from exporter.exposition import Format
 from exporter.routes.context import HttpOptions
 from protocol.dialects import DIALECTS
-from protocol.errors import FailureReason
+from protocol.errors import FailureReason, Resource, Shortage
 from protocol.server import serve
+from protocol.sockets import Sockets
 from protocol.token import Token
 from protocol.vocabulary import Command
 from tests.exporter.running import (
@@ -463,3 +464,24 @@ async def test_the_exporters_own_metrics_count_what_was_sent_and_what_failed(
     assert sample("smtpstatus_exporter_round_trip_seconds_count") == 4
     assert sample("smtpstatus_exporter_datagrams_retransmitted_total") == 0
     assert sample("smtpstatus_exporter_targets") == 2
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/probe?target=mail-1", "/api/v1/targets/mail-1"])
+async def test_what_the_exporter_lacks_is_answered_with_503_and_counted_and_no_target_is_down(
+    path: str, exporter: Exporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise Shortage(Resource.DESCRIPTORS, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Sockets, "open", fail)
+        answer = await exporter.http.get(path)
+    again = await exporter.http.get("/metrics")
+
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"] == "1"
+    assert "Too many open files" in answer.json()["detail"]
+    sample = exporter.service.own.registry.get_sample_value
+    assert sample("smtpstatus_exporter_shortages_total", {"resource": "descriptors"}) == 1
+    assert sample("smtpstatus_exporter_failures_total", {"reason": "unreachable"}) == 0
+    assert 'smtpstatus_up{site="eu",target="mail-1"} 1.0' in again.text

@@ -221,3 +221,55 @@ async def test_a_scrape_never_sends_a_command_that_writes(mail_server: MailServe
     await targets.read_transforms(found, in_seconds(1))
 
     assert set(mail_server.asked) == set(V0.reads)
+
+
+async def test_concurrent_writes_to_one_target_wait_for_each_other(
+    mail_server: MailServer,
+) -> None:
+    found = target("mail", mail_server.address)
+    targets = Targets(Config(targets=(found,)), nothing)
+
+    switched = await asyncio.gather(
+        *(targets.set_transforms(found, bool(number % 2), in_seconds(5)) for number in range(6))
+    )
+
+    assert [one.reading.error for one in switched] == [None] * 6
+
+
+async def test_a_write_that_waits_for_another_ends_by_its_deadline(
+    mail_server: MailServer,
+) -> None:
+    async with silence() as address:
+        found = target("mute", address)
+        targets = Targets(Config(targets=(found,), attempts=1), nothing)
+        first = asyncio.create_task(targets.set_transforms(found, True, in_seconds(5)))
+        await asyncio.sleep(0)
+        second = await targets.set_transforms(found, False, in_seconds(0.05))
+        first.cancel()
+        await asyncio.wait([first])
+
+    assert second.before is None
+    assert second.reading.error
+    assert second.reading.error.reason is FailureReason.TIMEOUT
+
+
+async def test_each_request_with_a_longer_deadline_joins_a_shorter_reading_once_at_most() -> None:
+    told: list[TargetReading] = []
+    async with silence() as address:
+        found = target("mute", address)
+        targets = Targets(
+            Config(targets=(found,), attempts=1), lambda readings, strays: told.extend(readings)
+        )
+        now = asyncio.get_running_loop().time()
+        deadlines = [now + 0.1 + number / 50 for number in range(10)]
+        ended: list[float] = []
+
+        async def read(deadline: float) -> None:
+            await targets.read(found, deadline)
+            ended.append(asyncio.get_running_loop().time() - deadline)
+
+        await asyncio.gather(*map(read, deadlines))
+
+    # The first reading is shared by all; then each has its own with the time that it has left.
+    assert len(told) <= len(deadlines)
+    assert min(ended) > -0.02
