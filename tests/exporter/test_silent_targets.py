@@ -33,9 +33,11 @@ async def probe(port: int, name: str) -> tuple[str, str, bool]:
 
 
 async def test_twenty_good_and_two_hundred_silent_servers_are_all_reported_in_every_round(
-    start: Start, silent_port: int
+    start: Start, silent_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every target that /sd lists is probed at the same time, with the default --web.max-requests."""
+    # On a busy machine the exporter reports its own stalls, which are not the subject here.
+    monkeypatch.setattr("protocol.multiplexer._STALL_S", 60.0)
     async with AsyncExitStack() as stack:
         servers = [await stack.enter_async_context(running_mail_server()) for _ in range(GOOD)]
         addresses = {f"good-{number}": server.address for number, server in enumerate(servers)}
