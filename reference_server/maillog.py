@@ -1,6 +1,6 @@
 """Log lines about mail: one for each message, and one for each command that is rejected.
 
-They have one set of fields, so that a message can be traced: `client` (numeric address), `helo`, `sender`,
+They have one set of fields, so that a message can be traced: `client` (numeric address, or `unix`), `helo`, `sender`,
 `recipients`, and for a message also `id` (as in the reply and in Received), `message_id` (the header), `size` in
 octets, `transforms`, `reply` and `duration` in seconds.
 """
@@ -35,7 +35,7 @@ def message_fields(
     """What is known of a message when it ends; the identifier is empty for one that was not accepted."""
     fields: dict[str, object] = {
         **({"id": identifier} if identifier else {}),
-        "client": client,
+        "client": client or "unix",
         "helo": envelope.helo,
         "sender": _path(envelope.sender),
         "recipients": _listed(envelope.recipients),
@@ -75,7 +75,7 @@ def log_aborted(fields: Mapping[str, object]) -> None:
 
 def log_rejection(rejected: Rejected, client: str) -> None:
     """Log a command that was rejected."""
-    fields: dict[str, object] = {"client": client}
+    fields: dict[str, object] = {"client": client or "unix"}
     if rejected.helo:
         fields["helo"] = rejected.helo
     if rejected.transaction:

@@ -167,23 +167,41 @@ def test_postfix_before_the_queue_rejects_to_the_client(home: Path) -> None:
         assert "proxy-accept" in postfix.log.read_text()
 
 
-def test_exim_filter_transforms(home: Path) -> None:
-    port, lmtp, again = free_port(), free_port(), free_port()
-    own = home / "exim"
-    main, rest = documented(
-        "exim-filter exim.conf", {"25": port, "10025": lmtp, "10026": again}
-    ).split("begin routers")
+def exim_configuration(name: str, own: Path, replacements: dict[str, str | int]) -> str:
+    """A documented configuration, with what it presupposes: how mail is stored, and for whom."""
+    main, rest = documented(f"{name} exim.conf", replacements).split("begin routers")
     routers, transports = rest.split("begin transports")
-    configuration = (
+    return (
         f"local_interfaces = 127.0.0.1\nacl_smtp_rcpt = recipients\n{main}"
         f"begin routers\n{routers}{EXIM_STORES}"
         f"begin transports\n{transports}{EXIM_TRANSPORT.format(home=own)}"
     )
+
+
+def test_exim_filter_transforms(home: Path) -> None:
+    port, lmtp, again = free_port(), free_port(), free_port()
+    configuration = exim_configuration(
+        "exim-filter", home / "exim", {"25": port, "10025": lmtp, "10026": again}
+    )
     with (
         documented_filter("exim-filter", {"10025": lmtp, "10026": again}) as server,
-        mta.exim(own, configuration, port) as exim,
+        mta.exim(home / "exim", configuration, port) as exim,
     ):
         check_switch(server, port, exim)
+
+
+def test_exim_reaches_the_filter_by_a_unix_socket(home: Path) -> None:
+    port, again, path = free_port(), free_port(), home / "lmtp"
+    socket = {"/run/smtpstatus/lmtp": str(path)}
+    configuration = exim_configuration(
+        "exim-socket", home / "exim", {"25": port, "10026": again, **socket}
+    )
+    with (
+        documented_filter("exim-socket", {"10026": again, **socket}) as server,
+        mta.exim(home / "exim", configuration, port) as exim,
+    ):
+        check_switch(server, port, exim)
+        server.process.says(r'msg="Message accepted" .*client=unix ')
 
 
 def test_opensmtpd_filter_transforms(home: Path) -> None:
