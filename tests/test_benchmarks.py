@@ -13,6 +13,7 @@ from benchmarks.fleet import Fleet, samples
 from benchmarks.native import compiled
 from benchmarks.process import running
 from benchmarks.ratio import Ratio, at_least, at_most, table
+from tests.support.mta import require_root
 from tests.support.real import require
 
 ROOT = Path(__file__).parents[1]
@@ -72,6 +73,17 @@ def test_mail_is_compared_with_every_other_server(tmp_path: Path) -> None:
         "smtp-sink, discards mail",
         "limit",
     }
+
+
+@pytest.mark.soak
+@pytest.mark.long
+def test_a_filter_is_compared_with_other_filters_and_with_none(tmp_path: Path) -> None:
+    for program in ("cc", "smtp-source", "postfix", "unshare"):
+        require(program)
+    require_root()
+    beside = {line["beside"] for line in measured(tmp_path, "filter")["lines"]}
+
+    assert beside == {"Postfix alone", "pipe(8) and sendmail", "aiosmtpd's Proxy"}
 
 
 def test_the_floor_program_receives_a_response_to_every_datagram(tmp_path: Path) -> None:
