@@ -100,12 +100,17 @@ def _panels(file: Path, hours: float) -> list[Query]:
     """The queries of a dashboard's panels and annotations."""
     dashboard = json.loads(file.read_text())
     found = [
-        _query(target, panel["gridPos"]["w"], _hours(panel, hours))
+        _query(target, panel["gridPos"]["w"], _hours(panel, hours), panel.get("maxDataPoints"))
         for panel in dashboard["panels"]
         for target in panel.get("targets", ())
     ]
-    marks = [one["target"]["expr"] for one in dashboard["annotations"]["list"]]
-    return found + [Query(_filled(mark, 30, hours), 30, hours) for mark in marks]
+    marks = [one["target"] for one in dashboard["annotations"]["list"]]
+    steps = {"30s": 30, "1m": 60}
+    return found + [
+        Query(_filled(mark["expr"], step, hours), step, hours)
+        for mark in marks
+        if (step := steps[mark["interval"]])
+    ]
 
 
 def _hours(panel: dict[str, Any], hours: float) -> float:
@@ -122,9 +127,9 @@ def _baseline(hours: float) -> list[Query]:
     ]
 
 
-def _query(target: dict[str, Any], width: int, hours: float) -> Query:
-    """A target as a panel of this width of the grid's 24 sends it."""
-    point = hours * 3600 / (_PAGE * width / 24)
+def _query(target: dict[str, Any], width: int, hours: float, points: int | None = None) -> Query:
+    """A target as a panel of this width of the grid's 24 sends it, with a point for each pixel or fewer."""
+    point = hours * 3600 / (points or _PAGE * width / 24)
     rounded = next(step for limit, step in _STEPS.items() if point < limit)
     step = max(rounded, 5, int(target.get("interval", "0m").removesuffix("m")) * 60)
     return Query(_filled(target["expr"], step, hours), step if target["range"] else 0, hours)

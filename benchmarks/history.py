@@ -21,6 +21,7 @@ _PER_SERVER = {
     "instance_target:smtpstatus_connections:rate5m": 1.5,
     "instance_target:smtpstatus_up:avg5m": 1,
     "instance_target:smtpstatus_up:avg1d": 1,
+    "instance_target:smtpstatus_scrape_retransmissions:ratio5m": 0,
 }
 _PER_EXPORTER = (
     "instance:smtpstatus_up:count",

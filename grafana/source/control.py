@@ -11,7 +11,7 @@ from grafana.source.dashboard import (
 from grafana.source.expression import JOB_AND_INSTANCE, SAME_SERVER, over_range, unnamed
 from grafana.source.panel import Json, Look, Query, state_timeline, text
 from grafana.source.table import Column, table
-from grafana.source.words import ON_OFF, UP_DOWN
+from grafana.source.words import ON_OFF, STATES
 
 SELECTED = f'{{{JOB_AND_INSTANCE},target=~"$target"}}'
 UP = f"smtpstatus_up{SELECTED}"
@@ -62,13 +62,14 @@ def control() -> Json:
 
 
 def _switches() -> Json:
-    known = f"and {SAME_SERVER} {over_range('last_over_time', TRANSFORMS)}"
+    known = over_range("last_over_time", TRANSFORMS)
+    state = f"{unnamed(UP)} and {SAME_SERVER} {known} or 0 * {known} - 1"
     columns = [
         Column("Server", label="target", links=[to_server("Server")], width=260),
         Column(
             "State",
-            f"{unnamed(UP)} {known}",
-            look=Look(words=UP_DOWN),
+            state,
+            look=Look(words=STATES),
             colored=True,
             centered=True,
             width=100,
@@ -84,7 +85,7 @@ def _switches() -> Json:
         Column("Switched", f"{CHANGED} * 1000", look=Look("dateTimeFromNow"), width=180),
         Column(
             "Switch",
-            f"{unnamed(UP)} {known}",
+            state,
             width=190,
             actions=[_action(True), _action(False)],
         ),
@@ -95,6 +96,7 @@ def _switches() -> Json:
         columns,
         Look(empty=NONE),
         sort=[("Server", False)],
+        rows=unnamed(known),
     )
 
 
@@ -120,7 +122,7 @@ def _action(enabled: bool) -> Json:
 
 def _address() -> Json:
     """What exporters state as their external URL; without one, the default port of this host."""
-    info = 'smtpstatus_exporter_build_info{instance=~"$instance"}'
+    info = 'last_over_time(smtpstatus_exporter_build_info{instance=~"$instance"}[1h])'
     query = f'query_result(label_replace({info}, "external_url", "http://localhost:17030", "external_url", ""))'
     chosen = query_variable(
         "exporter_api", "Exporter's address, as this browser reaches it", query, 3

@@ -163,7 +163,11 @@ def _annotation(annotation: Annotation) -> Json:
         "hide": False,
         "iconColor": annotation.color,
         "datasource": DATA_SOURCE,
-        "target": {"refId": "Anno", "expr": annotation.expression, "interval": "30s"},
+        "target": {
+            "refId": "Anno",
+            "expr": annotation.expression,
+            "interval": "1m" if annotation.at_value else "30s",
+        },
         "titleFormat": annotation.title,
         "textFormat": "",
         "tagKeys": "target,instance",

@@ -5,7 +5,6 @@ from grafana.source.expression import (
     SAME_SERVER,
     events,
     rate,
-    ratio,
     unnamed,
     week_ago,
 )
@@ -27,12 +26,11 @@ from grafana.source.series import (
     ERROR,
     ERRORS,
     LOSS,
+    LOSS_5M,
     LOSS_MAX,
     NO_RULES,
     NO_SWITCH,
     RESTARTS,
-    RETRANSMITTED,
-    SENT,
     SERVERS,
     TRANSFORMS,
     TRANSFORMS_CHANGES,
@@ -44,7 +42,7 @@ from grafana.source.series import (
     switched,
 )
 from grafana.source.table import Column, table
-from grafana.source.words import ON_OFF, REASONS, UP_DOWN
+from grafana.source.words import ON_OFF, REASONS, STATES
 
 _LOSS_STEPS = ((None, "transparent"), (0.05, "orange"), (0.2, "red"))
 _UP_STEPS = ((None, "red"), (0.9, "orange"), (0.999, "transparent"))
@@ -68,18 +66,26 @@ def _group() -> Json:
     return chosen | {"regex": "/^(?!__name__$|job$|target$)(.+)$/", "sort": 2}
 
 
+UNREAD = f"last_over_time({UP_1D}[1h])"
+"""Servers that were read in the last hour, also if their exporter is down now."""
+
+
 def _servers() -> Row:
     busiest = f"topk(50, last_over_time({CONNECTION_RATE}[1h] @ end()))"
     down = f"topk(50, {UP} @ end() == 0)"
     began = f"max by (job, instance, target) ({DOWN_SINCE})"
     since = f"{unnamed(UP)} * 0 + {SAME_SERVER} group_left () {began} * 1000"
-    lost = ratio(f"sum_over_time({RETRANSMITTED}[15m])", f"sum_over_time({SENT}[15m])")
-    lost = f"({lost}) and {SAME_SERVER} {UP} == 1"  # a server that is down loses everything
     usual = f"{unnamed(CONNECTION_RATE)} / ({week_ago(CONNECTION_RATE)} > 0)"
     columns = [
-        Column("Server", label="target", links=[to_server("Server")], width=180),
+        Column("Server", label="target", links=[to_server("Server")], width=175),
         Column(
-            "State", unnamed(UP), look=Look(words=UP_DOWN), colored=True, centered=True, width=70
+            "State",
+            f"{unnamed(UP)} or 0 * {UNREAD} - 1",
+            look=Look(words=STATES),
+            colored=True,
+            centered=True,
+            width=80,
+            complete=True,
         ),
         Column("Why", unnamed(f"{ERROR} == 1"), "reason", Look(words=REASONS), width=115),
         Column("Since", since, look=Look("dateTimeFromNow"), width=120),
@@ -93,7 +99,7 @@ def _servers() -> Row:
         Column(
             "Last hour",
             unnamed(f"{CONNECTION_RATE} and {SAME_SERVER} ({busiest} or {down})"),
-            trend=True,
+            trend=f"{UP} @ end()",
             width=105,
         ),
         Column("Rate", rate(CONNECTIONS), look=Look("suffix:/s", decimals=2), width=75),
@@ -114,7 +120,13 @@ def _servers() -> Row:
             centered=True,
             width=95,
         ),
-        Column("Lost", lost, look=Look("percentunit", steps=_LOSS_STEPS), colored=True, width=60),
+        Column(
+            "Lost",
+            unnamed(LOSS_5M),
+            look=Look("percentunit", steps=_LOSS_STEPS),
+            colored=True,
+            width=60,
+        ),
         Column("Time", unnamed(DURATION), look=Look("s"), width=75),
         Column("Up, 1 d", unnamed(UP_1D), look=Look("percentunit", decimals=2), width=75),
     ]
@@ -123,11 +135,12 @@ def _servers() -> Row:
         "Every server, those that are down first; the name links to its dashboard. Last hour: connections per second "
         "of the 50 busiest servers and of 50 that are down. Rate: connections per second. Usual: that rate as a "
         "multiple of the same hour last week (yesterday, while there is no week of data). Lost: retransmitted "
-        "datagrams of the last 15 minutes, of servers that are up. Time: of the last scrape. Usual, Last hour and Up "
-        "require prometheus/rules/recording.yml, Since requires alerts.yml.",
+        "datagrams of the last 5 minutes, of servers that are up. Time: of the last scrape. Usual, Last hour, Lost and "
+        "Up require prometheus/rules/recording.yml, Since requires alerts.yml.",
         columns,
-        Look(empty="No data: no server is read. (Is the exporter up?)"),
+        Look(empty="No data: no server is read (is the exporter up?)"),
         sort=[("State", False), ("Server", False)],
+        rows=f"{unnamed(UP)} or {unnamed(UNREAD)}",
         period="1h",
     )
     return Row("Servers", 12, [(24, servers)])
@@ -170,11 +183,10 @@ def _busiest() -> Row:
         [
             Query(
                 f"{CONNECTION_RATE} and {SAME_SERVER} topk(5, {CONNECTION_RATE} @ end())",
-                step="1m",
             )
         ],
         Look("suffix:conn/s", empty=NO_RULES),
-    )
+    ) | {"maxDataPoints": 100}
     link = {
         "title": "Server",
         "url": "/d/smtpstatus-server?var-datasource=${datasource}&${job:queryparam}&${instance:queryparam}"
@@ -239,6 +251,7 @@ def _changes() -> Row:
         columns,
         Look(empty="Nothing changed in this time range"),
         sort=[("Flaps", True), ("Restarts", True)],
+        rows=" or ".join(map(events, (UP_CHANGES, RESTARTS, TRANSFORMS_CHANGES))),
     )
     off = time_series(
         "Transforms off",

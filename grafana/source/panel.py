@@ -36,7 +36,7 @@ class Look:
     maximum: float | None = None
     soft_maximum: float | None = None
     """The end of a graph's axis while no value is above it."""
-    steps: Sequence[tuple[float | None, str]] = ((None, "green"),)
+    steps: Sequence[tuple[float | None, str]] = ((None, "text"),)
     words: Mapping[str, tuple[str, str]] | None = None
     """The text and colour of each value; `null` is no value."""
     colors: Mapping[str, str] = field(default_factory=dict)

@@ -1,7 +1,7 @@
 """The rows of the overview for an incident: what is known, what is down and why, and which alerts fire."""
 
 from grafana.source.dashboard import Row, to_exporter, to_server
-from grafana.source.expression import ALERT, JOB_AND_INSTANCE, SAME_SERVER, of_target, rate, ratio
+from grafana.source.expression import ALERT, JOB_AND_INSTANCE, SAME_SERVER, of_target, rate
 from grafana.source.panel import Json, Look, Query, stat
 from grafana.source.series import (
     ACTIVE,
@@ -9,8 +9,7 @@ from grafana.source.series import (
     CONNECTIONS,
     ERROR,
     LAST_DATA,
-    RETRANSMITTED,
-    SENT,
+    LOSS,
     SERVERS,
     TRANSFORMS,
     UP,
@@ -37,16 +36,12 @@ _RANK = " or ".join(
 DOWN_SINCE = f'ALERTS_FOR_STATE{{alertname=~"SmtpstatusTargetDown|SmtpstatusTokenRefused",{JOB_AND_INSTANCE}}}'
 """When each server that is down went down, in Unix seconds."""
 
-_NO_ALERT = "No alert is firing. (Are prometheus/rules/alerts.yml loaded?)"
+_NO_ALERT = "No alert found: none is firing, or prometheus/rules/alerts.yml is not loaded"
 _TIME = Look("dateTimeFromNow")
 
 
 def now() -> Row:
     """Tiles, the first of which say whether the others can be trusted."""
-    lost = ratio(
-        f"sum({_up_only(RETRANSMITTED)})",
-        f"sum({_up_only(SENT)})",
-    )
     unread = f"last_over_time({SERVERS}[$__range]) unless on (job, instance) count by (job, instance) ({UP})"
     trust = [
         stat(
@@ -96,8 +91,9 @@ def now() -> Row:
         ),
         stat(
             "Lost",
-            "The share of datagrams that were retransmitted, of the servers that are up: 0 on a good network.",
-            Query(lost),
+            "The share of datagrams that were retransmitted, of the servers that are up: 0 on a good "
+            "network. Requires prometheus/rules/recording.yml.",
+            Query(f"max({LOSS})"),
             Look("percentunit", steps=((None, "green"), (0.05, "orange"), (0.2, "red"))),
         ),
         stat(
@@ -115,11 +111,6 @@ def now() -> Row:
         ),
     ]
     return Row("Now", 3, [*((6, tile) for tile in trust), *((4, tile) for tile in others)])
-
-
-def _up_only(series: str) -> str:
-    """A server that is down retransmits everything, which says nothing about the network."""
-    return f"sum_over_time({series}[$__rate_interval]) and {SAME_SERVER} {UP} == 1"
 
 
 def incidents() -> list[Row]:
@@ -152,7 +143,9 @@ def _by_reason() -> Json:
         "Of: the servers of that group. Since, Latest: when the first and the last of them went down "
         "(requires prometheus/rules/alerts.yml).",
         columns,
-        Look(empty="No server is known to be down. (Is the exporter up?)"),
+        Look(
+            empty="No server found that is down; while an exporter is down, nothing is known of its servers"
+        ),
         sort=[("Latest", True)],
     )
 

@@ -15,7 +15,7 @@ from grafana.source.expression import (
 from grafana.source.panel import Json, Look, Query, stat, state_timeline, time_series
 from grafana.source.series import switched
 from grafana.source.table import Column, sentence
-from grafana.source.words import ON_OFF, ON_OFF_KNOWN, REASONS, UP_DOWN
+from grafana.source.words import ON_OFF, ON_OFF_KNOWN, REASONS, STATES, UP_DOWN
 
 UP = of_server("smtpstatus_up")
 CONNECTIONS = of_server("smtpstatus_connections_total")
@@ -36,9 +36,8 @@ RETRANSMITTED_LATELY = over_interval("sum_over_time", RETRANSMITTED)
 
 NOT_SPOKEN = "No data: only servers of some dialects have this metric"
 NO_DATA = "No data: nobody has read this server in the time range"
-_STATES = UP_DOWN | {"-1": ("unknown", "gray")}
 _BECAUSE = {reason: (f" ({word})", color) for reason, (word, color) in REASONS.items()}
-_NEVER = {"null": ("none in 7 days", "gray")}
+_NEVER = {"null": ("not in 7 days", "gray")}
 RESTARTED_LATELY = restarts(CONNECTIONS, BYTES, "$__rate_interval")
 # Without the ones of the preceding point, a restart is one mark instead of a band.
 RESTARTED = Annotation(
@@ -74,7 +73,7 @@ def _state() -> Json:
     present = f"0 * {over_range('last_over_time', UP)}"
     long = {"null": ("the time shown or longer", "gray")}
     columns = [
-        Column("State", f"{unnamed(UP)} or {present} - 1", look=Look(words=_STATES)),
+        Column("State", f"{unnamed(UP)} or {present} - 1", look=Look(words=STATES)),
         Column("Server", label="target"),
         Column(
             "For",
@@ -90,8 +89,8 @@ def _state() -> Json:
     ]
     template = (
         "${__data.fields.Server} is ${__value.text} for ${__data.fields.For}"
-        "${__data.fields.Reason}. Last restart: ${__data.fields.Restart}. "
-        "Transforms: ${__data.fields.Transforms}. Last switch: ${__data.fields.Switch}."
+        "${__data.fields.Reason}. Restarted: ${__data.fields.Restart}. "
+        "Transforms: ${__data.fields.Transforms}. Switched: ${__data.fields.Switch}."
     )
     before = {
         "title": "The hour before the last answer",

@@ -1,9 +1,10 @@
 """Tables whose rows are joined by labels, and a stat that is a sentence made of such a row."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from string import ascii_uppercase
 
+from grafana.source.expression import SAME_SERVER
 from grafana.source.panel import (
     GRAY_WITHOUT_VALUE,
     NO_VALUE,
@@ -21,7 +22,7 @@ _EMPTY_CELL: Json = {
     "properties": [{"id": "noValue", "value": NO_VALUE}],
 }
 """Otherwise each empty cell would have the text of an empty table."""
-_TRANSPARENT: Json = {
+_NOTHING: Json = {
     "type": "special",
     "options": {"match": "null+nan", "result": {"text": NO_VALUE, "color": "transparent"}},
 }
@@ -35,7 +36,8 @@ class Column:
     """A column: the value of an expression, or a label.
 
     With both, it is a label that only this expression has, and the value is not shown.
-    A trend is a small graph of the expression over the panel's time range.
+    A column with a trend is a small graph of the expression over the panel's time range; `trend` is an expression that
+    has some server's labels at least. A complete column has a value in every row.
     A hidden column is there for links.
     """
 
@@ -46,7 +48,8 @@ class Column:
     width: int = 0
     colored: bool = False
     centered: bool = False
-    trend: bool = False
+    trend: str = ""
+    complete: bool = False
     hidden: bool = False
     links: Sequence[Json] = ()
     actions: Sequence[Json] = ()
@@ -59,13 +62,17 @@ def table(
     look: Look,
     *,
     sort: Sequence[tuple[str, bool]],
+    rows: str = "",
     hidden_labels: Sequence[str] = (),
     period: str = "",
 ) -> Json:
     """A row for each combination of labels. Labels without a column follow the columns.
 
     `sort` names columns, each with whether it descends. `period` is the time range where it is not the dashboard's.
+    `rows` is an expression with all rows. Grafana joins rows by the labels that the results of all queries have: one
+    empty result leaves none, and the join compares each row with each other, for seconds with 1,000 servers.
     """
+    columns = [_with_labels(column, rows) for column in columns] if rows else columns
     options = {
         "showHeader": True,
         "cellHeight": "sm",
@@ -103,7 +110,7 @@ def sentence(
         "justifyMode": "auto",
         "textMode": "name",
         "orientation": "horizontal",
-        "text": {"titleSize": 18},
+        "text": {"titleSize": 17},
         "reduceOptions": {"calcs": [], "fields": "/ is /", "values": True},
     }
     built = panel("stat", title, description, _targets(columns), Look(), options)
@@ -117,6 +124,14 @@ def sentence(
     built["fieldConfig"]["overrides"] = overrides
     built["transformations"] = _joined(columns, ())
     return built
+
+
+def _with_labels(column: Column, rows: str) -> Column:
+    """The column with the labels of one row at least, with NaN, which is shown as no value."""
+    if not column.expression or column.complete:
+        return column
+    one = f"topk(1, {column.trend or rows})"
+    return replace(column, expression=f"({column.expression}) or {SAME_SERVER} {one} * NaN")
 
 
 def _targets(columns: Sequence[Column]) -> list[Json]:
@@ -156,6 +171,8 @@ def _override(column: Column) -> Json:
     if column.look:
         look = shown(column.look)
         properties |= {name: look[name] for name in ("unit", "mappings", "thresholds")}
+        if "null" not in (column.look.words or {}):
+            properties["mappings"] = [*look["mappings"], _NOTHING]
         if column.look.decimals is not None:
             properties["decimals"] = column.look.decimals
     if column.label:
@@ -167,8 +184,6 @@ def _override(column: Column) -> Json:
     if column.hidden:
         properties["custom.hidden"] = True
     if column.colored:
-        if "null" not in (column.look.words or {} if column.look else {}):
-            properties["mappings"] = [*properties["mappings"], _TRANSPARENT]
         properties["color"] = {"mode": "thresholds"}
         properties["custom.cellOptions"] = {"type": "color-background", "mode": "basic"}
     if column.trend:

@@ -4,6 +4,7 @@ RUNBOOK = "https://smtpstatus.example/runbook"
 """The address of docs/runbook.md; prometheus/runbook-url.sh sets it."""
 
 UP_DOWN = {"1": ("up", "green"), "0": ("down", "red"), "null": ("unknown", "gray")}
+STATES = UP_DOWN | {"-1": ("unknown", "gray")}
 ON_OFF = {"1": ("on", "green"), "0": ("off", "orange"), "null": ("unknown", "gray")}
 ON_OFF_KNOWN = {"1": ("on", "green"), "0": ("off", "orange"), "-1": ("unknown", "gray")}
 SEVERITY = {"1": ("critical", "red"), "2": ("warning", "orange"), "3": ("info", "blue")}
