@@ -19,6 +19,7 @@ from reference_server.context import ServerContext
 from reference_server.delivery import Maildirs
 from reference_server.descriptors import TooFewDescriptors, free_descriptors, within
 from reference_server.destination import Destination
+from reference_server.guard import Guard
 from reference_server.listen_address import UnixAddress
 from reference_server.listener import Listener
 from reference_server.mailboxes import Mailboxes
@@ -63,11 +64,13 @@ async def _run(config: Config) -> None:
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    # The end of a terminal, or a reload, must not cut off mail.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _log_hangup)
     status = ServerStatus(transforms_enabled=config.transforms_enabled)
     destination = await _destination(config)
     spool = _spool(config)
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-    chain = TransformChain(config.bounds, kept, spool)
+    chain = TransformChain(config.bounds, kept, spool, Guard() if config.programs else None)
     pipeline = Pipeline(
         config.hostname, status, destination, spool, config.programs, chain, config.slots
     )
@@ -103,6 +106,10 @@ async def _run(config: Config) -> None:
         await stopped.wait()
         await listener.stop(_GRACE)
         await pipeline.aclose()
+
+
+def _log_hangup() -> None:
+    logger.info("SIGHUP ignored: restart the server to change its settings")
 
 
 def _configure_logging(config: Config) -> None:

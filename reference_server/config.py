@@ -3,7 +3,7 @@
 import os
 import shutil
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -157,6 +157,18 @@ FLAGS = Flags(
             "N",
             "messages transformed simultaneously",
         ),
+        Flag(
+            "transform.max-output-bytes",
+            "",
+            "N",
+            "output limit of one program (default: --smtp.max-message-bytes)",
+        ),
+        Flag(
+            "transform.max-open-files",
+            str(_BOUNDS.open_files),
+            "N",
+            "limit of open files of one process",
+        ),
         Flag("transform.max-memory-bytes", str(_BOUNDS.memory), "N", "data memory of one program"),
         Flag(
             "transform.max-processes",
@@ -196,7 +208,8 @@ def parse(argv: Sequence[str], environment: Mapping[str, str]) -> Config:
         bounds=Bounds(
             seconds=given.one("transform.timeout", parse_duration),
             chain_seconds=given.one("transform.total-timeout", parse_duration),
-            output=message_size,
+            output=given.one("transform.max-output-bytes", _or(message_size)),
+            open_files=given.one("transform.max-open-files", positive),
             memory=given.one("transform.max-memory-bytes", positive),
             processes=given.one("transform.max-processes", positive),
         ),
@@ -264,6 +277,11 @@ def domain(text: str) -> str:
     if not is_domain(text):
         raise ValueError(f"{text!r} is no domain: write it like example.com")
     return text.lower()
+
+
+def _or(default: int) -> Callable[[str], int]:
+    """Reads a number above zero; an empty text is the default."""
+    return lambda text: positive(text) if text else default
 
 
 def _hostname(text: str) -> str:

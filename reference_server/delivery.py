@@ -141,12 +141,12 @@ class Maildirs:
                         message.fail(error)
 
     def _create(self, maildirs: Sequence[str]) -> None:
-        for maildir in maildirs:
-            if maildir in self._created:
-                continue
+        missing = [maildir for maildir in maildirs if maildir not in self._created]
+        for maildir in missing:
             for directory in (maildir, f"{maildir}/tmp", f"{maildir}/new", f"{maildir}/cur"):
                 Path(directory).mkdir(mode=0o700, exist_ok=True)
             # Also where they existed: an earlier process may have ended between making and syncing them.
             sync_directory(maildir)
+        if missing:
             sync_directory(str(self.root))
-            self._created.add(maildir)
+            self._created.update(missing)

@@ -8,13 +8,13 @@ from reference_server.delivery import BATCH_MESSAGES
 from reference_server.limits import ServerLimits
 
 _OWN = 9
-"""The event loop has 3, the ports 2, the end of all transforms 1, a directory while it is synced 1; 2 to spare."""
+"""The event loop has 3, the ports 2, the transforms 1 and their guard 1, a directory being synced 1; 1 is spare."""
 
 _REFUSED = 8
 """For clients that are told 421: by then they have a socket."""
 
-_SLOT = 5
-"""A program's output, its errors, its end, and a pipe while it is started; its input is the message's file."""
+_SLOT = 7
+"""A program's output, its errors, its end, and two pipes while it is started; its input is the message's file."""
 
 _SESSION = 3
 """A socket, a file for a message that is large, and another one in the Maildir while it is stored."""

@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from reference_server.address import Address
 from reference_server.destination import DeliveryFailed, Destination, Message
 from reference_server.diskspace import DiskSpace
 from reference_server.event import Envelope
@@ -24,6 +25,8 @@ from reference_server.trace import received_header
 from reference_server.transform import Program, TransformChain, TransformFailed
 
 logger = logging.getLogger(__name__)
+
+_VARIABLE_OCTETS = 120_000
 
 
 class Pipeline:
@@ -109,7 +112,8 @@ class Pipeline:
         original = envelope.original_client or OriginalClient()
         variables = {
             "SENDER": str(envelope.sender or ""),
-            "RECIPIENTS": "\n".join(map(str, envelope.recipients)),
+            "RECIPIENTS": _listed(envelope.recipients),
+            "RECIPIENT_COUNT": str(len(envelope.recipients)),
             "CLIENT_ADDRESS": original.addr or client,
             "CLIENT_HELO": original.helo or envelope.helo,
             "MESSAGE_ID": identifier,
@@ -130,6 +134,17 @@ class Pipeline:
         self._chain.close()
         await self._space.aclose()
         await self._destination.aclose()
+
+
+def _listed(recipients: Sequence[Address]) -> str:
+    """One address per line, as many as fit into a variable: execve(2) accepts 128 KiB."""
+    lines, octets = [], 0
+    for recipient in map(str, recipients):
+        octets += len(recipient.encode()) + 1
+        if octets > _VARIABLE_OCTETS:
+            break
+        lines.append(recipient)
+    return "\n".join(lines)
 
 
 def _reply_to(error: Exception) -> Reply:

@@ -4,11 +4,12 @@ What a program wrote counts only if it ended with 0, read all its input and wrot
 chain is thrown away and the client is told why (docs/reference-server.md has the table). Nothing of a failed
 chain is stored, and neither is the message without it.
 
-stdin and stdout are files without names: no pipe can dead-lock, the kernel caps the output, and a grandchild that
-keeps stdout open holds nobody up. Every program is a session of its own, which is killed as a whole when it ends.
+stdin and stdout are files without names: no pipe can dead-lock, and a grandchild that keeps stdout open holds nobody
+up. Every program is a session of its own, which is killed as a whole when it ends, or when the server does (guard.py).
 """
 
 import itertools
+import logging
 import math
 import os
 import re
@@ -20,14 +21,16 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 from typing import Self
 
+from reference_server.guard import Guard, kill_session
 from reference_server.reply import FAILED, Reply
 from reference_server.spool import Spool, unnamed_file
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,7 @@ class Bounds:
     memory: int = 512 * 1024 * 1024
     processes: int = 4096
     """The system counts all of this user's processes, not the program's alone, and root's not at all."""
+    open_files: int = 256
 
 
 class TransformFailed(Exception):
@@ -75,8 +79,14 @@ class TransformFailed(Exception):
         self.reply = reply
 
 
-_LAST_WORDS = 1.0
+_TERMINATION_S = 1.0
 """Seconds between SIGTERM and SIGKILL."""
+
+_REAP_S = 0.5
+"""Seconds that a killed program has to end; one that cannot be killed (set-uid, stuck in the kernel) is left behind."""
+
+_LOOK_S = 0.02
+"""Seconds between two looks at how much a program has written."""
 
 _BUSY = Reply(451, "4.3.2", "Error: server busy")
 _OURS = Reply(451, "4.3.5", "Error: server configuration error")
@@ -99,18 +109,25 @@ def _limit(name: str, value: int) -> str:
 
 
 class TransformChain:
-    """Runs programs one after the other. `run` blocks; a pool's size is the number of messages at once."""
+    """Runs programs one after the other. `run` blocks, and may be called in several threads. Owns the guard."""
 
-    def __init__(self, bounds: Bounds, environment: Mapping[str, str], directory: Path) -> None:
+    def __init__(
+        self,
+        bounds: Bounds,
+        environment: Mapping[str, str],
+        directory: Path,
+        guard: Guard | None = None,
+    ) -> None:
         self._bounds = bounds
         self._environment = dict(environment)
         self._directory = directory
         self._stopping = os.eventfd(0)
+        self._guard = guard
+        self._unkillable: list[subprocess.Popen[bytes]] = []
         limits = {
             "core": 0,
-            "nofile": 64,
+            "nofile": bounds.open_files,
             "cpu": math.ceil(bounds.seconds) * (os.cpu_count() or 1),
-            "fsize": bounds.output,
             "data": bounds.memory,
             "nproc": bounds.processes,
         }
@@ -126,6 +143,8 @@ class TransformChain:
         os.eventfd_write(self._stopping, 1)
 
     def close(self) -> None:
+        if self._guard:
+            self._guard.close()
         os.close(self._stopping)
 
     def run(
@@ -161,58 +180,92 @@ class TransformChain:
         output = unnamed_file(self._directory)
         try:
             with unnamed_file(self._directory) as errors:
-                process = self._start(program, source, output, errors, environment)
-                self._finish(program, process, until)
-                _check_code(program, process.returncode, errors)
+                self._execute(program, (source, output, errors), environment, until)
             if source.tell() != message.size:
                 raise TransformFailed(FAILED, f"{program.name} did not read all its input")
             size = output.seek(0, os.SEEK_END)
             if message.size and not size:
                 raise TransformFailed(FAILED, f"{program.name} wrote nothing")
-            if size >= self._bounds.output:  # a program that ignores SIGXFSZ may still end with 0
+            if size > self._bounds.output:
                 raise TransformFailed(FAILED, f"{program.name} wrote too much")
         except BaseException:
             output.close()
             raise
         return output
 
-    def _start(
+    def _execute(
         self,
         program: Program,
-        source: FileIO,
-        output: FileIO,
-        errors: FileIO,
+        files: tuple[FileIO, FileIO, FileIO],
         environment: Mapping[str, str],
-    ) -> "subprocess.Popen[bytes]":
+        until: float,
+    ) -> None:
+        """Run a program to its end; `files` are its first three. Raises `TransformFailed` unless it ends with 0."""
+        source, output, errors = files
+        # Every process of the program inherits this end of a pipe: when it is closed everywhere, none is left.
+        left, inherited = os.pipe()
         try:
-            return subprocess.Popen(
-                [*self._front, *program.argv],
-                stdin=source,
-                stdout=output,
-                stderr=errors,
-                env=environment,
-                start_new_session=True,
-                umask=0o077,
-            )
-        except OSError as error:
-            raise TransformFailed(_OURS, f"{program.name} cannot be started: {error}") from None
+            try:
+                process = subprocess.Popen(
+                    [*self._front, *program.argv],
+                    stdin=source,
+                    stdout=output,
+                    stderr=errors,
+                    env=environment,
+                    pass_fds=(inherited,),
+                    start_new_session=True,
+                    umask=0o077,
+                )
+            except OSError as error:
+                raise TransformFailed(
+                    _OURS, f"{program.name} cannot be started: {error}"
+                ) from None
+            finally:
+                os.close(inherited)
+            if self._guard:
+                self._guard.started(process.pid)
+            self._finish(program, process, output, left, until)
+        finally:
+            os.close(left)
+        _check_code(program, process.returncode, errors)
 
-    def _finish(self, program: Program, process: "subprocess.Popen[bytes]", until: float) -> None:
-        """Wait for the program's end, kill what is left of its group, and reap it."""
+    def _finish(
+        self,
+        program: Program,
+        process: "subprocess.Popen[bytes]",
+        output: FileIO,
+        left: int,
+        until: float,
+    ) -> None:
+        """Wait for the program's end, kill what is left of its session, and reap it."""
         pidfd = os.pidfd_open(process.pid)
         try:
-            ready = self._wait(until, pidfd)
-            if not ready:
-                _kill_group(process.pid, signal.SIGTERM)
-                self._wait(time.monotonic() + _LAST_WORDS, pidfd)
-                raise TransformFailed(FAILED, f"{program.name} ran out of time")
+            while not (ready := self._wait(min(until, time.monotonic() + _LOOK_S), pidfd)):
+                if os.fstat(output.fileno()).st_size > self._bounds.output:
+                    raise TransformFailed(FAILED, f"{program.name} wrote too much")
+                if time.monotonic() >= until:
+                    kill_session(process.pid, signal.SIGTERM)
+                    self._wait(time.monotonic() + _TERMINATION_S, pidfd)
+                    raise TransformFailed(FAILED, f"{program.name} ran out of time")
             if pidfd not in ready:
                 raise TransformFailed(_BUSY, f"{program.name} was stopped with the server")
         finally:
+            # Before it is reaped, so that the session's number cannot belong to another yet.
+            if not (_ended(pidfd) and _ended(left)):
+                kill_session(process.pid, signal.SIGKILL)
+            if _ended(pidfd, _REAP_S):
+                process.wait()
+                if self._guard:
+                    self._guard.ended(process.pid)
+            else:
+                logger.error(
+                    "Cannot kill a transform", extra={"program": program.name, "pid": process.pid}
+                )
+                self._unkillable = [one for one in self._unkillable if one.poll() is None]
+                self._unkillable.append(process)
             os.close(pidfd)
-            # Before it is reaped, so that the group's number cannot belong to anybody else yet.
-            _kill_group(process.pid, signal.SIGKILL)
-            process.wait()
+        if process.returncode is None:
+            raise TransformFailed(FAILED, f"{program.name} cannot be killed")
 
     def _wait(self, until: float, *processes: int) -> set[int]:
         """Wait for the end of the server or of a process; returns the descriptors of what ended."""
@@ -222,9 +275,11 @@ class TransformChain:
         return {found for found, _ in poller.poll(max(0, until - time.monotonic()) * 1000)}
 
 
-def _kill_group(group: int, number: signal.Signals) -> None:
-    with suppress(PermissionError):  # a program that became somebody else is out of reach
-        os.killpg(group, number)
+def _ended(descriptor: int, seconds: float = 0) -> bool:
+    """Whether the process of a pidfd has ended, or the other end of a pipe is closed, within `seconds`."""
+    poller = select.poll()
+    poller.register(descriptor, select.POLLIN)
+    return bool(poller.poll(seconds * 1000))
 
 
 def _check_code(program: Program, code: int, errors: FileIO) -> None:

@@ -85,14 +85,14 @@ FAULTS: dict[str, tuple[str, int, int]] = {
     "making the maildir": ("mkdir", 1, errno.EACCES),
     "making tmp": ("mkdir", 2, errno.ENOSPC),
     "syncing the maildir": ("fsync", 1, errno.EIO),
-    "syncing the root": ("fsync", 2, errno.EIO),
+    "syncing the root": ("fsync", 3, errno.EIO),
     "opening": ("open", 5, errno.EROFS),
     "writing": ("writev", 1, errno.ENOSPC),
-    "syncing the file": ("fsync", 5, errno.EIO),
+    "syncing the file": ("fsync", 4, errno.EIO),
     "linking": ("link", 1, errno.EDQUOT),
     "linking the second": ("link", 2, errno.EIO),
-    "syncing the first new": ("fsync", 6, errno.EIO),
-    "syncing the second new": ("fsync", 7, errno.EIO),
+    "syncing the first new": ("fsync", 5, errno.EIO),
+    "syncing the second new": ("fsync", 6, errno.EIO),
 }
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import re
+import signal
 import smtplib
 import socket
 import subprocess
@@ -18,6 +19,7 @@ from protocol.token import Token
 from protocol.vocabulary import Command
 from tests.reference_server.inside import MAIL, client
 from tests.reference_server.server import TOKEN, running
+from tests.support.processes import eventually
 from tests.support.real import require
 
 LETTER = "Subject: hi\r\n\r\nhello\r\n.dot\r\n"
@@ -100,6 +102,16 @@ def test_a_server_whose_threads_cannot_start_exits_with_status_2(tmp_path: Path)
 
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr.startswith("smtpstatus-server: cannot start a thread: raise the limit")
+
+
+def test_sighup_neither_ends_the_server_nor_a_session(tmp_path: Path) -> None:
+    with running(tmp_path) as server:
+        with smtplib.SMTP("127.0.0.1", server.smtp) as sender:
+            server.process.send_signal(signal.SIGHUP)
+            eventually(lambda: "SIGHUP ignored" in server.log.read_text(), seconds=5)
+
+            sender.sendmail("a@x.org", ["bob@example.com"], LETTER)
+        assert server.stop() == 0
 
 
 def test_recipients_of_a_domain_are_accepted_in_every_form_of_it(tmp_path: Path) -> None:

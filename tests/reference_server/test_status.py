@@ -5,7 +5,10 @@ import pytest
 
 from protocol.address import HostPort
 from protocol.client import Peer, connect
+from protocol.dialect import Dialect
 from protocol.dialects import DIALECTS
+from protocol.message import Request
+from protocol.server import respond
 from protocol.token import Token
 from protocol.vocabulary import FLAGS, Command
 from reference_server.status import ServerStatus
@@ -98,3 +101,25 @@ def test_a_verbose_server_logs_who_comes_and_goes(tmp_path: Path) -> None:
         log = server.log.read_text()
     assert 'msg="Connection opened" client=127.0.0.1' in log
     assert 'msg="Connection closed" client=127.0.0.1' in log
+
+
+SWITCHES = [
+    (dialect, command)
+    for dialect in DIALECTS.values()
+    for command in (Command.ENABLE_TRANSFORMS, Command.ENABLE_VERBOSE)
+    if command in dialect.operations and dialect.operations[command].value
+]
+
+
+@pytest.mark.parametrize(("dialect", "command"), SWITCHES, ids=lambda value: value.name)
+def test_switching_on_is_answered_with_on(dialect: Dialect, command: Command) -> None:
+    token, operation = Token(b"x" * dialect.token_length), dialect.operations[command]
+    request = Request(1, token.octets, operation.code).encode(dialect)
+
+    response = respond(request, token, ServerStatus().answer, dialect)
+
+    assert response
+    assert operation.value
+    start = operation.value.offset - dialect.result.offset
+    value = response.result[start : start + operation.value.size]
+    assert int.from_bytes(value, dialect.byte_order) == dialect.on
