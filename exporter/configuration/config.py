@@ -80,14 +80,6 @@ class Config:
     """Those that the configuration itself describes."""
     api: Api = field(default_factory=Api)
 
-    @property
-    def secrets(self) -> list[Secret]:
-        """Every secret once: targets that share a file share its secret."""
-        found = [target.secret for target in self.targets] + [rule.secret for rule in self.probe]
-        if self.api.secret:
-            found.append(self.api.secret)
-        return list(dict.fromkeys(found))
-
 
 def load(
     paths: Sequence[Path], environ: Mapping[str, str], *, read_secrets: bool = True

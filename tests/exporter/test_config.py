@@ -230,7 +230,8 @@ def test_targets_that_share_a_token_file_share_its_secret(tmp_path: Path) -> Non
     (tmp_path / "fleet").write_text("secretpa")
     entries = ", ".join(f"{{name: m{i}, address: h, token_file: fleet}}" for i in range(3))
 
-    assert len(load(tmp_path, f"targets: [{entries}]").secrets) == 1
+    targets = load(tmp_path, f"targets: [{entries}]").targets
+    assert {target.secret for target in targets} == {targets[0].secret}
 
 
 def test_the_environment_alone_configures_one_target(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ TOLD = Options(
 )
 
 
-def test_without_anything_there_are_defaults() -> None:
+def test_without_flags_and_variables_the_defaults_apply() -> None:
     assert flags.parse([], {}) == DEFAULTS
 
 
@@ -105,7 +105,7 @@ def test_a_flag_wins_over_its_variable_and_may_be_repeated() -> None:
         (["extra"], "unexpected argument: a flag's name begins with --"),
     ],
 )
-def test_what_is_wrong_is_one_line(arguments: list[str], told: str) -> None:
+def test_an_invalid_flag_is_reported_in_one_line(arguments: list[str], told: str) -> None:
     with pytest.raises(ConfigError) as error:
         flags.parse(arguments, {})
     assert str(error.value).startswith(told)
@@ -113,7 +113,7 @@ def test_what_is_wrong_is_one_line(arguments: list[str], told: str) -> None:
 
 
 @pytest.mark.parametrize("offset", ["0", "0s"])
-def test_the_offset_may_be_nothing(offset: str) -> None:
+def test_the_timeout_offset_may_be_zero(offset: str) -> None:
     assert flags.parse(["--timeout-offset", offset], {}).timeout_offset == 0
 
 

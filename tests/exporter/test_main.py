@@ -62,7 +62,7 @@ def refused(*arguments: str, **environment: str) -> str:
     return ended.stderr
 
 
-def test_it_says_where_it_listens_answers_and_ends_cleanly_on_both_signals() -> None:
+def test_the_command_logs_its_address_serves_and_exits_cleanly_on_both_signals() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         with exporter(*ANYWHERE, **ONE_TARGET) as process:
             assert re.fullmatch(r"127\.0\.0\.1:[1-9]\d+", address(process))
@@ -76,7 +76,7 @@ def test_it_says_where_it_listens_answers_and_ends_cleanly_on_both_signals() -> 
             assert "Traceback" not in process.output
 
 
-def test_it_ends_within_two_seconds_with_a_scrape_under_way(tmp_path: Path) -> None:
+def test_shutdown_during_a_scrape_takes_less_than_two_seconds(tmp_path: Path) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
         silent.bind(("127.0.0.1", 0))
         target = f"127.0.0.1:{silent.getsockname()[1]}"
@@ -105,7 +105,7 @@ def test_the_command_has_the_limits_of_connections() -> None:
             assert asking.getresponse().status == 431
 
 
-def test_while_it_shuts_down_it_is_not_ready_and_still_answers() -> None:
+def test_during_shutdown_it_is_not_ready_and_still_serves() -> None:
     with exporter(*ANYWHERE, **ONE_TARGET) as process:
         with closing(http.client.HTTPConnection(address(process), timeout=5)) as asking:
             assert status(asking, "/-/ready") == 200
@@ -125,7 +125,7 @@ def status(asking: http.client.HTTPConnection, path: str) -> int:
     return answer.status
 
 
-def test_a_silent_name_server_does_not_hold_up_the_end(tmp_path: Path) -> None:
+def test_a_silent_name_server_does_not_delay_shutdown(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(
         "import socket, time\n"
         "look_up = socket.getaddrinfo\n"
@@ -148,7 +148,7 @@ def test_a_silent_name_server_does_not_hold_up_the_end(tmp_path: Path) -> None:
             assert time.monotonic() - before < 2.5
 
 
-def test_a_hangup_signal_reads_the_configuration_again(tmp_path: Path) -> None:
+def test_sighup_reloads_the_configuration(tmp_path: Path) -> None:
     config = tmp_path / "config.yml"
     config.write_text("targets: []")
     with exporter("--config.file", str(config), *ANYWHERE) as process:
@@ -166,7 +166,7 @@ def test_a_hangup_signal_reads_the_configuration_again(tmp_path: Path) -> None:
         assert get(process, "/probe?target=new")[0] == 200
 
 
-def test_a_hangup_signal_before_it_listens_is_obeyed_when_it_does(tmp_path: Path) -> None:
+def test_sighup_during_startup_reloads_once_it_listens(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(
         "import os, sys, time\n"
         "class Waiting:\n"
@@ -223,7 +223,7 @@ def test_the_log_can_be_json_and_holds_no_token(tmp_path: Path) -> None:
         assert "open-sesame" not in process.output
 
 
-def test_config_check_tells_whether_the_configuration_is_good(tmp_path: Path) -> None:
+def test_config_check_reports_the_target_count_or_the_error(tmp_path: Path) -> None:
     config = tmp_path / "config.yml"
     config.write_text("targets: [{name: a, address: h, token: secretpa}]")
     told = subprocess.check_output(
@@ -266,13 +266,13 @@ def test_config_check_syntax_needs_no_secrets(tmp_path: Path) -> None:
         ((), {**ONE_TARGET, "PROMETHEUS_MULTIPROC_DIR": "/tmp"}, "PROMETHEUS_MULTIPROC_DIR"),
     ],
 )
-def test_what_is_wrong_is_one_line_and_exit_status_2(
+def test_a_startup_error_is_one_line_and_exit_status_2(
     arguments: tuple[str, ...], environment: dict[str, str], told: str
 ) -> None:
     assert told in refused(*arguments, **environment)
 
 
-def test_it_takes_as_many_descriptors_as_the_system_lets_it() -> None:
+def test_the_descriptor_limit_is_raised_to_the_hard_limit() -> None:
     command = (
         f"ulimit -Sn 100; ulimit -Hn 300; exec {COMMANDS}/smtpstatus-exporter {' '.join(ANYWHERE)}"
     )
@@ -283,7 +283,7 @@ def test_it_takes_as_many_descriptors_as_the_system_lets_it() -> None:
         process.end()
 
 
-def test_a_port_in_use_is_told() -> None:
+def test_a_port_in_use_is_reported() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         line = refused("--web.listen-address", f"127.0.0.1:{port}", **ONE_TARGET)
@@ -305,7 +305,7 @@ def test_it_listens_on_several_addresses_and_on_a_unix_socket(tmp_path: Path) ->
         assert get(process, "/-/healthy")[0] == 200
 
 
-def test_systemd_is_told_when_it_is_ready_and_when_it_stops(tmp_path: Path) -> None:
+def test_systemd_is_notified_of_readiness_reload_and_stop(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(tmp_path / "notify"))
         systemd.settimeout(20)

@@ -56,7 +56,7 @@ async def test_a_port_that_is_not_allowed_is_sent_nothing(mail_server: MailServe
 
 
 @pytest.mark.parametrize("networks", [("127.0.0.2/32",), ("10.0.0.0/8", "::/0")])
-async def test_an_address_in_no_listed_network_is_sent_nothing(
+async def test_an_address_outside_the_networks_is_sent_nothing(
     mail_server: MailServer, networks: tuple[str, ...]
 ) -> None:
     targets = probing(*map(rule, networks))
@@ -104,7 +104,7 @@ class Names:
         return [(2, 2, 17, "", (address, port)) for address in found]
 
 
-async def test_a_name_that_changes_its_address_after_the_check_lures_no_token(
+async def test_a_name_that_changes_its_address_after_the_check_redirects_no_token(
     mail_server: MailServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = Names(["127.0.0.1"], ["127.9.9.9"])
@@ -122,7 +122,7 @@ async def test_a_name_that_changes_its_address_after_the_check_lures_no_token(
         assert mail_server.asked == []
 
 
-async def test_of_a_names_addresses_only_those_that_are_listed_hear_anything(
+async def test_only_the_allowed_addresses_of_a_name_receive_datagrams(
     mail_server: MailServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = Names(["127.9.9.9", "127.0.0.1"])
@@ -141,14 +141,14 @@ async def test_of_a_names_addresses_only_those_that_are_listed_hear_anything(
     assert heard == []
 
 
-async def test_a_name_without_an_address_is_a_reading_with_that_reason() -> None:
+async def test_an_unresolvable_name_is_a_reading_with_the_reason_name() -> None:
     scrape = await probing(rule("127.0.0.0/8")).probe("nowhere.invalid:7030", in_seconds(1))
 
     assert scrape.reading.error is not None
     assert scrape.reading.error.reason is FailureReason.NAME
 
 
-async def test_a_networks_token_file_that_changes_is_used_from_the_next_probe_on(
+async def test_a_changed_token_file_of_a_network_is_used(
     mail_server: MailServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("exporter.secret_files._FRESH_S", 0.0)
@@ -163,7 +163,7 @@ async def test_a_networks_token_file_that_changes_is_used_from_the_next_probe_on
     assert answered.reading.error is None
 
 
-async def test_what_is_kept_of_probed_addresses_is_bounded(mail_server: MailServer) -> None:
+async def test_the_number_of_remembered_probed_servers_is_bounded(mail_server: MailServer) -> None:
     targets = probing(rule("127.0.0.0/8"))
     for number in range(1100):
         await targets._networks.peer(HostPort("127.0.0.1", 1000 + number), in_seconds(1))

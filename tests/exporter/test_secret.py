@@ -13,7 +13,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "secret"
 
 
-def test_a_secret_does_not_show_itself() -> None:
+def test_the_repr_of_a_secret_hides_it() -> None:
     assert "open-sesame" not in repr(Secret("open-sesame", "")) + str(Secret("open-sesame", ""))
 
 
@@ -70,7 +70,7 @@ def test_an_unusable_new_secret_is_reported_once_and_the_old_one_stays(
     assert secret.text == "first"
 
 
-def test_a_file_is_read_again_when_it_changes_and_only_then(path: Path) -> None:
+def test_a_file_is_reread_only_when_it_changed(path: Path) -> None:
     path.write_text("first")
     secret = Secret.read(path)
     assert not secret.refresh()
@@ -81,7 +81,7 @@ def test_a_file_is_read_again_when_it_changes_and_only_then(path: Path) -> None:
     assert not secret.refresh()
 
 
-def test_a_file_replaced_by_a_link_is_read_again_as_in_a_kubernetes_volume(tmp_path: Path) -> None:
+def test_a_file_behind_a_replaced_link_is_reread_as_in_a_kubernetes_volume(tmp_path: Path) -> None:
     for name in ("old", "new"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "token").write_text(f"{name}-one")
@@ -96,7 +96,7 @@ def test_a_file_replaced_by_a_link_is_read_again_as_in_a_kubernetes_volume(tmp_p
     assert secret.text == "new-one"
 
 
-def test_a_file_that_goes_is_told_once_and_the_old_secret_stays(path: Path) -> None:
+def test_a_removed_file_is_reported_once_and_the_old_secret_stays(path: Path) -> None:
     path.write_text("first")
     secret = Secret.read(path)
     path.unlink()

@@ -36,7 +36,7 @@ def joined(
     return asyncio.create_task(flights.join("key", deadline, work))
 
 
-async def test_who_asks_for_what_is_under_way_waits_for_the_same_result() -> None:
+async def test_concurrent_calls_with_the_same_key_share_one_result() -> None:
     flights, work = SingleFlight[int](), Work()
     waiters = [joined(flights, work) for _ in range(3)]
     await settled()
@@ -45,14 +45,14 @@ async def test_who_asks_for_what_is_under_way_waits_for_the_same_result() -> Non
     assert await asyncio.gather(*waiters) == [1, 1, 1]
 
 
-async def test_nothing_is_kept_once_it_has_ended() -> None:
+async def test_nothing_is_kept_after_a_call_ends() -> None:
     flights, work = SingleFlight[int](), Work()
     work.end.set()
 
     assert [await flights.join("key", 1, work) for _ in range(2)] == [1, 2]
 
 
-async def test_cancelling_one_waiter_leaves_the_others_their_result() -> None:
+async def test_cancelling_one_waiter_does_not_cancel_the_others() -> None:
     flights, work = SingleFlight[int](), Work()
     first, second = joined(flights, work), joined(flights, work)
     await settled()
@@ -65,7 +65,7 @@ async def test_cancelling_one_waiter_leaves_the_others_their_result() -> None:
     assert work.cancelled == 0
 
 
-async def test_the_work_is_cancelled_when_the_last_waiter_has_left() -> None:
+async def test_the_call_is_cancelled_with_its_last_waiter() -> None:
     flights, work = SingleFlight[int](), Work()
     waiters = [joined(flights, work) for _ in range(2)]
     await settled()
@@ -78,7 +78,7 @@ async def test_the_work_is_cancelled_when_the_last_waiter_has_left() -> None:
     assert await flights.join("key", 1, work) == 2
 
 
-async def test_who_must_be_done_earlier_does_not_wait_for_a_later_deadline() -> None:
+async def test_a_caller_with_an_earlier_deadline_starts_its_own_call() -> None:
     flights, work = SingleFlight[int](), Work()
     patient, hurried, joiner = (
         joined(flights, work, 2),
@@ -91,7 +91,7 @@ async def test_who_must_be_done_earlier_does_not_wait_for_a_later_deadline() -> 
     assert [await patient, await hurried, await joiner] == [1, 2, 2]
 
 
-async def test_a_failure_is_everybodys() -> None:
+async def test_an_exception_reaches_every_waiter() -> None:
     flights = SingleFlight[int]()
 
     async def fail() -> int:

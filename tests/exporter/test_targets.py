@@ -66,7 +66,7 @@ async def test_without_networks_only_targets_are_probed(text: str, error: type) 
         await probing().probe(text, in_seconds(1))
 
 
-async def test_readings_of_the_same_target_at_the_same_time_are_one_exchange(
+async def test_simultaneous_readings_of_one_target_share_one_exchange(
     mail_server: MailServer,
 ) -> None:
     found = target("mail", mail_server.address)
@@ -80,7 +80,7 @@ async def test_readings_of_the_same_target_at_the_same_time_are_one_exchange(
     assert len(mail_server.asked) == 8
 
 
-async def test_who_joins_late_is_not_told_of_a_timeout_before_its_own_time_is_up() -> None:
+async def test_a_late_caller_gets_no_timeout_before_its_own_deadline() -> None:
     async with silence() as address:
         found = target("mute", address)
         targets = Targets(Config(targets=(found,), attempts=1), nothing)
@@ -96,7 +96,7 @@ async def test_who_joins_late_is_not_told_of_a_timeout_before_its_own_time_is_up
         assert hurried.done()
 
 
-async def test_who_has_next_to_no_time_left_takes_what_the_others_heard() -> None:
+async def test_a_caller_with_little_time_left_reuses_the_shared_result() -> None:
     told: list[TargetReading] = []
     async with silence() as address:
         found = target("mute", address)
@@ -110,7 +110,7 @@ async def test_who_has_next_to_no_time_left_takes_what_the_others_heard() -> Non
     assert patient.reading is hurried.reading
 
 
-async def test_the_observer_is_told_once_of_a_shared_exchange(mail_server: MailServer) -> None:
+async def test_the_observer_receives_a_shared_reading_once(mail_server: MailServer) -> None:
     told: list[TargetReading] = []
     found = target("mail", mail_server.address)
     targets = Targets(Config(targets=(found,)), lambda scrapes, strays: told.extend(scrapes))
@@ -120,7 +120,7 @@ async def test_the_observer_is_told_once_of_a_shared_exchange(mail_server: MailS
     assert len(told) == 1
 
 
-async def test_a_token_file_that_changes_is_used_from_the_next_reading_on(
+async def test_a_changed_token_file_is_used_and_an_invalid_one_is_not(
     mail_server: MailServer,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
@@ -152,7 +152,7 @@ async def test_a_token_file_that_changes_is_used_from_the_next_reading_on(
     assert "too long by far" not in caplog.text
 
 
-async def test_what_is_learned_of_a_target_outlives_a_new_configuration(
+async def test_the_time_of_a_change_survives_a_reload_that_keeps_the_address(
     mail_server: MailServer,
 ) -> None:
     found = target("mail", mail_server.address)

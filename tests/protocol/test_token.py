@@ -19,7 +19,7 @@ def test_any_eight_bytes_can_be_written_in_hexadecimal() -> None:
 @pytest.mark.parametrize(
     "text", ["", "short", "ninechars", "hex:00", "hex:zzzzzzzzzzzzzzzz", "hex:abcd", "ñandúes!"]
 )
-def test_anything_else_is_refused_with_what_would_fit(text: str) -> None:
+def test_an_invalid_value_is_refused_with_the_accepted_forms(text: str) -> None:
     with pytest.raises(TokenError, match="exactly 8 ASCII characters, or hex: and 16") as e:
         Token.parse(text)
 

@@ -27,13 +27,13 @@ def test_durations_are_written_as_in_prometheus(text: str, seconds: float) -> No
     "text",
     ["", "s", "-1s", "1 s", "1x", "0", "0s", "1e3", "nan", "inf", "s1", "²s", "1s1", "9" * 99],
 )
-def test_anything_else_is_refused_with_what_would_fit(text: str) -> None:
+def test_an_invalid_value_is_refused_with_the_accepted_forms(text: str) -> None:
     with pytest.raises(ValueError, match="duration"):
         parse_duration(text)
 
 
 @given(st.text())
-def test_whatever_the_text_it_is_a_time_or_a_value_error(text: str) -> None:
+def test_any_text_is_parsed_or_raises_a_value_error(text: str) -> None:
     try:
         seconds = parse_duration(text)
     except ValueError:
