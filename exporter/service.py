@@ -108,15 +108,15 @@ class Service:
             try:
                 async with asyncio.timeout(_MAX_RELOAD_S):
                     installed = await self._loading.run(self._prepared)
+                installed.targets.inherit(self.installed.targets)
+                self.installed = installed
+                self._activate()
             except TimeoutError:
                 self._reload_failed(
                     ConfigError("timeout: a file system does not answer: mount it again")
                 )
             except Exception as error:
                 self._reload_failed(as_config_error(error))
-            installed.targets.inherit(self.installed.targets)
-            self.installed = installed
-            self._activate()
             count = len(installed.config.targets)
             logger.info("Configuration loaded", extra={"targets": count})
 

@@ -236,7 +236,10 @@ class Targets:
             targets = [self._by_peer.get(peer) for peer in peers]
             rows = {target.name: row for row, target in enumerate(targets) if target}
             found = TargetReadings(peers, targets, readings, rows)
-        self._observe(found, self._reader.take_strays())
+        try:
+            self._observe(found, self._reader.take_strays())
+        except Exception as error:  # what was read is reported all the same
+            logger.error("Internal error while recording readings", extra={"err": summary(error)})
         return found
 
     def _observed_one(self, peer: Peer, reading: Reading) -> TargetReading:

@@ -213,6 +213,20 @@ async def test_a_defect_that_one_target_provokes_fails_no_other(
     assert "secretpa" not in caplog.text + str(second.reading.error)
 
 
+async def test_a_defect_of_the_observer_does_not_lose_the_reading(
+    mail_server: MailServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise KeyError("secretpa")
+
+    found = target("mail", mail_server.address)
+    scrape = await Targets(Config(targets=(found,)), fail).read(found, in_seconds(1))
+
+    assert scrape.reading.error is None
+    assert "Internal error while recording readings" in caplog.text
+    assert "secretpa" not in caplog.text
+
+
 async def test_a_scrape_never_sends_a_command_that_writes(mail_server: MailServer) -> None:
     found = target("mail", mail_server.address)
     targets = Targets(Config(targets=(found,)), nothing)
