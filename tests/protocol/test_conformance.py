@@ -377,6 +377,27 @@ async def test_a_broken_server_is_caught_by_the_right_case(
     assert not_passed(results) == caught
 
 
+async def test_a_response_that_would_write_somewhere_is_not_sent_back() -> None:
+    heard: list[bytes] = []
+
+    class SendsACodeInErrors(Server):
+        """Its errors end with 06, which disables the transforms of group-4."""
+
+        def __call__(self, datagram: bytes) -> list[bytes]:
+            heard.append(datagram)
+            return super().__call__(datagram)
+
+        def encode(self, response: Response) -> bytes:
+            failed = response.status is not Status.DONE
+            return response.encode()[:13] + (b"\6" if failed else response.result[-1:])
+
+    async with lying(SendsACodeInErrors()) as port:
+        results = await check(port, write=False)
+
+    assert WHOLE in not_passed(results)
+    assert not [datagram for datagram in heard if datagram[13:14] in (b"\4", b"\5", b"\6")]
+
+
 async def test_errors_that_are_never_sent_have_the_verdict_no_response() -> None:
     async with lying(SendsNoErrors()) as port:
         results = await check(port, pause=0.01)

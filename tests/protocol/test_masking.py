@@ -181,6 +181,21 @@ def test_masking_keeps_the_place_of_every_byte(received: bytes, sent: bytes) -> 
             assert len(text) == 2 * len(received)
 
 
+@pytest.mark.parametrize("length", range(6, 15))
+def test_a_part_of_the_request_that_comes_back_is_masked_to_its_last_byte(length: int) -> None:
+    request = Request(0x1234, TOKEN.octets, 0).encode()
+    text = MASK.received(request[:length], request)
+
+    assert set(text[10 : 2 * min(length, 13)]) == {"*"}
+    assert MASK.repeats_token(request[:length], request)
+
+
+def test_unsafe_codes_are_those_of_all_dialects_but_for_ones_own_reads() -> None:
+    assert unsafe_codes(V0) == {4, 5, 6}
+    assert unsafe_codes(DIALECTS["group-11"]) == {5, 6}
+    assert unsafe_codes(DIALECTS["group-6"]) == {3, 4, 6}
+
+
 def test_a_good_response_is_shown_as_it_came() -> None:
     request = Request(0x1234, TOKEN.octets, 0).encode()
     response = bytes.fromhex("cffe001234000000000000000003")
