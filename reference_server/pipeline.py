@@ -14,6 +14,7 @@ from reference_server.address import Address
 from reference_server.destination import DeliveryFailed, Destination, Message
 from reference_server.diskspace import DiskSpace
 from reference_server.event import Envelope
+from reference_server.exit_status import TransformFailed
 from reference_server.maillog import log_message, message_fields
 from reference_server.relay.live import LiveTransaction
 from reference_server.relay.xforward import OriginalClient
@@ -22,7 +23,7 @@ from reference_server.spool import Memory, Spool
 from reference_server.status import ServerStatus
 from reference_server.threads import started_pool
 from reference_server.trace import received_header
-from reference_server.transform import Program, TransformChain, TransformFailed
+from reference_server.transform import Program, TransformChain
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,6 @@ import itertools
 import logging
 import math
 import os
-import re
 import resource
 import select
 import shlex
@@ -26,8 +25,14 @@ from io import FileIO
 from pathlib import Path
 from typing import Self
 
+from reference_server.exit_status import (
+    BUSY,
+    MISCONFIGURED,
+    TransformFailed,
+    check_exit_status,
+)
 from reference_server.guard import Guard, kill_session
-from reference_server.reply import FAILED, Reply
+from reference_server.reply import FAILED
 from reference_server.spool import Spool, unnamed_file
 
 logger = logging.getLogger(__name__)
@@ -71,14 +76,6 @@ class Bounds:
     open_files: int = 256
 
 
-class TransformFailed(Exception):
-    """A program did not transform the message; `reply` is for the client."""
-
-    def __init__(self, reply: Reply, reason: str) -> None:
-        super().__init__(reason)
-        self.reply = reply
-
-
 _TERMINATION_S = 1.0
 """Seconds between SIGTERM and SIGKILL."""
 
@@ -87,25 +84,6 @@ _REAP_S = 0.5
 
 _LOOK_S = 0.02
 """Seconds between two looks at how much a program has written."""
-
-_BUSY = Reply(451, "4.3.2", "Error: server busy")
-_OURS = Reply(451, "4.3.5", "Error: server configuration error")
-_REPLIES: Mapping[int, Reply] = {
-    65: Reply(554, "5.6.0", "Message content rejected"),  # EX_DATAERR
-    69: Reply(554, "5.3.0", "Message rejected"),  # EX_UNAVAILABLE, as Postfix' filters do
-    76: Reply(554, "5.6.0", "Message content rejected"),  # EX_PROTOCOL
-    77: Reply(554, "5.7.1", "Message rejected"),  # EX_NOPERM
-    100: Reply(554, "5.6.0", "Message rejected"),  # qmail's permanent failure
-    # EX_USAGE, NOUSER and the like, SOFTWARE, OSFILE, CONFIG, cannot execute, not found: our fault, not the mail's.
-    **dict.fromkeys((64, 66, 67, 68, 70, 72, 78, 126, 127), _OURS),
-}
-"""Exit codes that say more than "it did not work", which is FAILED."""
-
-
-def _limit(name: str, value: int) -> str:
-    """The option of prlimit(1) for a limit, which may not exceed the server's own hard limit."""
-    _, hard = resource.getrlimit(getattr(resource, f"RLIMIT_{name.upper()}"))
-    return f"--{name}={value if hard == resource.RLIM_INFINITY else min(value, hard)}"
 
 
 class TransformChain:
@@ -172,10 +150,10 @@ class TransformChain:
     ) -> FileIO:
         until = min(deadline, time.monotonic() + self._bounds.seconds)
         if until <= time.monotonic():
-            raise TransformFailed(_BUSY, "there was no free slot in time")
+            raise TransformFailed(BUSY, "there was no free slot in time")
         if self._wait(until=0):
             # Hundreds may wait for a slot: a process for each, only to kill it, would hold up the end.
-            raise TransformFailed(_BUSY, f"{program.name} was not started: the server ends")
+            raise TransformFailed(BUSY, f"{program.name} was not started: the server ends")
         source = message.open()
         output = unnamed_file(self._directory)
         try:
@@ -218,7 +196,7 @@ class TransformChain:
                 )
             except OSError as error:
                 raise TransformFailed(
-                    _OURS, f"{program.name} cannot be started: {error}"
+                    MISCONFIGURED, f"{program.name} cannot be started: {error}"
                 ) from None
             finally:
                 os.close(inherited)
@@ -227,7 +205,7 @@ class TransformChain:
             self._finish(program, process, output, left, until)
         finally:
             os.close(left)
-        _check_code(program, process.returncode, errors)
+        check_exit_status(program.name, process.returncode, errors)
 
     def _finish(
         self,
@@ -248,7 +226,7 @@ class TransformChain:
                     self._wait(time.monotonic() + _TERMINATION_S, pidfd)
                     raise TransformFailed(FAILED, f"{program.name} ran out of time")
             if pidfd not in ready:
-                raise TransformFailed(_BUSY, f"{program.name} was stopped with the server")
+                raise TransformFailed(BUSY, f"{program.name} was stopped with the server")
         finally:
             # Before it is reaped, so that the session's number cannot belong to another yet.
             if not (_ended(pidfd) and _ended(left)):
@@ -282,22 +260,7 @@ def _ended(descriptor: int, seconds: float = 0) -> bool:
     return bool(poller.poll(seconds * 1000))
 
 
-def _check_code(program: Program, code: int, errors: FileIO) -> None:
-    """Raise `TransformFailed` unless `code` is 0; the first line on stderr says why."""
-    if code == 0:
-        return
-    errors.seek(0)
-    first_line = errors.read(4096).partition(b"\n")[0].decode("ascii", "replace")
-    said = "".join(c if " " <= c <= "~" else "?" for c in first_line)[:200].strip()
-    how = f"was killed by signal {-code}" if code < 0 else f"ended with {code}"
-    raise TransformFailed(
-        _told(_REPLIES.get(code, FAILED), said), f"{program.name} {how}: {said or 'no message'}"
-    )
-
-
-def _told(reply: Reply, said: str) -> Reply:
-    """The reply as the program words it, if it refuses: only then is it the client's business."""
-    if reply.code < 500 or not said:
-        return reply
-    found = re.fullmatch(r"(5\.\d{1,3}\.\d{1,3}) +(.+)", said)
-    return Reply(reply.code, *(found.groups() if found else (reply.status, said)))
+def _limit(name: str, value: int) -> str:
+    """The option of prlimit(1) for a limit, which may not exceed the server's own hard limit."""
+    _, hard = resource.getrlimit(getattr(resource, f"RLIMIT_{name.upper()}"))
+    return f"--{name}={value if hard == resource.RLIM_INFINITY else min(value, hard)}"

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from reference_server.exit_status import TransformFailed
 from reference_server.reply import Reply
 from reference_server.spool import Spool, unnamed_file
-from reference_server.transform import Bounds, Program, TransformChain, TransformFailed
+from reference_server.transform import Bounds, Program, TransformChain
 from tests.reference_server.inside import ENVELOPE, MAIL, client, mail_server, until
 from tests.reference_server.server import running
 from tests.support.processes import eventually

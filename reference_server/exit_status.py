@@ -1,0 +1,49 @@
+"""What the end of a transform means for its message: the exit codes of sysexits.h, and the reply for each."""
+
+import re
+from collections.abc import Mapping
+from io import FileIO
+
+from reference_server.reply import FAILED, Reply
+
+BUSY = Reply(451, "4.3.2", "Error: server busy")
+MISCONFIGURED = Reply(451, "4.3.5", "Error: server configuration error")
+_REPLIES: Mapping[int, Reply] = {
+    65: Reply(554, "5.6.0", "Message content rejected"),  # EX_DATAERR
+    69: Reply(554, "5.3.0", "Message rejected"),  # EX_UNAVAILABLE, as Postfix' filters do
+    76: Reply(554, "5.6.0", "Message content rejected"),  # EX_PROTOCOL
+    77: Reply(554, "5.7.1", "Message rejected"),  # EX_NOPERM
+    100: Reply(554, "5.6.0", "Message rejected"),  # qmail's permanent failure
+    # EX_USAGE, NOUSER and the like, SOFTWARE, OSFILE, CONFIG, cannot execute, not found: our fault, not the mail's.
+    **dict.fromkeys((64, 66, 67, 68, 70, 72, 78, 126, 127), MISCONFIGURED),
+}
+"""Exit codes that say more than "it did not work", which is FAILED."""
+
+
+class TransformFailed(Exception):
+    """A program did not transform the message; `reply` is for the client."""
+
+    def __init__(self, reply: Reply, reason: str) -> None:
+        super().__init__(reason)
+        self.reply = reply
+
+
+def check_exit_status(name: str, code: int, errors: FileIO) -> None:
+    """Raise `TransformFailed` unless `code` is 0; the first line on stderr says why."""
+    if code == 0:
+        return
+    errors.seek(0)
+    first_line = errors.read(4096).partition(b"\n")[0].decode("ascii", "replace")
+    said = "".join(c if " " <= c <= "~" else "?" for c in first_line)[:200].strip()
+    how = f"was killed by signal {-code}" if code < 0 else f"ended with {code}"
+    raise TransformFailed(
+        _told(_REPLIES.get(code, FAILED), said), f"{name} {how}: {said or 'no message'}"
+    )
+
+
+def _told(reply: Reply, said: str) -> Reply:
+    """The reply as the program words it, if it refuses: only then is it the client's business."""
+    if reply.code < 500 or not said:
+        return reply
+    found = re.fullmatch(r"(5\.\d{1,3}\.\d{1,3}) +(.+)", said)
+    return Reply(reply.code, *(found.groups() if found else (reply.status, said)))
