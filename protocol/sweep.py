@@ -23,6 +23,7 @@ from protocol.query import Query
 from protocol.reading import Columns
 from protocol.sockets import SHORTAGES, Undelivered
 from protocol.sweep_table import NUMBERS, SweepTable
+from protocol.timeslice import batches, timeslices
 from protocol.vocabulary import Command
 
 _BATCH = 64
@@ -84,14 +85,15 @@ class Sweep:
                 await multiplexer.wait(self._sent[self._cleared][0] + _CLEARING_S)
             else:
                 await multiplexer.wait(min(sent_at + _WAIT_S, self._deadline))
-        values = {
-            command: self._values(number, command)
-            for number, command in enumerate(self._table.dialect.reads)
-        }
-        for target in range(len(self._table.peers)) if self._answered < self._total else ():
-            if None in self._results[target * self._width : (target + 1) * self._width]:
-                self._leave(target)
-        return self._columns(values)
+        values: dict[Command, Sequence[Value | None]] = {}
+        async for number, command in timeslices(enumerate(self._table.dialect.reads)):
+            values[command] = self._values(number, command)
+        if self._answered < self._total:
+            async for batch in timeslices(batches(range(len(self._table.peers)))):
+                for target in batch:
+                    if None in self._results[target * self._width : (target + 1) * self._width]:
+                        self._leave(target)
+        return await self._columns(values)
 
     def _in_flight(self, now: float) -> int:
         while (
@@ -228,17 +230,17 @@ class Sweep:
                     self._leave(target)
         return values
 
-    def _columns(self, values: Mapping[Command, Sequence[Value | None]]) -> Columns:
+    async def _columns(self, values: Mapping[Command, Sequence[Value | None]]) -> Columns:
         sent = [at for at, _ in self._sent for _ in range(self._batch)]
         sent += [0.0] * (self._total - len(sent))
         round_trips = list(map(sub, self._arrived, sent))
         by_command = [round_trips[number :: self._width] for number in range(self._width)]
         seconds = list(map(max, *by_command)) if self._width > 1 else by_command[0]
-        for target, (peer, first) in enumerate(
-            zip(self._table.peers, map(min, *by_command), strict=False)
-        ):
-            if target not in self.queries:
-                peer.round_trip.observe(first)
+        async for batch in timeslices(batches(range(len(self._table.peers)))):
+            for target in batch:
+                if target not in self.queries:
+                    first = min(round_trips[target * self._width : (target + 1) * self._width])
+                    self._table.peers[target].round_trip.observe(first)
         return Columns(self._width, values, seconds, round_trips, self.queries.keys())
 
 
