@@ -2,7 +2,8 @@
 #
 # Each target sets up what it needs: .venv-run holds only what running needs, .venv the tests as well.
 PYTHON ?= python3
-JOBS ?= auto
+# One worker more than there are cores: tests also wait for servers, timeouts and browsers.
+JOBS ?= $(shell expr $$(nproc) + 1)
 BIN := .venv/bin
 SETUP := .venv/ready
 SOAKING := .venv/soak-ready

@@ -42,6 +42,7 @@ def test_an_old_python_is_reported_in_one_line(tmp_path: Path) -> None:
     assert "requires Python 3.11 or later" in ended.stderr
 
 
+@pytest.mark.soak
 def test_an_environment_of_another_python_is_replaced(tmp_path: Path) -> None:
     directory = tmp_path / "venv"
     directory.mkdir()

@@ -50,7 +50,12 @@ def plain(value: Value) -> object:
 def test_deep_nesting_is_refused_before_it_is_composed(
     tmp_path: Path, parser: str, text: str
 ) -> None:
-    assert error(tmp_path, text) == "file.yml:1: nested more than 32 levels deep"
+    refused = error(tmp_path, text)
+
+    assert refused in (
+        "file.yml:1: nested more than 32 levels deep",
+        "file.yml:1: invalid YAML: exceeded maximum nesting depth",  # libyaml's own limit
+    )
 
 
 @pytest.mark.parametrize(
