@@ -15,6 +15,7 @@ _OUTCOMES = {
     HTTPStatus.UNAUTHORIZED: "denied",
     HTTPStatus.FORBIDDEN: "denied",
     HTTPStatus.NOT_IMPLEMENTED: "unsupported",
+    HTTPStatus.INTERNAL_SERVER_ERROR: "failed",
     HTTPStatus.BAD_GATEWAY: "failed",
     HTTPStatus.GATEWAY_TIMEOUT: "failed",
     HTTPStatus.SERVICE_UNAVAILABLE: "failed",

@@ -173,11 +173,15 @@ class Targets:
                 switched = await connection.set_transforms(
                     enabled, timeout=_left(deadline), attempts=self.config.attempts
                 )
+        except Shortage:
+            raise
+        except Exception as error:  # as a reading, so that the write is in the audit log
+            switched = Switched(None, _internal_error(self._peers[target.name], error))
         finally:
             self._writing[target.name].release()
         if switched.reading.error is None and switched.before is not enabled:
             self._changed[target.name, target.address] = time.time()
-        self._observed_one(connection.peer, switched.reading)
+        self._observed_one(self._peers[target.name], switched.reading)
         return switched
 
     async def _peer(self, target: Target) -> Peer:
@@ -224,9 +228,7 @@ class Targets:
         except Shortage:
             raise
         except Exception as error:
-            extra = {"address": str(peer.where), "err": summary(error)}
-            logger.error("Internal error while reading a server", extra=extra)
-            return Reading(error=InternalError("internal error; see the exporter's log"))
+            return _internal_error(peer, error)
 
     def _observed(self, peers: Sequence[Peer], readings: Readings) -> TargetReadings:
         """The readings with their targets, after the observer has received them."""
@@ -276,6 +278,12 @@ class Targets:
         for peer in self._sharing.get(secret, ()):
             peer.token = renewed(peer.token, secret, peer.dialect)
         self._networks.renew(secret)
+
+
+def _internal_error(peer: Peer, error: Exception) -> Reading:
+    extra = {"address": str(peer.where), "err": summary(error)}
+    logger.error("Internal error while querying a server", extra=extra)
+    return Reading(error=InternalError("internal error; see the exporter's log"))
 
 
 def _left(deadline: float) -> float:

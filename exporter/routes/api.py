@@ -172,9 +172,11 @@ async def _authorize(service: Service, token: str | None) -> None:
 
 
 def _no_reading(error: NoReading) -> Problem:
-    """502 for a server that refused or cannot be reached, 504 for one that did not answer."""
-    silent = error.reason is FailureReason.TIMEOUT
-    status = HTTPStatus.GATEWAY_TIMEOUT if silent else HTTPStatus.BAD_GATEWAY
+    """502 for a server that refused or cannot be reached, 504 for one that did not answer, 500 for a defect here."""
+    status = {
+        FailureReason.TIMEOUT: HTTPStatus.GATEWAY_TIMEOUT,
+        FailureReason.INTERNAL: HTTPStatus.INTERNAL_SERVER_ERROR,
+    }.get(error.reason, HTTPStatus.BAD_GATEWAY)
     return Problem(status, str(error), reason=error.reason.value)
 
 

@@ -330,3 +330,18 @@ async def test_the_last_probes_and_the_last_failures_are_kept(
     assert [probe["reason"] for probe in kept["failed"]] == ["server"]
     assert kept["failed"][0]["error"] == "server returned: unexpected failure of the server"
     assert {probe["datagrams_sent"] for probe in kept["last"]} == {4}
+
+
+async def test_an_unexpected_error_of_a_write_is_answered_and_audited(
+    exporter: Exporter, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise KeyError("secretpa")
+
+    monkeypatch.setattr(exporter.service.reader, "connect", fail)
+    answer = await exporter.http.put(SWITCH, json={"enabled": False}, headers=AUTHORIZED)
+
+    assert (answer.status_code, answer.json()["reason"]) == (500, "internal")
+    assert writes(exporter) == {"failed": 1}
+    assert "Transforms not switched" in caplog.text or "Internal error" in caplog.text
+    assert "secretpa" not in answer.text + caplog.text
