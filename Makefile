@@ -33,7 +33,7 @@ fuzz: $(SOAKING)
 mutants: $(SOAKING)
 	$(BIN)/python -m tests.mutants --count $(or $(MUTANTS),400)
 
-# Ratios against peers and limits of the same run; BENCH=short tries the harness and judges nothing.
+# Ratios to peers and limits measured in the same run; BENCH=short only checks that the benchmarks run.
 bench: $(SETUP)
 	@$(BIN)/python -m benchmarks $(BENCH)
 

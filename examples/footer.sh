@@ -1,6 +1,6 @@
 #!/bin/sh
-# A footer under every message, in nothing but a shell:
+# Appends a footer to every message, with a shell alone:
 #     --transform 'examples/footer.sh Sent through example.com'
-# Good for plain text; text behind the last part of a multipart message is ignored by mail readers.
+# For plain text: mail readers ignore text after the last part of a multipart message.
 cat
 printf -- '-- \n%s\n' "${*:-This mail went through smtpstatus.}"

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Card numbers out of every message; a message that is marked secret is refused.
+"""Redacts card numbers in every message, and rejects messages that are marked confidential.
 
     --transform examples/redact.py
 
-Reads the message on stdin and writes it to stdout, bytes as they are. An exit status other than 0 refuses it:
-here 77, "no permission", whose first line on stderr the client is told.
+Reads the message from stdin and writes it to stdout, as bytes. An exit status other than 0 rejects it: here 77,
+EX_NOPERM, and the first line of stderr becomes the text of the reply.
 """
 
 import re

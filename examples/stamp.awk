@@ -1,7 +1,7 @@
 #!/usr/bin/awk -f
-# A header at the end of the header, saying who sent the mail and from where:
+# Appends a header field with the sender and the client's address:
 #     --transform examples/stamp.awk
-# The values come from the environment; the server lets no control character into them.
+# The values come from the environment; they hold no control characters.
 BEGIN { header = 1 }
 header && $0 == "" {
     print "X-Stamped: " ENVIRON["MESSAGE_ID"] " from " ENVIRON["CLIENT_ADDRESS"] ", sender <" ENVIRON["SENDER"] ">"
