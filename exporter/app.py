@@ -18,7 +18,7 @@ from exporter import pages
 from exporter.http.auth import Authentication
 from exporter.http.limits import RequestLimits, TooManyRequests
 from exporter.http.middleware import Cors, Forwarded, HeadAsGet, Paths
-from exporter.http.responses import Problem
+from exporter.http.responses import ChunkedBody, Problem
 from exporter.http.web_file import WebFile
 from exporter.probe_policy import Denied
 from exporter.routes import api, docpage, models, operation, scraping
@@ -82,12 +82,12 @@ def _described(context: RouteContext) -> FastAPI:
 
     @app.get("/openapi.json", include_in_schema=False)
     def openapi() -> Response:
-        return Response(document, media_type="application/json")
+        return ChunkedBody(document, media_type="application/json")
 
     @app.get("/docs", include_in_schema=False)
     def docs() -> Response:
         headers = {"Content-Security-Policy": docpage.CONTENT_SECURITY_POLICY}
-        return Response(page, headers=headers, media_type="text/html; charset=utf-8")
+        return ChunkedBody(page, headers=headers, media_type="text/html; charset=utf-8")
 
     return app
 

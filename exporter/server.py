@@ -32,6 +32,9 @@ logger = logging.getLogger("exporter")
 _SPARE_CONNECTIONS = 256
 """Connections beyond those whose requests work or wait: idle ones, and those that send a request."""
 
+_TLS_CONNECTIONS = 256
+"""Beyond one per target, by default: TLS takes up to 200 KB for each."""
+
 
 def serve(
     options: Options,
@@ -87,11 +90,15 @@ async def _run(
         sources=_sources(options),
     )
     app = create_app(service, http_options, web)
+    tls = web.context if web and web.known.context else None
     descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
 
     def most_connections() -> int:
-        waiting = http_options.most_waiting(len(service.installed.config.targets))
-        return min(waiting + options.max_requests + _SPARE_CONNECTIONS, descriptors // 2)
+        targets = len(service.installed.config.targets)
+        limit = http_options.most_waiting(targets) + options.max_requests + _SPARE_CONNECTIONS
+        if tls and options.max_waiting is None:
+            limit = min(limit, _TLS_CONNECTIONS + targets)
+        return min(limit, descriptors // 2)
 
     limits = ConnectionLimits(most_connections, options.idle_timeout)
     sockets = open_sockets(
@@ -107,7 +114,6 @@ async def _run(
         proxy_headers=False,
         timeout_graceful_shutdown=1,
     )
-    tls = web.context if web and web.known.context else None
     reloads: set[asyncio.Task[None]] = set()
 
     def reload() -> None:

@@ -23,7 +23,9 @@ from protocol.timeslice import timeslices
 _GZIP = 16 + zlib.MAX_WBITS
 _MIN_GZIP_BYTES = 14_600
 """A shorter body is sent whole before the first acknowledgement (RFC 6928), compressed or not."""
-_CHUNK_BYTES = 2**16
+_CHUNK_BYTES = 1 << 16
+_TLS_CHUNK_BYTES = 1 << 14
+"""Less than without TLS, which keeps a chunk that the client does not read three times."""
 _WEIGHT = re.compile(r"(?:0(?:\.\d{0,3})?|1(?:\.0{0,3})?)", re.ASCII)
 _MAX_HEADER_LENGTH = 4096
 _CACHED_HEADERS = 32
@@ -87,11 +89,12 @@ class ChunkedBody(Response):
         with suppress(asyncio.CancelledError):
             start = {"type": "http.response.start", "status": self.status_code}
             await send({**start, "headers": self.raw_headers})
-            if len(self.body) <= _CHUNK_BYTES:
+            size = _TLS_CHUNK_BYTES if scope["scheme"] == "https" else _CHUNK_BYTES
+            if len(self.body) <= size:
                 await send({"type": "http.response.body", "body": self.body})
                 return
-            for at in range(0, len(self.body), _CHUNK_BYTES):
-                piece = self.body[at : at + _CHUNK_BYTES]
+            for at in range(0, len(self.body), size):
+                piece = self.body[at : at + size]
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
             await send({"type": "http.response.body"})
 

@@ -9,6 +9,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from exporter.http.responses import ChunkedBody
+
 _TYPES = {
     "html": "text/html; charset=utf-8",
     "css": "text/css; charset=utf-8",
@@ -58,6 +60,6 @@ def _file(file: Traversable) -> Callable[[Request], Awaitable[Response]]:
     async def answer(request: Request) -> Response:
         if tag in request.headers.get("if-none-match", ""):
             return Response(status_code=304, headers=headers)
-        return Response(content, headers=headers, media_type=media_type)
+        return ChunkedBody(content, headers=headers, media_type=media_type)
 
     return answer
