@@ -169,6 +169,36 @@ def test_file_then_name_then_directory_are_on_disk_before_250_is_sent(
     assert happened == one * 3
 
 
+LARGE = b"x" * 998 + b"\r\n"
+
+
+def test_no_file_system_call_is_made_in_the_event_loop(tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    calls = "%file,fsync,fdatasync,ftruncate,fstatfs,sendfile,writev,close"
+
+    with running(tmp_path, front=strace("-o", str(trace), "-e", f"trace={calls}")) as server:
+        deliver_one(server, 1)  # what is done once, such as reading the time zone
+        before = len(trace.read_text().splitlines())
+        for content in (b"hello\r\n", LARGE * 3000):
+            with socket.create_connection(("127.0.0.1", server.smtp), 10) as connection:
+                mail = b"EHLO me\r\nMAIL FROM:<> SIZE=10\r\nRCPT TO:<bob@example.com>\r\nDATA\r\n"
+                connection.sendall(mail + content + b".\r\nQUIT\r\n")
+                told = b""
+                while octets := connection.recv(4096):
+                    told += octets
+                assert b"250 2.0.0 Ok: stored" in told
+        eventually(lambda: trace.read_text().count("link(") >= 2, seconds=5)
+        after = trace.read_text().splitlines()[before:]
+        loop = str(server.process.pid)
+        server.stop()
+
+    assert any("fsync(" in line for line in after)
+    mine = [line.partition(" ")[2].strip() for line in after if line.split()[0] == loop]
+    assert [
+        call for call in mine if not re.match(r"close\(\d+<(socket|TCP|UDP)|\+\+\+|---", call)
+    ] == []
+
+
 def deliver_one(server: Server, recipients: int) -> bytes:
     with socket.create_connection(("127.0.0.1", server.smtp), 10) as connection:
         to = "".join(f"RCPT TO:<user{n}@example.com>\r\n" for n in range(recipients))
