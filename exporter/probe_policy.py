@@ -51,7 +51,8 @@ class ProbePolicy:
         addresses = await self._resolver.resolve(where, timeout, probe=True)
         for number, rule in enumerate(self._rules):
             if allowed := tuple(found for found in addresses if rule.allows(*found[:2])):
-                await self._files.refresh((rule.secret,))
+                if rule.secret.can_change:
+                    await self._files.refresh((rule.secret,))
                 return self._bound(where, number, allowed)
         raise Denied(f"{where} is not a target, and probe: does not allow its address and port")
 

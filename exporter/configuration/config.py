@@ -51,10 +51,11 @@ class ProbeNetwork:
         """Whether the numeric address `host` with `port` may be probed."""
         address = ip_address(host)
         mapped = getattr(address, "ipv4_mapped", None)
-        ports = self.ports or (range(self.dialect.default_port, self.dialect.default_port + 1),)
-        return any((mapped or address) in network for network in self.networks) and any(
-            port in allowed for allowed in ports
-        )
+        if self.ports:
+            port_allowed = any(port in allowed for allowed in self.ports)
+        else:
+            port_allowed = port == self.dialect.default_port
+        return port_allowed and any((mapped or address) in network for network in self.networks)
 
 
 @dataclass(frozen=True, slots=True)
