@@ -153,9 +153,9 @@ FLAGS = Flags(
         ),
         Flag(
             "transform.slots",
-            str(2 * (os.cpu_count() or 1)),
+            "",
             "N",
-            "messages transformed simultaneously",
+            "messages transformed simultaneously (default: twice the processors)",
         ),
         Flag(
             "transform.max-output-bytes",
@@ -204,7 +204,7 @@ def parse(argv: Sequence[str], environment: Mapping[str, str]) -> Config:
         domains=given.each("domain", domain) or tuple(dict.fromkeys(("localhost", hostname))),
         programs=_programs(given, path),
         transforms_enabled=given.one("transforms", one_of("on", "off")) == "on",
-        slots=given.one("transform.slots", positive),
+        slots=given.one("transform.slots", _or(2 * (os.cpu_count() or 1))),
         bounds=Bounds(
             seconds=given.one("transform.timeout", parse_duration),
             chain_seconds=given.one("transform.total-timeout", parse_duration),

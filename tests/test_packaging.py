@@ -1,5 +1,6 @@
 """What is built and shipped: version, generated files, the zip application, the source distribution, the image."""
 
+import json
 import os
 import re
 import subprocess
@@ -56,11 +57,19 @@ def test_a_command_has_a_man_page_and_completion_for_every_flag(
         assert [flag for flag in flags if flag.removeprefix("--") not in text] == [], name
 
 
-def test_generated_files_do_not_depend_on_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    first = hatch_build.generated()
+def test_generated_files_do_not_depend_on_the_machine(
+    monkeypatch: pytest.MonkeyPatch, generated: dict[str, str]
+) -> None:
+    """The defaults of flags neither: a wheel is reproducible elsewhere."""
+    code = "import os; os.cpu_count = lambda: 99; import hatch_build, json; print(json.dumps(hatch_build.generated()))"
     monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("HOME", "/nonexistent")
 
-    assert hatch_build.generated() == first
+    elsewhere = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+
+    assert json.loads(elsewhere.stdout) == generated
 
 
 def test_man_pages_have_no_formatting_errors(tmp_path: Path, generated: dict[str, str]) -> None:
