@@ -23,18 +23,28 @@ def block(word: str) -> str:
     return str(found)
 
 
-def test_an_agent_sends_what_it_scrapes_to_the_storage(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("program", "mode"),
+    [("prometheus", "--enable-feature=agent"), ("prometheus3", "--agent")],
+)
+def test_an_agent_sends_what_it_scrapes_to_the_storage(
+    program: str, mode: str, tmp_path: Path
+) -> None:
+    assert mode in DOCUMENT
     with ExitStack() as stack:
         server = stack.enter_context(mail_server(tmp_path / "mail"))
         url = stack.enter_context(
             exporter(SMTPSTATUS_TARGET=f"127.0.0.1:{server.status}", SMTPSTATUS_TOKEN="secretpa")
         )
         flags = (f"--storage.tsdb.path={tmp_path / 'tsdb'}", "--web.enable-remote-write-receiver")
-        storage = stack.enter_context(prometheus(tmp_path / "storage", "global: {}", *flags))
+        storage = stack.enter_context(
+            prometheus(tmp_path / "storage", "global: {}", *flags, program=program)
+        )
         text = block("remote_write").replace("exporter:17030", url.removeprefix("http://"))
         text = text.replace("http://storage:9090", storage.url).replace("15s", "1s")
-        flags = ("--enable-feature=agent", f"--storage.agent.path={tmp_path / 'wal'}")
-        stack.enter_context(prometheus(tmp_path / "agent", text.replace("10s", "1s"), *flags))
+        flags = (mode, f"--storage.agent.path={tmp_path / 'wal'}")
+        text = text.replace("10s", "1s")
+        stack.enter_context(prometheus(tmp_path / "agent", text, *flags, program=program))
 
         eventually(lambda: storage.value('smtpstatus_up{site="eu"}') == 1)
 

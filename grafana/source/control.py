@@ -53,7 +53,7 @@ def control() -> Json:
         variables,
         [
             Row("Switch", 14, [(24, _switches())]),
-            Row("", 3, [(24, text("Who may switch", WHO))]),
+            Row("", 4, [(24, text("Who may switch", WHO))]),
             Row("History", 12, [(24, states)]),
         ],
         period="now-15m",

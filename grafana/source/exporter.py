@@ -161,7 +161,7 @@ def _network() -> Row:
             Look("percentunit", soft_maximum=0.1),
         ),
         time_series(
-            "Discarded datagrams by reason",
+            "Discarded by reason",
             "Datagrams received and discarded. Late responses have the reason identifier and are normal; source, "
             "signature and size are a scan, spoofed datagrams, or a sender that speaks another protocol.",
             [Query(f"60 * sum by (reason) ({rate(DISCARDED)})", "{{reason}}")],

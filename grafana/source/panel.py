@@ -97,6 +97,7 @@ def stat(
     defaults = built["fieldConfig"]["defaults"]
     defaults["noValue"] = NO_VALUE
     defaults["links"] = [link] if link else []
+    defaults["color"] = {"mode": "thresholds"}
     if "null" not in (look.words or {}):
         defaults["mappings"].append(GRAY_WITHOUT_VALUE)
     return built

@@ -35,6 +35,7 @@ SENT_LATELY = over_interval("sum_over_time", SENT)
 RETRANSMITTED_LATELY = over_interval("sum_over_time", RETRANSMITTED)
 
 NOT_SPOKEN = "No data: only servers of some dialects have this metric"
+NO_ANSWER = "No data: the server has not answered in the time range"
 NO_DATA = "No data: nobody has read this server in the time range"
 _BECAUSE = {reason: (f" ({word})", color) for reason, (word, color) in REASONS.items()}
 _NEVER = {"null": ("not in 7 days", "gray")}
@@ -171,19 +172,19 @@ def _traffic() -> Row:
             "Connections per second",
             "SMTP connections accepted per second, rejected ones included.",
             [Query(rate(CONNECTIONS))],
-            Look("suffix:conn/s"),
+            Look("suffix:conn/s", empty=NO_ANSWER),
         ),
         time_series(
             "Open connections",
             "Open SMTP connections. A level that never falls: stuck connections. A flat maximum: a limit.",
             [Query(ACTIVE)],
-            Look(),
+            Look(empty=NO_ANSWER),
         ),
         time_series(
             "Throughput",
             "Bytes per second over the SMTP connections, in both directions, rejected messages included.",
             [Query(rate(BYTES))],
-            Look("Bps"),
+            Look("Bps", empty=NO_ANSWER),
         ),
     ]
     return Row("Traffic", 8, [(8, panel) for panel in panels])
