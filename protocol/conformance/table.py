@@ -217,7 +217,7 @@ def _error_identifiers(datagrams: Datagrams) -> Iterator[Step]:
     yield step(unknown, Status.INVALID_COMMAND, identifier=1)
     end = dialect.request_identifier.end
     for size in (end, len(valid) - 1, len(valid) + 1):
-        identifier = datagrams.identifier
+        identifier = datagrams.identifier if size >= end else 0
         yield step((valid + b"\0")[:size], Status.INVALID_REQUEST, identifier=identifier)
     yield step(valid[: end - 1], Status.INVALID_REQUEST, identifier=0)
 

@@ -58,7 +58,8 @@ async def test_the_exit_status_is_the_highest_of_all_servers(cli: Cli) -> None:
         lying(lambda datagram: []) as silent,
     ):
         targets = [f"127.0.0.1:{port}" for port in (good.port, refusing.port, silent)]
-        assert await cli("get", *targets[:2], *WITH_TOKEN) == 1
+        assert await cli("get", *targets[1::-1], *WITH_TOKEN) == 1
+        assert await cli("get", *targets[::-1], "--json", *WITH_TOKEN) == 3
         assert await cli("get", *targets, "--format", "prometheus", *WITH_TOKEN) == 3
 
     up = {sample.labels["target"]: sample.value for sample in samples(cli.out, "smtpstatus_up")}
