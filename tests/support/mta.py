@@ -216,7 +216,7 @@ def dovecot(home: Path, configuration: str) -> Iterator[Process]:
     """A Dovecot with this configuration."""
     require("dovecot")
     require_root()
-    (home / "run").mkdir(parents=True)
+    (home / "run").mkdir(parents=True, exist_ok=True)
     file = home / "dovecot.conf"
     file.write_text(f"base_dir = {home}/run\nlog_path = /dev/stderr\n{configuration}")
     process = Process("dovecot", "-F", "-c", str(file))

@@ -24,6 +24,8 @@ class Hop:
         self.end: list[bytes] = []
         self.closes_after: int | None = None
         """Messages after which it closes each connection, without a word."""
+        self.takes_content = True
+        """Otherwise it closes the connection after 354."""
         self.hold: asyncio.Event | None = None
         """What it waits for before it replies to content."""
 
@@ -61,6 +63,8 @@ class Hop:
                 writer.write(reply)
             elif verb == b"DATA":
                 writer.write(b"354 go\r\n" if recipients else b"554 5.5.1 none\r\n")
+                if recipients and not self.takes_content:
+                    return
                 if recipients:
                     self.messages.append(await reader.readuntil(b"\r\n.\r\n"))
                     if self.hold:

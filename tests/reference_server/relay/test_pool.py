@@ -181,3 +181,22 @@ async def test_large_content_is_sent_whole() -> None:
 
         assert isinstance(result, Finished)
         assert hop.messages == [(b"x" * 50 + b"\r\n") * 100_000 + b".\r\n"]
+
+
+async def test_a_hop_that_closes_during_the_content_gets_no_more_of_it() -> None:
+    read = 0
+
+    async def blocks() -> AsyncIterator[bytes]:
+        nonlocal read
+        for _ in range(1000):
+            read += 1
+            yield b"x" * 100_000 + b"\n"
+
+    async with next_hop() as hop, pool_to(hop) as pool:
+        hop.takes_content = False
+
+        result = await pool.send(MESSAGE, blocks())
+
+        assert isinstance(result, Lost)
+        assert not result.content_sent
+        assert read < 1000
