@@ -32,7 +32,9 @@ CASES = {
     "a dot inside a line": (b"a.\r\n.\r\n", b"a.\n", b""),
     "empty lines": (b"\r\n\r\n.\r\n", b"\n\n", b""),
     "a bare LF is a line end": (b"a\nb\r\n.\r\n", b"a\nb\n", b""),
-    "a dot behind a bare LF is not doubled": (b"a\n..b\r\n.\r\n", b"a\n..b\n", b""),
+    "a doubled dot after a bare LF": (b"a\n..b\n...\r\n.\r\n", b"a\n.b\n..\n", b""),
+    "a lone dot after a bare LF is not the end": (b"a\n.\r\nb\r\n.\r\n", b"a\n\nb\n", b""),
+    "a dot after a bare LF at the start": (b"\n..b\r\n.\r\n", b"\n.b\n", b""),
     "no end": (b"a\r\n", b"a", None),
     "octets beyond ASCII": (b"\x00\xff\r\n.\r\n", b"\x00\xff\n", b""),
 }
