@@ -93,7 +93,7 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> Options:
     external_url = given.one("web.external-url", _external_url)
     route_prefix, _ = given.text("web.route-prefix")
     return Options(
-        config_files=given.each("config.file", Path),
+        config_files=tuple(Path(path) for path in given.each("config.file", str) if path),
         config_check=given.switch("config.check"),
         check_syntax=given.switch("config.check-syntax"),
         listen_addresses=given.each("web.listen-address", str),

@@ -328,6 +328,26 @@ async def test_a_reload_that_fails_unexpectedly_counts_as_failed_and_changes_not
     assert sample("smtpstatus_exporter_config_last_reload_successful") == 1
 
 
+async def test_a_reload_that_hangs_on_a_file_system_fails_and_holds_up_nothing(
+    exporter: Exporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = threading.Event()
+
+    def hanging(*_: object) -> None:
+        answers.wait()
+
+    monkeypatch.setattr("exporter.service._MAX_RELOAD_S", 0.2)
+    monkeypatch.setattr("exporter.configuration.config.document.files", hanging)
+    reloading = asyncio.create_task(exporter.http.post("/-/reload", headers=AUTHORIZED))
+    assert (await exporter.http.get("/probe?target=mail-1")).status_code == 200
+    answer = await reloading
+    answers.set()
+
+    assert (answer.status_code, answer.json()["detail"][:9]) == (500, "timeout: ")
+    sample = exporter.service.own.registry.get_sample_value
+    assert sample("smtpstatus_exporter_config_reload_failures_total") == 1
+
+
 async def test_reloads_that_share_a_bad_configuration_are_all_told(exporter: Exporter) -> None:
     exporter.path.write_text("nonsense: 1")
 

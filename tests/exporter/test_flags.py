@@ -64,6 +64,12 @@ TOLD = Options(
 )
 
 
+def test_an_empty_path_is_the_same_as_none() -> None:
+    options = flags.parse(["--config.file=", "--web.config.file="], {})
+
+    assert (options.config_files, options.web_config_file) == ((), None)
+
+
 def test_without_flags_and_variables_the_defaults_apply() -> None:
     assert flags.parse([], {}) == DEFAULTS
 
