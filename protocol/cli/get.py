@@ -23,12 +23,13 @@ def run(options: Namespace) -> int:
     found = dict(zip(targets, readings, strict=True))
     if output == "prometheus":
         print(as_prometheus(found), end="")
-    status = 0
+    status, separator = 0, ""
     for target, reading in found.items():
         if output == "json":
             print_json(as_json(target, dialect, reading))
         elif output == "text" and not reading.error:
-            print(as_table(target, dialect, reading))
+            print(f"{separator}{as_table(target, dialect, reading)}")
+            separator = "\n"
         status = max(status, report(target, reading.error))
         if text := doubt(reading.values, dialect):
             print(f"smtpstatus: {target}: warning: {text}", file=sys.stderr)

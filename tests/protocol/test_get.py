@@ -2,6 +2,7 @@
 
 import io
 import re
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,7 @@ from protocol.server import serve
 from protocol.token import Token
 from protocol.vocabulary import DOCUMENTATION, WRITES, Command
 from tests.protocol.cli import Cli
+from tests.support.real import require
 from tests.support.udp import lying
 
 TOKEN = Token(b"secretpa")
@@ -45,6 +47,7 @@ async def test_several_servers_are_read_in_their_order(cli: Cli) -> None:
         targets = [f"127.0.0.1:{endpoint.port}" for endpoint in (two, one)]
         assert await cli("get", *targets, *targets, *WITH_TOKEN) == 0
         assert re.findall(r"total connections +(\d+)", cli.out) == ["22", "11"]
+        assert re.findall(r"\n\n(.*) is up", cli.out) == targets[1:]
         assert await cli("get", *targets, "--json", *WITH_TOKEN) == 0
 
     assert re.findall(r'"connections_total": (\d+)', cli.out) == ["22", "11"]
@@ -128,6 +131,17 @@ def test_the_textfile_escapes_labels_and_wraps_counters_as_the_exporter() -> Non
 
     (sample,) = samples(text, "smtpstatus_connections_total")
     assert (sample.labels, sample.value) == ({"target": name}, 5)
+
+
+def test_promtool_accepts_the_textfile() -> None:
+    text = as_prometheus(
+        {"a": Reading(dict.fromkeys(DOCUMENTATION, 1)), "b": Reading(error=NoAnswer(1, 3))}
+    )
+    checked = subprocess.run(
+        [require("promtool"), "check", "metrics"], input=text, capture_output=True, text=True
+    )
+
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
 
 
 def test_a_server_that_is_down_has_no_counters_in_the_textfile() -> None:
