@@ -54,13 +54,14 @@ class History:
         while start < self.end:
             end = min(self.end, start - start % _BLOCK + _BLOCK)
             with file.open("w") as output:
-                output.writelines(self._text(start, end))
+                output.writelines(self.text(start, end))
             command = ("promtool", "tsdb", "create-blocks-from", "openmetrics", file, data)
             subprocess.run(command, check=True, capture_output=True)
             start = end
         file.unlink()
 
-    def _text(self, start: int, end: int) -> Iterator[str]:
+    def text(self, start: int, end: int) -> Iterator[str]:
+        """The samples of this part of the time as OpenMetrics."""
         scrapes = range(start, end, self.interval)
         names = [f"mx-{number:04}.example.net" for number in range(self.servers)]
         down, up = names[::50], [name for index, name in enumerate(names) if index % 50]

@@ -1,6 +1,7 @@
 """The short form of the benchmarks: that they work and measure what they say, not how fast anything is."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,9 +11,11 @@ from xml.etree import ElementTree
 import pytest
 
 from benchmarks.fleet import Fleet, samples
+from benchmarks.history import History
 from benchmarks.native import compiled
 from benchmarks.process import running
 from benchmarks.ratio import Ratio, at_least, at_most, table
+from tests.grafana.dashboards import DASHBOARDS
 from tests.support.mta import require_root
 from tests.support.real import require
 
@@ -77,6 +80,30 @@ def test_mail_is_compared_with_every_other_server(tmp_path: Path) -> None:
 
 @pytest.mark.soak
 @pytest.mark.long
+@pytest.mark.soak
+def test_the_overview_is_compared_with_its_predecessor_over_the_same_blocks(
+    tmp_path: Path,
+) -> None:
+    for program in ("cc", "prometheus", "promtool"):
+        require(program)
+    (line,) = measured(tmp_path, "dashboards")["lines"]
+
+    assert line["subject"] == "overview, 50 servers, 0.5 h"
+    assert line["ours"] > 0
+    assert line["theirs"] > 0
+
+
+def test_a_history_has_every_series_that_the_overview_reads() -> None:
+    text = "".join(History(servers=60, start=0, end=60).text(0, 60))
+    written = set(re.findall(r"^([\w:]+)\{", text, re.MULTILINE))
+    expressions = json.dumps(DASHBOARDS["overview"]["panels"])
+    read = set(re.findall(r"([\w:]*smtpstatus_[\w:]+)\{", expressions))
+
+    # Events, writes and the exporter's own series are absent or few.
+    rare = {name for name in read if re.search(r"changes5m|resets5m|_changed_|_exporter_", name)}
+    assert read - rare <= written
+
+
 def test_a_filter_is_compared_with_other_filters_and_with_none(tmp_path: Path) -> None:
     for program in ("cc", "smtp-source", "postfix", "unshare"):
         require(program)

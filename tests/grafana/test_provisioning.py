@@ -76,3 +76,10 @@ def test_the_exporter_lets_the_control_dashboard_write_from_the_published_grafan
 
     for path in (ROOT / "deploy/compose/exporter").iterdir():
         assert "http://127.0.0.1:3000" in read(str(path))["api"]["cors_origins"]
+
+
+def test_every_folder_that_grafana_looks_for_is_mounted() -> None:
+    """The mount hides the image's own; Grafana logs an error for a missing one at each start."""
+    folders = {path.name for path in (ROOT / "grafana/provisioning").iterdir()}
+
+    assert folders == {"alerting", "dashboards", "datasources", "plugins"}
