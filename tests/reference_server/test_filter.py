@@ -1,8 +1,10 @@
 """The set-ups on docs/filter.md, with the real mail servers and the configuration that is written there."""
 
 import imaplib
+import os
 import pwd
 import re
+import shlex
 import shutil
 import smtplib
 from collections.abc import Iterator
@@ -10,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from reference_server.config import parse
 from tests.support import mta
-from tests.support.filter import Filter, documented, documented_filter, send
+from tests.support.filter import ROOT, Filter, documented, documented_filter, send
 from tests.support.processes import eventually, free_port
 
 LETTER = "Subject: through\n\n.dot\nGrüße\n"
@@ -157,6 +160,21 @@ def exim_configuration(name: str, own: Path, replacements: dict[str, str | int])
         f"begin routers\n{routers}{EXIM_STORES}"
         f"begin transports\n{transports}{EXIM_TRANSPORT.format(home=own)}"
     )
+
+
+def test_the_service_drop_in_has_flags_that_fit_together(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("secretpa")
+    text = documented(
+        "systemd filter.conf", {"${CREDENTIALS_DIRECTORY}/token": tmp_path / "token"}
+    )
+    _, command = text.replace("\\\n", " ").split("ExecStart=/opt/smtpstatus/bin/")
+    name, *flags = shlex.split(command)
+
+    config = parse(flags, {"PATH": os.environ["PATH"]})
+
+    assert name == "smtpstatus-server"
+    assert str(config.route.lmtp) == "unix:/run/smtpstatus/lmtp"
+    assert (ROOT / "deploy/systemd/smtpstatus-server.service").exists()
 
 
 def test_exim_filter_transforms(home: Path) -> None:

@@ -18,7 +18,7 @@ TOKEN = "secretpa"
 _PAGE = ROOT / "docs/filter.md"
 
 
-def documented(name: str, replacements: Mapping[str, str | int]) -> str:
+def documented(name: str, replacements: Mapping[str, str | int | Path]) -> str:
     """The code block on docs/filter.md that begins with `# NAME`, with some of its text replaced.
 
     Every text must occur in it, as a whole word or path.
