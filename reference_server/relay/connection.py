@@ -24,7 +24,7 @@ from reference_server.relay.transaction import Transaction
 
 _READ_BYTES = 65536
 
-_QUIT_S = 1.0
+_QUIT_S = 0.3
 """Seconds for the reply to QUIT."""
 
 

@@ -2,12 +2,15 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 
+from protocol.address import HostPort
+from protocol.errors import UnknownName
+from protocol.resolver import Resolver
 from reference_server.relay.connection import Connection, Unavailable
 from reference_server.relay.events import NEXT_HOP_UNAVAILABLE, Finished, Lost
 from reference_server.relay.next_hop import NextHop
-from reference_server.relay.resolver import Resolver
 from reference_server.relay.transaction import Transaction
 
 _IDLE_S = 10.0
@@ -17,15 +20,18 @@ _MESSAGES = 100
 """Messages of one connection, so that a hop behind a load balancer gets new ones."""
 
 _CONNECT_S = 10.0
-"""Seconds to connect, and to be greeted."""
+"""Seconds to look up the name, to connect, and to be greeted."""
+
+_RESOLVER_THREADS = 2
+"""For one name; a look-up that hangs delays mail to this hop, and nothing else."""
 
 
 class ConnectionPool:
     """At most `size` connections; more messages wait for one, first come, first served."""
 
     def __init__(self, hop: NextHop, hostname: str, size: int) -> None:
-        self._protocol = hop.protocol
-        self._resolver = Resolver(hop)
+        self._hop = hop
+        self._resolver = Resolver(_RESOLVER_THREADS)
         self._hostname = hostname
         self._free = asyncio.Semaphore(size)
         self._idle: deque[tuple[Connection, asyncio.TimerHandle]] = deque()
@@ -66,12 +72,20 @@ class ConnectionPool:
     async def _connect(self) -> Connection:
         try:
             async with asyncio.timeout(_CONNECT_S):
-                addresses = await self._resolver.addresses()
-                return await Connection.open(self._protocol, addresses, self._hostname)
+                addresses = await self._addresses()
+                return await Connection.open(self._hop.protocol, addresses, self._hostname)
         except TimeoutError:
             raise Unavailable("connection timed out") from None
-        except OSError as error:
-            raise Unavailable(f"cannot look up the address: {error}") from None
+        except UnknownName as error:
+            raise Unavailable(str(error)) from None
+
+    async def _addresses(self) -> Sequence[Path | HostPort]:
+        """Paths, or numeric addresses in the system's order."""
+        where = self._hop.address
+        if isinstance(where, Path):
+            return (where,)
+        found = await self._resolver.resolve(where, _CONNECT_S)
+        return [HostPort(str(address[0]), where.port) for address in found]
 
     def release(self, connection: Connection) -> None:
         """Keeps a connection for the next message, or closes it where it is of no use any more."""

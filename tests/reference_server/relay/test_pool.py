@@ -100,6 +100,14 @@ async def test_a_hop_that_is_not_there_is_unavailable() -> None:
     assert [(reply.code, reply.status) for reply in result.replies] == [(451, "4.4.1")] * 2
 
 
+async def test_a_hop_is_reached_by_its_name_and_an_unknown_name_is_unavailable() -> None:
+    async with next_hop() as hop:
+        for host, expected in (("localhost", Finished), ("hop.invalid", Lost)):
+            pool = ConnectionPool(NextHop(Protocol.SMTP, HostPort(host, hop.port)), "me", 1)
+            assert isinstance(await pool.send(MESSAGE, content()), expected)
+            await pool.close()
+
+
 async def test_a_unix_socket_that_is_not_there_is_unavailable(tmp_path: Path) -> None:
     hop = NextHop(Protocol.LMTP, tmp_path / "no" / "socket")
 
