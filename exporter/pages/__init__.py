@@ -1,4 +1,4 @@
-"""The status page: HTML, styles and scripts that need nothing from elsewhere, and the headers that keep it so."""
+"""The status page: HTML, styles and scripts, and the headers that keep it from loading anything from elsewhere."""
 
 from collections.abc import Awaitable, Callable
 from hashlib import sha256

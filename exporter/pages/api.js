@@ -1,6 +1,6 @@
-// The exporter's REST API; what goes wrong is a Problem in words.
+// The exporter's REST API; errors are a Problem with a message.
 
-const PATIENCE = 20_000; // milliseconds
+const TIMEOUT_MS = 20_000;
 
 export class Problem extends Error {
   constructor(status, message) {
@@ -28,15 +28,33 @@ export async function writeTransforms(target, enabled, token) {
   return answer.enabled;
 }
 
+// The exporter's own metrics in the text format.
+export async function readOwnMetrics() {
+  const response = await fetch("metrics?collect[]=exporter", { cache: "no-store", signal: AbortSignal.timeout(TIMEOUT_MS) });
+  if (!response.ok) throw new Problem(response.status, "no metrics");
+  return response.text();
+}
+
+// JSON whose integers beyond 2^53 are BigInts: as numbers they would be rounded.
+export function parse(text) {
+  const marked = text.replace(/"(?:[^"\\]|\\.)*"|(?<![\d.eE+-])-?\d{16,}(?![\d.eE])/g, (token) => (token[0] === '"' ? token : `{"bigint":"${token}"}`));
+  return JSON.parse(marked, (key, value) => (value?.bigint && Object.keys(value).length === 1 ? exact(value.bigint) : value));
+}
+
+function exact(digits) {
+  const integer = BigInt(digits);
+  return Number.isSafeInteger(Number(integer)) ? Number(integer) : integer;
+}
+
 async function ask(path, options = {}) {
   let response;
   try {
-    response = await fetch(path, { ...options, cache: "no-store", signal: AbortSignal.timeout(PATIENCE) });
-    if (response.ok) return await response.json();
+    response = await fetch(path, { ...options, cache: "no-store", signal: AbortSignal.timeout(TIMEOUT_MS) });
+    if (response.ok) return parse(await response.text());
   } catch (error) {
     throw new Problem(0, unreached(error));
   }
-  throw new Problem(response.status, await told(response));
+  throw new Problem(response.status, await describe(response));
 }
 
 function unreached(error) {
@@ -45,7 +63,7 @@ function unreached(error) {
   return "The exporter cannot be reached.";
 }
 
-async function told(response) {
+async function describe(response) {
   try {
     const { title, detail } = await response.json();
     if (title) return detail ? `${title}: ${detail}` : title;

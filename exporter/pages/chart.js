@@ -1,6 +1,6 @@
 // A rate over the last minutes as a small area chart.
 
-import { peak, width } from "./growth.js";
+import { peak, width } from "./rate.js";
 
 const WIDTH = 300; // as in the viewBox
 const HEIGHT = 40;

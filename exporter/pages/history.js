@@ -1,23 +1,23 @@
-// What became of a target's last readings, in a dialog.
+// A target's last readings, in a dialog.
 
 import { Problem, readHistory } from "./api.js";
-import { clock, count, duration } from "./words.js";
+import { byId } from "./dom.js";
+import { count, duration, moment } from "./format.js";
 
-const part = (id) => document.getElementById(id);
-const heads = part("history-table");
+const heads = byId("history-table");
 
 export async function showHistory({ name }) {
-  part("history-title").textContent = `History of ${name}`;
-  part("history-tables").hidden = true;
+  byId("history-title").textContent = `History of ${name}`;
+  byId("history-tables").hidden = true;
   refuse("");
-  part("history").showModal();
+  byId("history").showModal();
   try {
     const { last, failed } = await readHistory(name);
-    part("history-none").hidden = failed.length > 0;
-    part("history-failed").hidden = failed.length === 0;
-    fill(part("history-failed"), failed);
-    fill(part("history-last"), last);
-    part("history-tables").hidden = false;
+    byId("history-none").hidden = failed.length > 0;
+    byId("history-failed").hidden = failed.length === 0;
+    fill(byId("history-failed"), failed);
+    fill(byId("history-last"), last);
+    byId("history-tables").hidden = false;
   } catch (error) {
     if (!(error instanceof Problem)) throw error;
     refuse(error.message);
@@ -29,7 +29,7 @@ function fill(table, probes) {
   const rows = probes.map((probe) => {
     const row = document.createElement("tr");
     row.classList.toggle("down", !probe.up);
-    const repeated = probe.retransmissions ? `, ${count(probe.retransmissions)} again` : "";
+    const repeated = probe.retransmissions ? `, ${count(probe.retransmissions)} retransmitted` : "";
     row.append(
       cell(moment(probe.at)),
       cell(probe.error ?? "answered"),
@@ -48,14 +48,7 @@ function cell(text, kind = "") {
   return made;
 }
 
-// With the day, when it was another one.
-function moment(seconds) {
-  const at = new Date(seconds * 1000);
-  const today = at.toDateString() === new Date().toDateString();
-  return today ? clock(at) : `${at.toLocaleDateString("en-GB")} ${clock(at)}`;
-}
-
 function refuse(text) {
-  part("history-refusal").textContent = text;
-  part("history-refusal").hidden = !text;
+  byId("history-refusal").textContent = text;
+  byId("history-refusal").hidden = !text;
 }

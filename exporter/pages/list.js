@@ -1,7 +1,7 @@
 // The rows in their order, those that the search and the filter leave.
 
-import { write } from "./row.js";
-import { count } from "./words.js";
+import { byId, setText } from "./dom.js";
+import { count } from "./format.js";
 
 const names = new Intl.Collator("en", { numeric: true });
 const byName = (a, b) => names.compare(a.name, b.name);
@@ -21,9 +21,9 @@ const MOST = 1000; // rows on the page: a browser stays smooth, and nobody reads
 
 export class List {
   #rows = [];
-  #list = document.getElementById("rows");
-  #search = document.getElementById("search");
-  #sort = document.getElementById("sort");
+  #list = byId("rows");
+  #search = byId("search");
+  #sort = byId("sort");
   #filters = [...document.querySelectorAll("[data-show]")];
   #show = "all";
 
@@ -34,12 +34,12 @@ export class List {
     for (const button of this.#filters) {
       button.addEventListener("click", () => this.#choose(button.dataset.show));
     }
-    document.getElementById("show-all").addEventListener("click", () => {
+    byId("show-all").addEventListener("click", () => {
       this.#search.value = "";
       this.#choose("all");
       this.#search.focus();
     });
-    document.getElementById("tools").addEventListener("submit", (event) => event.preventDefault());
+    byId("tools").addEventListener("submit", (event) => event.preventDefault());
     document.addEventListener("keydown", (event) => this.#shortcut(event));
   }
 
@@ -76,10 +76,10 @@ export class List {
     const fitting = ordered.filter((row) => SHOWS[this.#show](row) && row.text.includes(wanted));
     this.#place(fitting.slice(0, MOST).map((row) => row.element));
     this.#count();
-    document.getElementById("no-match").hidden = fitting.length > 0;
-    write(document.getElementById("no-match-text"), this.#nothing(wanted));
-    document.getElementById("beyond").hidden = fitting.length <= MOST;
-    write(document.getElementById("beyond"), `${count(fitting.length - MOST)} more are not shown: search or filter to find them.`);
+    byId("no-match").hidden = fitting.length > 0;
+    setText(byId("no-match-text"), this.#nothing(wanted));
+    byId("beyond").hidden = fitting.length <= MOST;
+    setText(byId("beyond"), `${count(fitting.length - MOST)} more are not shown: search or filter to find them.`);
   }
 
   // Moves only what is not in its place, and keeps the keyboard where it was.
@@ -102,7 +102,7 @@ export class List {
     for (const button of this.#filters) {
       const { show } = button.dataset;
       button.setAttribute("aria-pressed", String(show === this.#show));
-      write(document.getElementById(`count-${show}`), String(this.#rows.filter(SHOWS[show]).length));
+      setText(byId(`count-${show}`), String(this.#rows.filter(SHOWS[show]).length));
     }
   }
 

@@ -1,11 +1,10 @@
 // All targets together.
 
 import { draw } from "./chart.js";
-import { peak, remember } from "./growth.js";
-import { write } from "./row.js";
-import { bytesPerSecond, count, duration, perSecond } from "./words.js";
+import { peak, remember } from "./rate.js";
+import { byId, setName, setText } from "./dom.js";
+import { bytesPerSecond, count, duration, perSecond } from "./format.js";
 
-const part = (id) => document.getElementById(id);
 
 export class Overview {
   #connections = [];
@@ -14,10 +13,10 @@ export class Overview {
   read(rows, at) {
     const up = rows.filter((row) => row.target.up);
     const down = rows.length - up.length;
-    write(part("up"), count(up.length));
-    write(part("of"), down ? `of ${count(rows.length)} up` : "up");
-    write(part("down"), down ? `${count(down)} down` : "none down");
-    part("down").classList.toggle("bad", down > 0);
+    setText(byId("up"), count(up.length));
+    setText(byId("of"), down ? `of ${count(rows.length)} up` : "up");
+    setText(byId("down"), down ? `${count(down)} down` : "none down");
+    byId("down").classList.toggle("bad", down > 0);
     this.#slowest(up);
     remember(this.#connections, at, sum(up.map((row) => row.connections.rate)));
     remember(this.#bytes, at, sum(up.map((row) => row.bytes.rate)));
@@ -32,21 +31,25 @@ export class Overview {
       (most, row) => ((row.target.round_trip_seconds ?? -1) > (most?.target.round_trip_seconds ?? -1) ? row : most),
       null,
     );
-    write(part("slowest"), duration(slow?.target.round_trip_seconds ?? null));
-    write(part("slowest-target"), slow?.name ?? "");
+    setText(byId("slowest"), duration(slow?.target.round_trip_seconds ?? null));
+    setName(byId("slowest-target"), slow?.name ?? "");
   }
 }
 
 function chart(id, points, at, words, label, aside) {
   const now = words(points.at(-1).rate);
   const most = words(peak(points));
-  write(part(id), now);
-  write(part(`${id}-aside`), `${aside}peak ${most}`);
-  draw(part(`${id}-chart`), points, at, `${label} over the last minutes: now ${now}, at most ${most}`);
+  setText(byId(id), now);
+  setText(byId(`${id}-aside`), `${aside}peak ${most}`);
+  draw(byId(`${id}-chart`), points, at, `${label} over the last minutes: now ${now}, at most ${most}`);
 }
 
-// Of what is known; null if nothing is.
+function add(total, value) {
+  return typeof total === typeof value ? total + value : BigInt(total) + BigInt(value);
+}
+
+// The sum of the known values; null if there are none.
 function sum(values) {
   const known = values.filter((value) => value !== null);
-  return known.length ? known.reduce((total, value) => total + value, 0) : null;
+  return known.length ? known.reduce(add, 0) : null;
 }

@@ -1,14 +1,15 @@
-// One target: what it said, and its row on the page. A row is made once and then only changed where it differs.
+// One target: its last reading, and its row on the page. A row is created once, then only what differs is changed.
 
 import { draw } from "./chart.js";
-import { Growth } from "./growth.js";
-import { bytes, bytesPerSecond, count, duration, perSecond, UNKNOWN } from "./words.js";
+import { byId, setName, setText } from "./dom.js";
+import { CounterRate } from "./rate.js";
+import { bytes, bytesPerSecond, count, duration, perSecond, UNKNOWN } from "./format.js";
 
-const template = document.getElementById("row");
+const template = byId("row");
 
 export class Row {
-  connections = new Growth();
-  bytes = new Growth();
+  connections = new CounterRate();
+  bytes = new CounterRate();
   visible = false;
   turned = false; // up or down with the last reading
   #parts = {};
@@ -21,7 +22,7 @@ export class Row {
     }
     this.#parts.connections = metric(this.element.querySelector(".connections"));
     this.#parts.bytes = metric(this.element.querySelector(".bytes"));
-    this.element.querySelector(".name").textContent = name;
+    setName(this.element.querySelector(".name"), name);
     const probe = this.element.querySelector(".probe");
     probe.href = `probe?target=${encodeURIComponent(name)}&debug=true`;
     probe.setAttribute("aria-label", `Probe ${name}`);
@@ -37,14 +38,14 @@ export class Row {
     this.target = target;
     this.connections.read(at, target.connections_total);
     this.bytes.read(at, bytesOf(target));
-    this.#tell();
+    this.#update();
     if (this.visible) this.draw(at);
   }
 
-  // The state that was read back after a change comes before the next reading.
-  told(enabled) {
+  // Shows the state that was read back after a change, before the next reading.
+  setTransforms(enabled) {
     this.target = { ...this.target, transforms_enabled: enabled };
-    this.#tell();
+    this.#update();
   }
 
   draw(at) {
@@ -63,26 +64,27 @@ export class Row {
     return [this.name, where(this.target), this.target.error].join("\n").toLowerCase();
   }
 
-  #tell() {
+  #update() {
     const { target } = this;
     const parts = this.#parts;
     this.element.classList.toggle("down", !target.up);
-    write(parts.state, target.up ? "up" : "down");
-    write(parts.where, where(target));
-    write(parts.connections.rate, perSecond(this.connections.rate));
-    write(parts.connections.total, total(count, target.connections_total));
-    write(parts.bytes.rate, bytesPerSecond(this.bytes.rate));
-    write(parts.bytes.total, total(bytes, bytesOf(target)));
-    write(parts.open, count(target.active_connections));
-    write(parts.trip, duration(target.up ? target.round_trip_seconds : null));
-    write(parts.error, target.error ?? "");
+    setText(parts.state, target.up ? "up" : "down");
+    setText(parts.where, where(target));
+    setText(parts.connections.rate, perSecond(this.connections.rate));
+    setText(parts.connections.total, total(count, target.connections_total));
+    setText(parts.bytes.rate, bytesPerSecond(this.bytes.rate));
+    setText(parts.bytes.total, total(bytes, bytesOf(target)));
+    parts.bytes.total.title = total(count, bytesOf(target), " bytes");
+    setText(parts.open, count(target.active_connections));
+    setText(parts.trip, duration(target.up ? target.round_trip_seconds : null));
+    setText(parts.error, target.error ?? "");
     parts.error.hidden = !target.error;
-    this.#tellTransforms(target.transforms_enabled);
+    this.#updateTransforms(target.transforms_enabled);
   }
 
-  #tellTransforms(enabled) {
+  #updateTransforms(enabled) {
     const { switch: button, word } = this.#parts;
-    write(word, enabled === null ? UNKNOWN : enabled ? "on" : "off");
+    setText(word, enabled === null ? UNKNOWN : enabled ? "on" : "off");
     button.setAttribute("aria-checked", String(enabled === true));
     button.classList.toggle("unknown", enabled === null);
     button.disabled = enabled === null || this.target.can_switch === false;
@@ -102,16 +104,12 @@ function metric(element) {
   };
 }
 
-function total(words, value) {
-  return value === null ? "" : `${words(value)} in all`;
+function total(words, value, unit = "") {
+  return value === null ? "" : `${words(value)}${unit} total`;
 }
 
 // Beside the name: the address, if it is another word, and the labels.
 function where({ target, address, labels }) {
   const words = Object.entries(labels).map(([label, value]) => `${label}=${value}`);
   return [address === target ? null : address, ...words].filter(Boolean).join("  ·  ");
-}
-
-export function write(element, text) {
-  if (element.textContent !== text) element.textContent = text;
 }

@@ -1,18 +1,19 @@
-// The status page: asks the exporter, one question at a time, while somebody can see the answer.
+// The status page: reads the targets, one request at a time, while the page is visible.
 
 import { readTargets } from "./api.js";
+import { byId, setText } from "./dom.js";
+import { showFooter } from "./footer.js";
 import { showHistory } from "./history.js";
 import { List } from "./list.js";
 import { Overview } from "./overview.js";
-import { Row, write } from "./row.js";
+import { Row } from "./row.js";
 import { Switching } from "./switching.js";
-import { clock } from "./words.js";
+import { clock } from "./format.js";
 
 const INTERVAL = 2000; // milliseconds between the beginnings of two readings
 const LARGE = { targets: 100, interval: 5000 }; // a large fleet is asked less often
-const BREATH = 250; // at least, after an answer that took long
+const MIN_PAUSE = 250; // after a response that took long
 
-const part = (id) => document.getElementById(id);
 const rows = new Map();
 const list = new List();
 const overview = new Overview();
@@ -31,9 +32,10 @@ async function read() {
     const targets = await readTargets();
     show(targets, began / 1000);
     answered = new Date();
-    trouble(null);
+    showError(null);
+    showFooter(began);
   } catch (problem) {
-    trouble(problem);
+    showError(problem);
   }
   reading = false;
   later(began);
@@ -42,8 +44,8 @@ async function read() {
 function later(began) {
   clearTimeout(timer);
   const interval = rows.size > LARGE.targets ? LARGE.interval : INTERVAL;
-  timer = setTimeout(read, Math.max(BREATH, interval - (performance.now() - began)));
-  beat(interval);
+  timer = setTimeout(read, Math.max(MIN_PAUSE, interval - (performance.now() - began)));
+  showClock(interval);
 }
 
 function show(targets, at) {
@@ -58,20 +60,20 @@ function show(targets, at) {
     rows.delete(name);
   }
   const all = [...rows.values()];
-  part("empty").hidden = all.length > 0;
-  part("overview").hidden = part("targets").hidden = all.length === 0;
-  part("main").classList.toggle("roomy", all.length <= 8);
-  part("main").classList.toggle("airy", all.length <= 3);
+  byId("empty").hidden = all.length > 0;
+  byId("overview").hidden = byId("targets").hidden = all.length === 0;
+  byId("main").classList.toggle("roomy", all.length <= 8);
+  byId("main").classList.toggle("airy", all.length <= 3);
   list.show(all);
   if (all.length) overview.read(all, at);
   announce(all.filter((row) => row.turned));
 }
 
-// For those who hear the page.
+// For screen readers.
 function announce(turned) {
   if (turned.length === 0) return;
   const words = turned.map(({ name, target }) => (target.up ? `${name} is up again.` : `${name} is down: ${target.error}.`));
-  write(part("news"), words.length > 3 ? `${words.length} targets went up or down.` : words.join(" "));
+  setText(byId("news"), words.length > 3 ? `${words.length} targets went up or down.` : words.join(" "));
 }
 
 function newRow(name) {
@@ -89,24 +91,24 @@ function appear(entries) {
   }
 }
 
-function trouble(problem) {
-  const told = problem && `${problem.message} ${answered ? `The numbers are those of ${clock(answered)}. ` : ""}Trying again.`;
-  part("main").classList.toggle("stale", Boolean(problem));
-  part("trouble").hidden = !problem;
-  write(part("trouble"), told ?? "");
+function showError(problem) {
+  const text = problem && `${problem.message} ${answered ? `Showing the numbers of ${clock(answered)}. ` : ""}Retrying.`;
+  byId("main").classList.toggle("stale", Boolean(problem));
+  byId("trouble").hidden = !problem;
+  setText(byId("trouble"), text ?? "");
 }
 
-function beat(interval) {
-  part("heartbeat").classList.toggle("still", paused || !part("trouble").hidden);
-  const when = answered ? clock(answered) : "no answer yet";
-  write(part("clock"), paused ? `Paused at ${when}` : `${when} · every ${interval / 1000} s`);
+function showClock(interval) {
+  byId("heartbeat").classList.toggle("still", paused || !byId("trouble").hidden);
+  const when = answered ? clock(answered) : "no response yet";
+  setText(byId("clock"), paused ? `Paused at ${when}` : `${when} · every ${interval / 1000} s`);
 }
 
-part("pause").addEventListener("click", () => {
+byId("pause").addEventListener("click", () => {
   paused = !paused;
-  part("pause").setAttribute("aria-pressed", String(paused));
-  write(part("pause"), paused ? "Go on" : "Pause");
-  if (paused) beat(0);
+  byId("pause").setAttribute("aria-pressed", String(paused));
+  setText(byId("pause"), paused ? "Resume" : "Pause");
+  if (paused) showClock(0);
   else read();
 });
 document.addEventListener("visibilitychange", read);

@@ -23,8 +23,10 @@ from playwright.async_api import (
 )
 
 from protocol.vocabulary import Command
+from smtpstatus.version import __version__
 from tests.exporter.running import (
     API_TOKEN,
+    AUTHORIZED,
     TOKEN,
     Exporter,
     MailServer,
@@ -150,7 +152,7 @@ async def test_every_target_is_shown_with_its_state_worst_first(start: Start, pa
         await expect(row(page, "c-dead").locator(".state")).to_have_text("down")
         await expect(row(page, "a-up").locator(".state")).to_have_text("up")
         await expect(row(page, "a-up").locator(".open")).to_have_text("3")
-        await expect(row(page, "a-up")).to_contain_text("51.2 kB in all")
+        await expect(row(page, "a-up")).to_contain_text("51.2 kB total")
         await expect(row(page, "a-up").locator(".trip")).to_have_text(
             re.compile(r"^[\d.]+ [mµ]s$")
         )
@@ -201,7 +203,7 @@ async def test_after_an_hour_unseen_the_rate_is_soon_that_of_now(
     await page.get_by_role("button", name="Pause").click()
     await page.clock.run_for(3_600_000)
     async with page.expect_response(API):
-        await page.get_by_role("button", name="Go on").click()
+        await page.get_by_role("button", name="Resume").click()
     await expect(page.locator("#clock")).to_contain_text("every")
 
     await grow(page, 1, mail_server, connections=20, size=10)
@@ -430,7 +432,7 @@ async def test_an_exporter_that_is_gone_is_told_until_it_is_back(
     await page.context.set_offline(True)
     await page.clock.run_for(2000)
     trouble = page.get_by_role("alert").filter(has_text="The exporter cannot be reached.")
-    await expect(trouble).to_contain_text("The numbers are those of")
+    await expect(trouble).to_contain_text("Showing the numbers of")
     await expect(page.locator("#heartbeat")).to_have_class("still")
     await expect(row(page, "mail-1")).to_be_visible()
 
@@ -484,7 +486,7 @@ async def test_a_pause_holds_until_it_is_ended(exporter: Exporter, seen: Seen) -
     assert len(seen.addresses) == before
 
     async with page.expect_response(API):
-        await page.get_by_role("button", name="Go on").click()
+        await page.get_by_role("button", name="Resume").click()
 
 
 async def test_five_hundred_targets_are_updated_and_not_rebuilt(start: Start, page: Page) -> None:
@@ -687,3 +689,87 @@ async def test_the_picture_in_the_readme_is_this_page(
         Path(asked_for or tmp_path / "page.png").write_bytes(picture)
 
     assert 20_000 < len(picture) < 200_000
+
+
+BEYOND = 2**53 + 1
+
+
+async def test_numbers_beyond_2_to_the_53_are_exact(
+    start: Start, mail_server: MailServer, page: Page
+) -> None:
+    mail_server.values[Command.CONNECTIONS] = BEYOND
+    mail_server.values[Command.TRANSFERRED_BYTES] = BEYOND
+    exporter = await start(one_target(mail_server))
+    await page.goto(home(exporter))
+
+    await expect(row(page, "mail-1").locator(".connections .total")).to_have_text(
+        f"{BEYOND:,} total"
+    )
+    await expect(row(page, "mail-1").locator(".bytes .total")).to_have_attribute(
+        "title", f"{BEYOND:,} bytes total"
+    )
+    mail_server.values[Command.CONNECTIONS] += 2
+    await expect(row(page, "mail-1").locator(".connections .total")).to_have_text(
+        f"{BEYOND + 2:,} total"
+    )
+
+
+async def test_integers_in_json_are_parsed_exactly_and_strings_are_left_alone(
+    exporter: Exporter, page: Page
+) -> None:
+    await page.goto(home(exporter))
+    parsed = await page.evaluate(
+        r"""async () => {
+        const { parse } = await import("/assets/api.js");
+        const text = '{"a": 9007199254740993, "b": [9007199254740991, -18446744073709551615],'
+          + ' "c": "x: 9007199254740993, \\" 12345678901234567", "d": 0.12345678901234567, "e": null}';
+        const { a, b, c, d, e } = parse(text);
+        return [String(a), typeof a, String(b[0]), typeof b[0], String(b[1]), c, d, e];
+    }"""
+    )
+
+    assert parsed == [
+        "9007199254740993",
+        "bigint",
+        "9007199254740991",
+        "number",
+        "-18446744073709551615",
+        'x: 9007199254740993, " 12345678901234567',
+        0.12345678901234567,
+        None,
+    ]
+
+
+async def test_the_footer_shows_version_and_configuration(exporter: Exporter, page: Page) -> None:
+    await open_with_a_clock(page, home(exporter))
+    footer = page.locator("footer")
+
+    await expect(footer).to_contain_text(f"smtpstatus-exporter {__version__}")
+    await expect(footer).to_contain_text("Configuration loaded at")
+    for link in ("config", "docs", "-/healthy"):
+        await expect(footer.locator(f'a[href="{link}"]')).to_be_visible()
+    exporter.path.write_text("nonsense: 1")
+    await exporter.http.post("/-/reload", headers=AUTHORIZED)
+    for _ in range(17):
+        await next_reading(page)
+    await expect(footer).to_contain_text("The last reload failed; using the configuration of")
+
+
+@pytest.mark.parametrize("width", [320, 500, 800, 1280])
+async def test_tiles_and_names_are_never_cut(
+    start: Start, mail_server: MailServer, page: Page, width: int
+) -> None:
+    name = "mail-1.department.subsidiary.example-company.example"
+    mail_server.values[Command.CONNECTIONS] = 2**64 - 1
+    mail_server.values[Command.ACTIVE_CONNECTIONS] = 2**40
+    await page.set_viewport_size({"width": width, "height": 900})
+    await page.goto(home(await start(targets((name, mail_server.address)))))
+    await expect(page.locator(".row .name")).to_have_text(name)
+
+    cut = await page.evaluate(
+        """() => [...document.querySelectorAll(".tile, .row, .name, .figure, .total")]
+            .filter((part) => part.scrollWidth > part.clientWidth + 1 && part.clientWidth > 0)
+            .map((part) => part.className)"""
+    )
+    assert cut == []
+    assert await page.locator(".row .name wbr").count() == name.count(".") + name.count("-")

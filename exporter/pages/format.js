@@ -1,4 +1,4 @@
-// Numbers as people read them.
+// Numbers and times as text.
 
 const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const short = new Intl.NumberFormat("en", { maximumSignificantDigits: 3 });
@@ -34,7 +34,15 @@ export function clock(date) {
   return date.toLocaleTimeString("en-GB");
 }
 
-function scaled(value) {
+// With the day, where it is not today.
+export function moment(seconds) {
+  const at = new Date(seconds * 1000);
+  const today = at.toDateString() === new Date().toDateString();
+  return today ? clock(at) : `${at.toLocaleDateString("en-GB")} ${clock(at)}`;
+}
+
+function scaled(exact) {
+  const value = Number(exact);
   for (const [size, prefix] of SCALES) {
     if (value >= size * 0.9995) return `${short.format(value / size)} ${prefix}B`;
   }

@@ -1,23 +1,23 @@
-// How fast a counter grows, from successive readings of it.
+// The rate of a counter, from successive readings.
 
 export const WINDOW = 300; // seconds that are remembered
 const LEAST = 60; // seconds that a chart shows, from the beginning on
-const SPAN = 10; // seconds that a rate is taken over: live, and yet calm
+const SPAN = 10; // seconds over which a rate is averaged
 
-export class Growth {
+export class CounterRate {
   points = []; // {at, rate}: seconds, and per second; null while the rate is unknown
-  #samples = []; // {at, grown} of the last SPAN, at least two if there are
+  #samples = []; // {at, grown} of the last SPAN, at least two if there are any
   #value = null;
   #grown = 0;
 
-  // A counter that is smaller than before began anew at zero, as in Prometheus.
+  // A counter that is smaller than before was reset to zero, as in Prometheus.
   read(at, value) {
     if (value === null) {
       this.#samples = [];
       this.#add(at, null);
       return;
     }
-    if (this.#value !== null) this.#grown += value < this.#value ? value : value - this.#value;
+    if (this.#value !== null) this.#grown += value < this.#value ? Number(value) : difference(value, this.#value);
     this.#value = value;
     this.#samples.push({ at, grown: this.#grown });
     while (this.#samples.length > 2 && this.#samples[0].at < at - SPAN) this.#samples.shift();
@@ -32,6 +32,11 @@ export class Growth {
   #add(at, rate) {
     remember(this.points, at, rate);
   }
+}
+
+// Exact also for BigInts, which readings beyond 2^53 are.
+function difference(value, before) {
+  return Number(BigInt(value) - BigInt(before));
 }
 
 export function remember(points, at, rate) {
