@@ -10,6 +10,9 @@ from typing import Self
 
 _BACKLOG = 1024
 
+_PROBE_S = 1.0
+"""Seconds to find out whether a server listens on a socket that is there already."""
+
 
 @dataclass(frozen=True, slots=True)
 class UnixAddress:
@@ -62,10 +65,13 @@ class UnixAddress:
 
     def _answers(self) -> bool:
         with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(_PROBE_S)
             try:
                 probe.connect(str(self.path))
             except ConnectionRefusedError:
                 return False
+            except (BlockingIOError, TimeoutError):  # its queue of connections is full
+                return True
         return True
 
 

@@ -1,5 +1,6 @@
 """Unix sockets to listen on."""
 
+import contextlib
 import socket
 from pathlib import Path
 
@@ -37,6 +38,21 @@ def test_a_socket_that_was_left_behind_is_replaced(tmp_path: Path) -> None:
 
     with address.bind(), socket.socket(socket.AF_UNIX) as client:
         client.connect(str(address.path))
+
+
+def test_a_socket_whose_server_is_stuck_is_not_replaced(tmp_path: Path) -> None:
+    address = UnixAddress(tmp_path / "lmtp")
+    with socket.socket(socket.AF_UNIX) as stuck, contextlib.ExitStack() as clients:
+        stuck.bind(str(address.path))
+        stuck.listen(0)
+        for _ in range(3):
+            client = clients.enter_context(socket.socket(socket.AF_UNIX))
+            client.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                client.connect(str(address.path))
+
+        with pytest.raises(OSError, match="in use"):
+            address.bind()
 
 
 def test_a_socket_in_use_and_other_files_are_not_replaced(tmp_path: Path) -> None:
