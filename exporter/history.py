@@ -7,7 +7,7 @@ the memory of a target.
 import time
 from array import array
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from exporter.reading import TargetReadings
@@ -65,12 +65,15 @@ class History:
         """Oldest first."""
         return tuple(self._failed.get(target, ()))
 
-    def observe(self, found: TargetReadings) -> None:
+    def observe(self, found: TargetReadings) -> Iterator[None]:
+        """Keeps readings; yields after each failed one, for a caller with other work to do."""
         now, readings = time.time(), found.readings
-        failed = {row: _entry(readings[row], now) for row in readings.errors}
-        for row, entry in failed.items():
+        failed: dict[int, Entry] = {}
+        for row in readings.errors:
+            failed[row] = _entry(readings[row], now)
             if target := found.targets[row]:
-                _keep(self._failed, target.name, entry, self._length)
+                _keep(self._failed, target.name, failed[row], self._length)
+            yield
         if len(found) > 1:
             sent, again = readings.datagrams_sent(), readings.retransmissions()
             columns = array("d", readings.seconds()), array("I", sent), array("I", again)

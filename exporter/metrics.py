@@ -94,9 +94,10 @@ class ExporterMetrics:
         self._retransmitted.inc(sum(readings.retransmissions()))
         discarded = Tally(strays)
         for reading in readings.others.values():
-            discarded.update(reading.cost.discarded)
-            if reading.error:
-                self._failures.labels(reading.error.reason.value).inc()
+            if reading.cost.discarded:
+                discarded.update(reading.cost.discarded)
+        for failure, count in Tally(error.reason for error in readings.errors.values()).items():
+            self._failures.labels(failure.value).inc(count)
         for reason, count in discarded.items():
             self._discarded.labels(reason.value).inc(count)
         self.round_trips.observe(readings.round_trips())

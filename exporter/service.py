@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from hmac import compare_digest
 from typing import NoReturn
 
@@ -143,20 +143,27 @@ class Service:
         self.own.reload_successful.set(1)
         self.own.reload_timestamp.set(time.time())
 
-    def _observe(self, found: TargetReadings, strays: Mapping[DiscardReason, int]) -> None:
+    def _observe(
+        self, found: TargetReadings, strays: Mapping[DiscardReason, int]
+    ) -> Iterator[None]:
+        """Yields in between: with thousands of failures it takes long."""
         self.own.observe(found, strays)
-        self.history.observe(found)
+        yield
+        yield from self.history.observe(found)
         self._dialect_warnings.observe(found)
         if logger.isEnabledFor(logging.DEBUG):
             for reading in found:
                 _log_reading(reading)
+                yield
         errors = found.readings.errors
         for row in errors:
             if (target := found.targets[row]) and target.name not in self._down:
                 self._log_change(target.name, found[row])
+                yield
         for name in self._down & found.rows.keys():
             if found.rows[name] not in errors:
                 self._log_change(name, found[found.rows[name]])
+                yield
 
     def _log_change(self, name: str, scrape: TargetReading) -> None:
         """Logs one line when a target goes down, and one when it is back."""

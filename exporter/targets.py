@@ -7,7 +7,7 @@ import asyncio
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from exporter.configuration.config import Config, Target, token
 from exporter.configuration.secret import Secret
@@ -28,6 +28,7 @@ from protocol.errors import (
 )
 from protocol.reader import Reader
 from protocol.reading import Readings
+from protocol.timeslice import timeslices
 from protocol.trace import Trace
 from protocol.vocabulary import Command
 from smtpstatus.defect import summary
@@ -53,8 +54,8 @@ class BadAddress(Exception):
     """The text is neither a target's name nor a valid address."""
 
 
-Observe = Callable[[TargetReadings, Mapping[DiscardReason, int]], None]
-"""Receives every reading once, and how many datagrams came from addresses that were not asked."""
+Observe = Callable[[TargetReadings, Mapping[DiscardReason, int]], Iterable[None] | None]
+"""Receives all readings once, and how many datagrams came from addresses that were not asked. May yield in between."""
 
 
 class Targets:
@@ -149,7 +150,7 @@ class Targets:
         await self._refresh((peer,))
         async with self._reader.connect(peer, trace) as connection:
             reading = await connection.read(timeout=_left(deadline), attempts=self.config.attempts)
-        return self._observed_one(peer, reading)
+        return await self._observed_one(peer, reading)
 
     async def read_transforms(self, target: Target, deadline: float) -> Reading:
         """Reads the state of the transforms and nothing else."""
@@ -158,7 +159,7 @@ class Targets:
             reading = await connection.ask(
                 Command.TRANSFORMS, timeout=_left(deadline), attempts=self.config.attempts
             )
-        return self._observed_one(connection.peer, reading).reading
+        return (await self._observed_one(connection.peer, reading)).reading
 
     async def set_transforms(self, target: Target, enabled: bool, deadline: float) -> Switched:
         """Reads the state, sets it, and reads it back. Writes to one target wait for each other."""
@@ -181,7 +182,7 @@ class Targets:
             self._writing[target.name].release()
         if switched.reading.error is None and switched.before is not enabled:
             self._changed[target.name, target.address] = time.time()
-        self._observed_one(self._peers[target.name], switched.reading)
+        await self._observed_one(self._peers[target.name], switched.reading)
         return switched
 
     async def _peer(self, target: Target) -> Peer:
@@ -218,7 +219,7 @@ class Targets:
                 # A defect that one target provokes: each is read by itself, so that it has no other victim.
                 alone = (self._read_one(peer, deadline) for peer in peers)
                 readings = Readings.of(await asyncio.gather(*alone))
-        return self._observed(peers, readings)
+        return await self._observed(peers, readings)
 
     async def _read_one(self, peer: Peer, deadline: float) -> Reading:
         try:
@@ -230,7 +231,7 @@ class Targets:
         except Exception as error:
             return _internal_error(peer, error)
 
-    def _observed(self, peers: Sequence[Peer], readings: Readings) -> TargetReadings:
+    async def _observed(self, peers: Sequence[Peer], readings: Readings) -> TargetReadings:
         """The readings with their targets, after the observer has received them."""
         if peers is self._all:
             found = TargetReadings(peers, self.config.targets, readings, self._rows)
@@ -239,13 +240,15 @@ class Targets:
             rows = {target.name: row for row, target in enumerate(targets) if target}
             found = TargetReadings(peers, targets, readings, rows)
         try:
-            self._observe(found, self._reader.take_strays())
+            steps = self._observe(found, self._reader.take_strays())
+            async for _ in timeslices(steps or ()):
+                pass
         except Exception as error:  # what was read is reported all the same
             logger.error("Internal error while recording readings", extra={"err": summary(error)})
         return found
 
-    def _observed_one(self, peer: Peer, reading: Reading) -> TargetReading:
-        return self._observed((peer,), Readings.of([reading]))[0]
+    async def _observed_one(self, peer: Peer, reading: Reading) -> TargetReading:
+        return (await self._observed((peer,), Readings.of([reading])))[0]
 
     async def _find(self, text: str, deadline: float) -> Peer:
         if text in self._peers:

@@ -21,6 +21,9 @@ _V6 = struct.Struct("=H2s4s16sI")
 """struct sockaddr_in and sockaddr_in6: family, port, (flow,) address, (scope)."""
 
 
+SOCKADDR_SIZES: dict[int, int] = {socket.AF_INET: _V4.size, socket.AF_INET6: _V6.size}
+
+
 class _Part(ctypes.Structure):
     """struct iovec: where a datagram's bytes are, and for how many there is room."""
 
@@ -66,7 +69,7 @@ class MessageBatch:
         self, family: int, count: int, size: int, control_size: int = 0, *, together: bool = False
     ) -> None:
         self.count, self.size = count, size
-        self.sockaddr_size = _V4.size if family == socket.AF_INET else _V6.size
+        self.sockaddr_size = SOCKADDR_SIZES[family]
         every, name_every = size, self.sockaddr_size
         if together:
             every = name_every = size + self.sockaddr_size
@@ -107,7 +110,7 @@ class MessageBatch:
         start = number * self.size
         memoryview(self.octets)[start : start + len(octets)] = octets
 
-    def address(self, sockaddrs: bytes) -> None:
+    def address(self, sockaddrs: bytes | bytearray) -> None:
         """Write the addresses of the first datagrams."""
         memoryview(self.sockaddrs)[: len(sockaddrs)] = sockaddrs
 

@@ -150,7 +150,7 @@ class Multiplexer:
             ended, self._ended = self._ended, []
             for query in ended:
                 yield query
-            if transfer.arrived or self._overdue or len(outgoing) >= _BATCH:
+            if transfer.arrived or ended or self._overdue or len(outgoing) >= _BATCH:
                 await asyncio.sleep(0)
             elif self.under_way or self._lasting:
                 await self.wait(self._next_due())
@@ -158,7 +158,11 @@ class Multiplexer:
     def _due(self, now: float, *, stalled: bool) -> list[Outgoing]:
         """The datagrams that are due; what is past its deadline is put aside."""
         outgoing: list[Outgoing] = []
-        while self._timers and self._timers[0][0] <= now and len(outgoing) < _BATCH:
+        while (
+            self._timers
+            and self._timers[0][0] <= now
+            and len(outgoing) + len(self._overdue) < _BATCH
+        ):
             due, _, query = heappop(self._timers)
             if query.done or query.due != due:
                 continue  # it was rescheduled

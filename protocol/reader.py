@@ -5,6 +5,7 @@ the ports that a forger would have to guess, are replaced every second.
 """
 
 import asyncio
+import socket
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from protocol.resolver import Resolver
 from protocol.sweep import Sweep
 from protocol.sweep_table import SweepTable, can_sweep
 from protocol.template import RequestTemplate
+from protocol.timeslice import batches, timeslices
 from protocol.token import Token
 from protocol.trace import Trace
 
@@ -91,7 +93,7 @@ class Reader:
         slow to resolve, costs the others nothing.
         """
         deadline = monotonic() + timeout
-        fleet = self._prepared(peers)
+        fleet = await self._prepared(peers)
         others: dict[int, Reading] = {}
         parts: list[tuple[Sequence[int], Columns]] = []
         multiplexer, left = Multiplexer(), dict[Query, int]()
@@ -114,22 +116,40 @@ class Reader:
         finally:
             multiplexer.close()
             self._strays.update(multiplexer.strays)
-        for query, number in left.items():
+        async for query, number in timeslices(left.items()):
             others[number] = query.reading
             peers[number].learn(others[number])
         others |= {number: task.result() for number, task in apart.items()}
         return Readings(len(peers), parts, others)
 
-    def _prepared(self, peers: Sequence[Peer]) -> "_Fleet":
-        """The tables for a fleet, made again where it or a token is not the one of the last time."""
-        fleet = self._fleet
-        if (
-            fleet is None
-            or fleet.peers is not peers
-            or fleet.tokens != [one.token for one in peers]
-        ):
-            self._fleet = fleet = _fleet_of(peers, [self._template(peer) for peer in peers])
-        return fleet
+    async def _prepared(self, peers: Sequence[Peer]) -> "_Fleet":
+        """The tables of a fleet: those of the last time, unless it or a token has changed.
+
+        There is one for each address family and dialect. Peers with an address in common are read one by one.
+        """
+        fleet, tokens = self._fleet, [peer.token for peer in peers]
+        if fleet and fleet.peers is peers and fleet.tokens == tokens:
+            return fleet
+        addresses = Counter(address for peer in peers for address in peer.numeric)
+        tables: dict[tuple[int, int], tuple[list[int], SweepTable]] = {}
+        others = []
+        async for batch in timeslices(batches(range(len(peers)))):
+            for number in batch:
+                peer = peers[number]
+                if len(peer.numeric) != 1 or addresses[peer.numeric[0]] > 1:
+                    others.append(number)
+                    continue
+                key = len(peer.numeric[0]), id(peer.dialect)
+                if key not in tables and can_sweep(peer.dialect):
+                    family = socket.AF_INET if key[0] == 2 else socket.AF_INET6
+                    tables[key] = [], SweepTable(peer.dialect, family)
+                if key in tables:
+                    tables[key][0].append(number)
+                    tables[key][1].add(peer, self._template(peer))
+                else:
+                    others.append(number)
+        self._fleet = _Fleet(peers, tokens, list(tables.values()), others)
+        return self._fleet
 
     def take_strays(self) -> Mapping[DiscardReason, int]:
         """Datagrams from addresses that were not asked, or too late for a reading, since the last call."""
@@ -201,20 +221,3 @@ class _Fleet:
     tokens: Sequence[Token]
     tables: Sequence[tuple[Sequence[int], SweepTable]]
     others: Sequence[int]
-
-
-def _fleet_of(peers: Sequence[Peer], templates: Sequence[RequestTemplate]) -> _Fleet:
-    """A table for each address family and dialect. Peers with an address in common are read one by one."""
-    addresses = Counter(address for peer in peers for address in peer.numeric)
-    groups: dict[tuple[int, int], list[int]] = {}
-    others = []
-    for number, peer in enumerate(peers):
-        if can_sweep(peer) and addresses[peer.numeric[0]] == 1:
-            groups.setdefault((len(peer.numeric[0]), id(peer.dialect)), []).append(number)
-        else:
-            others.append(number)
-    tables = [
-        (group, SweepTable([peers[one] for one in group], [templates[one] for one in group]))
-        for group in groups.values()
-    ]
-    return _Fleet(peers, [peer.token for peer in peers], tables, others)

@@ -4,6 +4,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import MappingProxyType
 from typing import NamedTuple, TypeVar, overload
 
@@ -109,7 +110,7 @@ class Readings(Sequence[Reading]):
                 return columns.reading(row)
         raise IndexError(place)
 
-    @property
+    @cached_property
     def errors(self) -> dict[int, NoReading]:
         """The errors, by target."""
         return {

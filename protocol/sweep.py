@@ -17,7 +17,7 @@ from protocol.address import Address
 from protocol.dialect import Dialect
 from protocol.errors import BadResponse
 from protocol.message import Value, meaning
-from protocol.mmsg import MessageBatch, pack_sockaddr, unpack_sockaddr
+from protocol.mmsg import MessageBatch, unpack_sockaddr
 from protocol.multiplexer import Multiplexer
 from protocol.query import Query
 from protocol.reading import Columns
@@ -90,6 +90,7 @@ class Sweep:
             values[command] = self._values(number, command)
         if self._answered < self._total:
             async for batch in timeslices(batches(range(len(self._table.peers)))):
+                multiplexer.resumes_at = monotonic()
                 for target in batch:
                     if None in self._results[target * self._width : (target + 1) * self._width]:
                         self._leave(target)
@@ -182,11 +183,12 @@ class Sweep:
         if target in self.queries:
             return
         table, first = self._table, target * self._width
-        sent_at, identifiers = 0.0, table.numbered(first, first + self._width)[2]
         if first < self._next:
             sent_at, batch = self._sent[first // self._batch]
             identifiers = batch[first % self._batch : first % self._batch + self._width]
-        peer, address = table.peers[target], table.peers[target].numeric[0]
+        else:
+            sent_at, identifiers = 0.0, table.numbered(first, first + self._width)[2]
+        peer = table.peers[target]
         query = Query(
             table.templates[target],
             identifiers,
@@ -197,14 +199,16 @@ class Sweep:
         )
         if sent_at:
             query.start(sent_at)
+        at = first * table.sockaddr_size
+        sockaddr = bytes(table.sockaddrs[at : at + table.sockaddr_size])
         answers = []
         for slot, identifier in enumerate(identifiers, first):
             beginning = table.before + identifier + table.after
-            self._expected.pop(pack_sockaddr(address) + beginning, None)
+            self._expected.pop(sockaddr + beginning, None)
             if (result := self._results[slot]) is not None:
                 answers.append((self._arrived[slot], beginning + result))
-        for at, datagram in sorted(answers):
-            query.datagram(datagram, address, at)
+        for arrived, datagram in sorted(answers):
+            query.datagram(datagram, peer.numeric[0], arrived)
         self.queries[target] = query
         self._multiplexer.adopt(query, identifiers)
 

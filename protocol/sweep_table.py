@@ -3,24 +3,22 @@
 import os
 import socket
 import sys
-from collections.abc import Sequence
 
 from protocol.client import Peer
+from protocol.dialect import Dialect
 from protocol.message import good_beginning
-from protocol.mmsg import pack_sockaddr
+from protocol.mmsg import SOCKADDR_SIZES, pack_sockaddr
 from protocol.template import RequestTemplate
 
 NUMBERS = {1: "B", 2: "H", 4: "I", 8: "Q"}
 """Numbers by their size, as `struct` names them."""
 
 
-def can_sweep(peer: Peer) -> bool:
-    """Whether a target can be read by columns: it has one numeric address, and its dialect a regular layout."""
-    dialect = peer.dialect
+def can_sweep(dialect: Dialect) -> bool:
+    """Whether servers can be read by columns: header, identifier and status of a response are contiguous."""
     values = [dialect.operations[command].value for command in dialect.reads]
     return (
         sys.platform == "linux"
-        and len(peer.numeric) == 1
         and dialect.tells_apart
         and dialect.request_identifier.size > 1
         and good_beginning(dialect) is not None
@@ -31,27 +29,29 @@ def can_sweep(peer: Peer) -> bool:
 class SweepTable:
     """The requests to targets of one address family and dialect, prepared for any number of sweeps."""
 
-    def __init__(self, peers: Sequence[Peer], templates: Sequence[RequestTemplate]) -> None:
-        self.peers, self.templates = peers, templates
-        self.dialect = dialect = peers[0].dialect
-        self.family = socket.AF_INET if len(peers[0].numeric[0]) == 2 else socket.AF_INET6
+    def __init__(self, dialect: Dialect, family: socket.AddressFamily) -> None:
+        self.dialect, self.family = dialect, family
+        self.peers: list[Peer] = []
+        self.templates: list[RequestTemplate] = []
         self.width = len(dialect.reads)
         """Requests to each target."""
-        gap = bytes(dialect.request_identifier.size)
+        self.requests, self.keys, self.sockaddrs = bytearray(), bytearray(), bytearray()
+        """One for each request; identifiers are zero."""
         self.before, self.after = good_beginning(dialect) or (b"", b"")
-        requests, keys, sockaddrs = [], [], []
-        for peer, template in zip(peers, templates, strict=True):
-            sockaddr = pack_sockaddr(peer.numeric[0])
-            requests += [one.before + gap + one.after for one in template.entries]
-            keys.append((sockaddr + self.before + gap + self.after) * self.width)
-            sockaddrs.append(sockaddr * self.width)
-        self.requests, self.keys = bytearray(b"".join(requests)), bytearray(b"".join(keys))
-        self.sockaddrs = b"".join(sockaddrs)
-        self.sockaddr_size = len(sockaddrs[0]) // self.width
+        self.sockaddr_size = SOCKADDR_SIZES[family]
         self.key_size = self.sockaddr_size + dialect.status.end
         result_at = self.sockaddr_size + dialect.result.offset
         self.result = slice(result_at, result_at + dialect.result.size)
         """Where RES is in a record of address and datagram."""
+
+    def add(self, peer: Peer, template: RequestTemplate) -> None:
+        self.peers.append(peer)
+        self.templates.append(template)
+        sockaddr = pack_sockaddr.__wrapped__(peer.numeric[0])  # once: nothing is to be kept
+        gap = bytes(self.dialect.request_identifier.size)
+        self.requests += b"".join([one.before + gap + one.after for one in template.entries])
+        self.keys += (sockaddr + self.before + gap + self.after) * self.width
+        self.sockaddrs += sockaddr * self.width
 
     def numbered(self, first: int, end: int) -> tuple[bytes, list[bytes], list[bytes]]:
         """Draws identifiers for some requests; returns the requests, the keys of their responses, the identifiers."""

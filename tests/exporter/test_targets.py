@@ -272,7 +272,8 @@ async def test_each_request_with_a_longer_deadline_joins_a_shorter_reading_once_
     async with silence() as address:
         found = target("mute", address)
         targets = Targets(
-            Config(targets=(found,), attempts=1), lambda readings, strays: told.extend(readings)
+            Config(targets=(found,), attempts=1),
+            lambda readings, strays: told.extend(readings),
         )
         now = asyncio.get_running_loop().time()
         deadlines = [now + 0.1 + number / 50 for number in range(10)]
