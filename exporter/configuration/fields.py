@@ -22,6 +22,8 @@ def address(text: str, dialect: Dialect) -> HostPort:
         raise ValueError(
             f"invalid address {text!r}: expected host:port, with a port from 1 to 65535"
         )
+    if any(character in address.host for character in "$(){}<>"):
+        raise ValueError(f"invalid address {text!r}: variables are not expanded here")
     for host, *_ in numeric(address):
         ip = ip_address(host)
         ip = getattr(ip, "ipv4_mapped", None) or ip

@@ -313,6 +313,11 @@ def test_a_file_and_a_target_in_the_environment_exclude_each_other(tmp_path: Pat
             )
             for address in ("0.0.0.0", "0", "[::]", "[::ffff:0.0.0.0]", "224.0.0.1", "[ff02::1]", "255.255.255.255")
         ),
+        ("targets: [{name: a, address: '${HOST}:7030', token: secretpa}]", "invalid address '${HOST}:7030': var"),
+        ("targets: [{name: a, address: '{{ host }}', token: secretpa}]", "targets[0].address: invalid address"),
+        ("targets: [{name: a, address: '$(HOST)', token: secretpa}]", "targets[0].address: invalid address"),
+        ("targets: [{name: a, address: '<host>:1', token: secretpa}]", "targets[0].address: invalid address"),
+        ("api: {cors_origins: ['${ORIGIN}']}", "api.cors_origins[0]: invalid origin"),
         ("api: {cors_origins: ['https://user@host']}", "api.cors_origins[0]: invalid origin"),
         ("api: {cors_origins: ['https://host/']}", "api.cors_origins[0]: invalid origin"),
         ("api: {cors_origins: ['ftp://host']}", "api.cors_origins[0]: invalid origin"),
