@@ -162,7 +162,12 @@ def _joined(columns: Sequence[Column], hidden_labels: Sequence[str]) -> list[Jso
         "indexByName": {name: index for index, name in enumerate(names)},
         "renameByName": names,
     }
-    trends = [{"id": "timeSeriesTable", "options": {}}] if any(c.trend for c in columns) else []
+    # Without the filter it would also take each table of one row for a time series.
+    trends = [
+        {"id": "timeSeriesTable", "options": {}, "filter": {"id": "byRefId", "options": letter}}
+        for column, letter in zip(asked, ascii_uppercase, strict=False)
+        if column.trend
+    ]
     return [*trends, {"id": "merge", "options": {}}, {"id": "organize", "options": organize}]
 
 

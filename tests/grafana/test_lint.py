@@ -340,3 +340,13 @@ def test_alerts_are_sorted_by_severity() -> None:
         if panel["title"].startswith("Alerts"):
             first, second = panel["options"]["sortBy"]
             assert (first["displayName"], second["displayName"]) == ("Severity", "Since")
+
+
+def test_only_a_trend_is_made_of_a_time_series() -> None:
+    """Grafana takes each table of one row, such as that of a single server, for a time series."""
+    for name in DASHBOARDS:
+        for panel in panels(name):
+            for transformation in panel.get("transformations", ()):
+                if transformation["id"] == "timeSeriesTable":
+                    ranged = [target["refId"] for target in panel["targets"] if target["range"]]
+                    assert transformation["filter"] == {"id": "byRefId", "options": ranged[0]}
