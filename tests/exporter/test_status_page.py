@@ -773,3 +773,21 @@ async def test_tiles_and_names_are_never_cut(
     )
     assert cut == []
     assert await page.locator(".row .name wbr").count() == name.count(".") + name.count("-")
+
+
+async def test_the_api_description_sends_requests(exporter: Exporter, page: Page) -> None:
+    await page.goto(f"{home(exporter)}docs")
+    await page.get_by_role("link", name="PUT /api/v1/targets/{name}/transforms").click()
+    section = page.locator("section", has=page.get_by_role("heading", name="PUT /api")).first
+    await section.get_by_text("Send this request").click()
+    await section.get_by_role("button", name="Send").click()
+    await expect(section.locator("output")).to_contain_text("401 Unauthorized")
+
+    await page.get_by_label("API token").fill(API_TOKEN)
+    await section.get_by_role("button", name="Send").click()
+    await expect(section.locator("output")).to_contain_text('"enabled": true')
+
+    probe = page.locator("section", has=page.get_by_role("heading", name="GET /probe"))
+    await probe.get_by_text("Send this request").click()
+    await probe.get_by_role("button", name="Send").click()
+    await expect(probe.locator("output")).to_contain_text("smtpstatus_up 1.0")
