@@ -55,8 +55,8 @@ class Value:
         where = f"{self.place}: {self.key}" if self.key else self.place
         raise ConfigError(f"{where}: {problem}")
 
-    def _expect(self, wanted: str) -> NoReturn:
-        self.refuse(f"expected {wanted}, got {_TYPES.get(self.node.tag, 'a string')}")
+    def _expect(self, expected: str) -> NoReturn:
+        self.refuse(f"expected {expected}, got {_TYPES.get(self.node.tag, 'a string')}")
 
     def text(self) -> str:
         if not isinstance(self.node, yaml.ScalarNode):
@@ -92,19 +92,19 @@ class Value:
 
     def integer(self, low: int, high: int) -> int:
         """A whole number, in decimal or as 0xff."""
-        wanted = f"a whole number from {low} to {high}"
+        expected = f"a whole number from {low} to {high}"
         if not isinstance(self.node, yaml.ScalarNode):
-            self._expect(wanted)
+            self._expect(expected)
         if self.node.tag != "tag:yaml.org,2002:int":
-            self.refuse(f"expected {wanted}")
+            self.refuse(f"expected {expected}")
         text = self.node.value
         if not _INTEGER.fullmatch(text):
             self.refuse(
-                f"expected {wanted}, in decimal or as 0x1f: {text} means different numbers to different readers"
+                f"expected {expected}, in decimal or as 0x1f: {text[:40]} is read differently by different parsers"
             )
         number = int(text, 16 if text.startswith("0x") else 10) if len(text) <= 40 else high + 1
         if not low <= number <= high:
-            self.refuse(f"expected {wanted}, got {text[:40]}")
+            self.refuse(f"expected {expected}, got {text[:40]}")
         return number
 
     def boolean(self) -> bool:

@@ -177,7 +177,9 @@ class _Reader:
             targets=self._targets(
                 [item for value in several["targets"] for item in value.items()]
             ),
-            probe=tuple(self._rule(item) for value in several["probe"] for item in value.items()),
+            probe=tuple(
+                self._probe_network(item) for value in several["probe"] for item in value.items()
+            ),
             api=optional(single, "api", self._api, Api()),
             dialects=tuple(d for name, d in self._dialects.items() if name not in DIALECTS),
         )
@@ -208,7 +210,7 @@ class _Reader:
             places[name] = keys["name"].place
         return tuple(found.values())
 
-    def _rule(self, item: Value) -> ProbeNetwork:
+    def _probe_network(self, item: Value) -> ProbeNetwork:
         keys = item.keys(("networks", "ports", *_TOKEN_KEYS, "dialect"), ("networks",))
         networks = tuple(entry.parsed(fields.network) for entry in keys["networks"].items())
         if not networks:

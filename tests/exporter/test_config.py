@@ -299,7 +299,7 @@ def test_a_file_and_a_target_in_the_environment_exclude_each_other(tmp_path: Pat
         ("api: {token_env: SPACED}", "value cannot be used: token begins"),
         ("api: {token_file: fifo}", "cannot read the token from this file: not a regular file"),
         ("api: {token_file: 'nul\\0'}", "cannot read the token from this file: "),
-        ("attempts: 010", "attempts: expected a whole number from 1 to 20, in decimal or as 0x1f: 010 means"),
+        ("attempts: 010", "attempts: expected a whole number from 1 to 20, in decimal or as 0x1f: 010 is read"),
         ("attempts: 0b11", "attempts: expected a whole number"),
         ("attempts: 1_0", "attempts: expected a whole number"),
         ("attempts: 0:5", "attempts: expected a whole number"),
