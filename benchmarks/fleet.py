@@ -84,13 +84,12 @@ def failures(text: str) -> float:
 
 
 @contextmanager
-def exporter(file: Path) -> Iterator[tuple[Process, int]]:
-    """The exporter on a configuration, and its port, when it listens."""
-    command = (
-        COMMANDS / "smtpstatus-exporter",
-        f"--config.file={file}",
-        "--web.listen-address=127.0.0.1:0",
-        "--log.level=info",
-    )
-    with running(command) as process:
+def exporter(file: Path, tree: Path | None = None) -> Iterator[tuple[Process, int]]:
+    """The exporter on a configuration, and its port, when it listens; `tree` is another version's source."""
+    program: tuple[str | Path, ...] = (COMMANDS / "smtpstatus-exporter",)
+    if tree:
+        start = f"import os, sys; os.chdir({str(tree)!r}); sys.path.insert(0, {str(tree)!r})"
+        program = (sys.executable, "-c", f"{start}; from exporter.__main__ import main; main()")
+    options = (f"--config.file={file}", "--web.listen-address=127.0.0.1:0", "--log.level=info")
+    with running((*program, *options)) as process:
         yield process, int(process.says(r"Listening.*127\.0\.0\.1:(\d+)")[1])

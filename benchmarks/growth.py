@@ -6,9 +6,9 @@ from itertools import pairwise
 from statistics import median
 
 from benchmarks.bench import Bench
-from benchmarks.fleet import Fleet, exporter
+from benchmarks.fleet import FIRST, Fleet, exporter
 from benchmarks.ratio import Ratio, at_most
-from benchmarks.scrape import scrape
+from benchmarks.scrape import WINDOW, scrape
 from benchmarks.scrapers import fetch
 
 
@@ -28,6 +28,8 @@ class Size:
     memory: float
     wrong: int
     """Wrong or missing samples in all scrapes."""
+    floor: float
+    """Seconds in which a C program sends and receives the same datagrams."""
 
 
 def sizes(bench: Bench) -> list[Size]:
@@ -64,7 +66,14 @@ def lines(measured: list[Size]) -> list[Ratio]:
         found.append(
             Ratio(subject, "memory per added target, KiB", added, "limit", 20, at_most(1))
         )
-    return found
+    first, last = measured[0], measured[-1]
+    subject, slope = f"{last.targets:,} targets", (last.memory - first.memory) * 1024
+    slope /= last.targets - first.targets
+    return [
+        *found,
+        Ratio(subject, "seconds", last.seconds, "C, the datagrams alone", last.floor, at_most(3)),
+        Ratio(subject, "memory per target, KiB", slope, "limit", 5, at_most(1)),
+    ]
 
 
 def _size(bench: Bench, fleet: Fleet) -> Size:
@@ -80,6 +89,12 @@ def _size(bench: Bench, fleet: Fleet) -> Size:
         scrapes = [scrape(process, web) for _ in range(count)]
         cpu = (process.cpu() - before) / count
         memory = process.resident(peak=True)
+        floors = [
+            bench.native.floor(
+                str(FIRST), fleet.port, fleet.size * 4, targets=fleet.size, window=WINDOW
+            ).seconds
+            for _ in range(min(bench.form.rounds, 3))
+        ]
         reload = fetch(web, "/-/reload", "POST").seconds
     return Size(
         fleet.size,
@@ -90,4 +105,5 @@ def _size(bench: Bench, fleet: Fleet) -> Size:
         reload,
         memory,
         sum(fleet.wrong(one.page.text) for one in (first, *scrapes)),
+        median(floors),
     )

@@ -27,9 +27,9 @@ class Native:
     folder: Path
 
     @contextmanager
-    def responder(self, silent: int = 0) -> Iterator[tuple[Process, int]]:
-        """Runs a fleet on every loopback address; yields it and its port. See responder.c for `silent`."""
-        with running((self.folder / "responder", "0", str(silent))) as process:
+    def responder(self, silent: int = 0, lost: int = 0) -> Iterator[tuple[Process, int]]:
+        """Runs a fleet on every loopback address; yields it and its port. See responder.c for the arguments."""
+        with running((self.folder / "responder", "0", str(silent), str(lost))) as process:
             yield process, int(process.says(r"port (\d+)")[1])
 
     @property

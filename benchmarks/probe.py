@@ -1,7 +1,8 @@
 """/probe of one target, by many scrapers at once, beside exporters that work like that alone."""
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from statistics import median
 
@@ -11,6 +12,9 @@ from benchmarks.fleet import Fleet, exporter, failures
 from benchmarks.process import Process
 from benchmarks.ratio import Ratio, at_least, at_most
 from benchmarks.scrapers import fetch, probe_rate
+
+BASELINE = "e140c29"
+"""The commit before the client engine was rewritten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +27,8 @@ class Throughput:
 
 def measure(bench: Bench) -> list[Ratio]:
     same, several, dns, tcp, snmp = [], [], [], [], []
+    same_before: list[Throughput] = []
+    several_before: list[Throughput] = []
     with ExitStack() as stack:
         _, port = stack.enter_context(bench.native.responder())
         fleet = Fleet(port, bench.form.scrapers * 4)
@@ -31,6 +37,7 @@ def measure(bench: Bench) -> list[Ratio]:
         paths = [f"/probe?target=mail-{address}" for address in fleet.addresses()]
         if "smtpstatus_up 1" not in fetch(web, paths[0]).text:
             raise RuntimeError(f"{paths[0]} does not answer")
+        before = stack.enter_context(_baseline(bench, fleet))
         box = agent = None
         if peers.installed(peers.BLACKBOX):
             box = stack.enter_context(peers.blackbox(bench.folder))
@@ -39,6 +46,9 @@ def measure(bench: Bench) -> list[Ratio]:
         for _ in range(bench.form.rounds):
             same.append(_pace(bench, process, web, paths[:1]))
             several.append(_pace(bench, process, web, paths))
+            if before:
+                same_before.append(_pace(bench, *before, paths[:1]))
+                several_before.append(_pace(bench, *before, paths))
             if box:
                 dns.append(blackbox(bench, *box, port))
                 tcp.append(blackbox(bench, *box, web, "tcp"))
@@ -46,7 +56,21 @@ def measure(bench: Bench) -> list[Ratio]:
                 snmp.append(_snmp(bench, *agent))
         failed = failures(fetch(web, "/metrics").text)
     boxes = ("blackbox_exporter, DNS over UDP", dns), ("blackbox_exporter, TCP", tcp)
-    lines = []
+    lines = [
+        Ratio(
+            subject,
+            "probes per second",
+            median(one.rate for one in ours),
+            f"the same at {BASELINE}",
+            median(one.rate for one in theirs),
+            at_least(0.95),
+        )
+        for subject, ours, theirs in (
+            ("/probe of one target", same, same_before),
+            (f"/probe of {len(paths)} in turn", several, several_before),
+        )
+        if theirs
+    ]
     for subject, ours, wanted in (
         ("/probe of one target", same, True),
         (f"/probe of {len(paths)} in turn", several, False),
@@ -55,6 +79,22 @@ def measure(bench: Bench) -> list[Ratio]:
             lines += _beside(subject, peer, ours, theirs, wanted)
         lines += _beside(subject, "snmp_exporter and snmpd", ours, snmp, False)
     return [*lines, Ratio("/probe", "probes that failed", failed, "limit", 0, at_most(1))]
+
+
+@contextmanager
+def _baseline(bench: Bench, fleet: Fleet) -> Iterator[tuple[Process, int] | None]:
+    """The exporter as it was at an earlier commit, if the repository has it."""
+    tree = bench.file("baseline")
+    tree.mkdir()
+    archive = subprocess.run(("git", "archive", BASELINE), capture_output=True, check=False)
+    if archive.returncode:
+        yield None
+        return
+    subprocess.run(("tar", "-x", "-C", tree), input=archive.stdout, check=True)
+    targets, _, _ = bench.file("probe.yml").read_text().partition("probe:")  # it knows no ports:
+    bench.file("baseline.yml").write_text(targets)
+    with exporter(bench.file("baseline.yml"), tree) as found:
+        yield found
 
 
 def blackbox(

@@ -1,8 +1,8 @@
 /* A fleet in one socket: answers SMTPStatus on every address of 127.0.0.0/8, as far as a server can, at no cost.
  *
- *     responder PORT SILENT
+ *     responder PORT SILENT LOST
  *
- * SILENT: 0, all answer; 1, none does; 2, every other address is silent. What an address says follows from it, so that
+ * SILENT: 0, all answer; 1, none does; 2, every other address is silent. LOST: how many of 1,000 requests are lost, at random. What an address says follows from it, so that
  * a reader can check every value: its number as the historic connections, its last byte as the concurrent ones, 1,000
  * times its number as the bytes, and the transforms on where the number is even. What looks like a DNS query gets an
  * empty answer, so that blackbox_exporter's DNS prober has the same peer.
@@ -61,9 +61,9 @@ static uint32_t destination(struct msghdr *message)
 
 int main(int count, char **arguments)
 {
-    if (count != 3)
-        return fprintf(stderr, "usage: responder PORT SILENT\n"), 2;
-    int silent = atoi(arguments[2]), opened = socket(AF_INET, SOCK_DGRAM, 0), buffer = 1 << 22, on = 1;
+    if (count != 4)
+        return fprintf(stderr, "usage: responder PORT SILENT LOST\n"), 2;
+    int silent = atoi(arguments[2]), lost = atoi(arguments[3]), opened = socket(AF_INET, SOCK_DGRAM, 0), buffer = 1 << 22, on = 1;
     struct sockaddr_in here = {.sin_family = AF_INET, .sin_port = htons(atoi(arguments[1]))}, from;
     socklen_t length = sizeof here;
     setsockopt(opened, SOL_SOCKET, SO_RCVBUF, &buffer, sizeof buffer);
@@ -81,7 +81,7 @@ int main(int count, char **arguments)
         if (got < 0)
             continue; /* an ICMP error for an earlier answer */
         uint32_t address = destination(&message);
-        if (silent && address % silent == 0)
+        if ((silent && address % silent == 0) || rand() % 1000 < lost)
             continue;
         if ((part.iov_len = answer(datagram, got, address)))
             sendmsg(opened, &message, 0);

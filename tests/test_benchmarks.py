@@ -47,6 +47,7 @@ def test_a_scrape_of_a_fleet_with_silent_targets_has_every_value_right(tmp_path:
         "/metrics, 200 targets": 0,
         "the same, half silent": 0,
         "the same, all silent": 0,
+        "the same, 1 % of the requests lost": 0,
     }
 
 
