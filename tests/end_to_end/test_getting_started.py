@@ -26,7 +26,11 @@ def script(folder: Path) -> str:
     text = text.replace("127.0.0.1:7030", f"127.0.0.1:{status}")
     text = text.replace("127.0.0.1:17030", f"127.0.0.1:{web}")
     text = text.replace("curl -s", "curl -s --fail --retry 20 --retry-connrefused --retry-delay 1")
-    return text.replace("smtpstatus get", "sleep 1; smtpstatus get")
+    # A user waits until the commands have started.
+    get = re.search(r"^smtpstatus get .*$", text, re.MULTILINE)
+    assert get
+    text = text.replace(get[0], f"until {get[0]}; do sleep 0.2; done")
+    return text.replace("sleep 1\n", "sleep 3\n")
 
 
 def test_the_commands_of_the_page_work_in_order(tmp_path: Path) -> None:
