@@ -262,7 +262,9 @@ def test_postfix_delivers_locally_and_dovecot_serves_the_maildirs(home: Path) ->
     mail = home / "vhosts"
     with (
         documented_filter(
-            "local-delivery", {"10025": lmtp, "/var/mail/vhosts": str(mail)}
+            "local-delivery",
+            {"10025": lmtp, "/var/mail/vhosts": str(mail)},
+            "--smtp.listen-address=127.0.0.1:0",
         ) as server,
         mta.postfix(
             home / "postfix",
