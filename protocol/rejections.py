@@ -1,4 +1,4 @@
-"""Log lines about wrong tokens, few enough to be read: one per source network and minute, with a count."""
+"""Rate-limited log lines about wrong tokens: one per source network and minute, with a count."""
 
 import asyncio
 import logging
@@ -11,11 +11,11 @@ logger = logging.getLogger(__name__)
 _PERIOD_S = 60.0
 
 _OTHERS = "others"
-"""Stands for the networks beyond those that are counted one by one."""
+"""Stands for all networks after the first ones."""
 
 
 class RejectedTokens:
-    """Counts requests with a wrong token by source network; at most `networks` of them are told apart.
+    """Counts requests with a wrong token by source network; at most `networks` of them are counted separately.
 
     The first of a network is logged immediately, and how many followed after a minute. Sources can be forged.
     """

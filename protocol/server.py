@@ -1,4 +1,4 @@
-"""Answering: `respond` turns a datagram into a reply or silence; `serve` puts it behind a UDP socket.
+"""The server side: `respond` maps a datagram to a response or None; `serve` runs it on a UDP socket.
 
 `respond` is pure and synchronous, so one datagram is one step of the event loop and nothing is half counted.
 """
@@ -30,16 +30,16 @@ _PACKET_INFO = {
     socket.AF_INET: (socket.IPPROTO_IP, 8),  # IP_PKTINFO
     socket.AF_INET6: (socket.IPPROTO_IPV6, 49),  # IPV6_RECVPKTINFO
 }
-"""Tells on Linux which of the host's addresses a datagram went to; handed back, the answer comes from there."""
+"""Linux reports the address that a datagram was sent to; passed back, the response is sent from it."""
 
 _CONTROL = 64
-"""Bytes in which the system tells that, for either family."""
+"""Size of that ancillary data in bytes, for either family."""
 
-_AT_ONCE = 48
-"""Datagrams in a system call: fewer take more CPU, more leave the askers idle meanwhile. Of 16 to 64, this did best."""
+_BATCH_SIZE = 48
+"""Datagrams per system call: fewer use more CPU, more delay the clients. The best of 16 to 64 as measured."""
 
 _BATCHES_PER_WAKE = 4
-"""One wake of the loop serves up to this many; then SMTP has its turn."""
+"""Batches per wake-up of the event loop; SMTP is served before the next."""
 
 _ERRORS_PER_WAKE = 48
 """Of the datagrams of a wake that are not requests with the right token, so many are examined; the others are dropped.
@@ -52,7 +52,7 @@ socket's buffer and valid requests would be lost.
 def respond(
     datagram: bytes, token: Token, answer: Answer, dialect: Dialect = V0
 ) -> Response | None:
-    """The response that a datagram calls for, or None for silence (protocol.md 5).
+    """Returns the response to a datagram, or None for no response (protocol.md 5).
 
     An exception in the application becomes status 05 and one line in the log.
     """
@@ -76,7 +76,7 @@ def respond(
 
 
 class Endpoint:
-    """A UDP socket that answers, drained in batches whenever the loop finds it readable."""
+    """A UDP socket that answers requests, read in batches whenever it is readable."""
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class Endpoint:
         *,
         everywhere: bool = False,
     ) -> None:
-        """`everywhere`: the socket is bound to all addresses, and tells to which a datagram went."""
+        """`everywhere`: the socket is bound to all addresses and reports which one a datagram was sent to."""
         self.port: int = listening.getsockname()[1]
         self._socket = listening
         self._token = token
@@ -98,15 +98,19 @@ class Endpoint:
         self._rejected = RejectedTokens()
         self._limiter = ErrorRateLimiter() if limiter is None else limiter
         control = _CONTROL if everywhere else 0
-        # One byte more than a request has tells a datagram that is too long.
-        self._inbox = MessageBatch(listening.family, _AT_ONCE, dialect.request_length + 1, control)
-        self._outbox = MessageBatch(listening.family, _AT_ONCE, dialect.response_length, control)
-        self._reads = BatchResponder(token, answer, dialect, self._inbox.size, _AT_ONCE)
+        # One byte more than a request, to detect datagrams that are too long.
+        self._inbox = MessageBatch(
+            listening.family, _BATCH_SIZE, dialect.request_length + 1, control
+        )
+        self._outbox = MessageBatch(
+            listening.family, _BATCH_SIZE, dialect.response_length, control
+        )
+        self._reads = BatchResponder(token, answer, dialect, self._inbox.size, _BATCH_SIZE)
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(listening, self._drain)
 
     def close(self) -> None:
-        """Stop answering; the socket is closed when this returns."""
+        """Stops answering and closes the socket."""
         self._loop.remove_reader(self._socket)
         self._socket.close()
         self._rejected.close()
@@ -150,20 +154,20 @@ class Endpoint:
             else:
                 if response.status is Status.AUTHENTICATION_FAILED:
                     self._rejected.add(self._source(number))
-                if not self._may_tell(response, number):
+                if not self._may_report(response, number):
                     continue
             self._outbox.put(response.encode(self._dialect), number)
             self._send(number, 1)
 
     def _log_switch(self, datagram: bytes, number: int) -> None:
-        """Log a request that was done, if it is one that changes something."""
+        """Logs a completed request if it changes a setting."""
         command = self._dialect.codes[Request.decode(datagram, self._dialect).code]
         if command in WRITES:
             source = network_of(self._source(number))
             logger.info("Setting changed", extra={"command": command.value, "source": source})
 
-    def _may_tell(self, error: Response, number: int) -> bool:
-        """Whether the source of this datagram of the batch is told of its error."""
+    def _may_report(self, error: Response, number: int) -> bool:
+        """Whether the source of this datagram of the batch is sent its error response."""
         if self._dialect.silent_errors or error.status not in self._dialect.status_codes:
             return False
         return self._limiter.allows(self._source(number), self._loop.time())
@@ -193,7 +197,7 @@ async def serve(
     dialect: Dialect = V0,
     limiter: ErrorRateLimiter | None = None,
 ) -> AsyncIterator[Endpoint]:
-    """Answer on `host` and `port` (0: any free one) in the running event loop, until the context is left.
+    """Serves on `host` and `port` (0: any free one) in the running event loop, until the context ends.
 
     An empty host is every address of both families. Raises `OSError` where the address cannot be bound.
     """

@@ -39,13 +39,13 @@ from smtpstatus.listen import bound_socket
 logger = logging.getLogger("reference_server")
 
 _GRACE = 1.0
-"""Seconds for messages under way when the server ends; with the rest it stays below two."""
+"""Seconds that messages in progress have when the server ends; all of the end takes less than two."""
 
 _BACKLOG = 1024
 """Connections that wait in the kernel to be accepted."""
 
 _THREADS = 4
-"""For what may block: content on its way to the disk, look-ups of names."""
+"""Threads for calls that may block: spools, free space, name resolution."""
 
 
 def main() -> None:
@@ -59,7 +59,6 @@ def main() -> None:
 
 
 async def _run(config: Config) -> None:
-    # Threads that exist from the start, for spools, look-ups and whatever else may block.
     asyncio.get_running_loop().set_default_executor(started_pool(_THREADS, "disk"))
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -124,13 +123,13 @@ def _configure_logging(config: Config) -> None:
 
 
 def _within_descriptors(config: Config) -> Config:
-    """With no more sessions than there are descriptors for."""
+    """Returns the configuration with no more sessions than the limit of open files allows."""
     slots = config.slots if config.programs else 0
     hops = config.route.hop_connections if config.route.next_hop else 0
     limits = within(free_descriptors() - hops, config.limits, slots)
     if limits.connections < config.limits.connections:
-        told = {"connections": limits.connections, "instead_of": config.limits.connections}
-        logger.warning("Open file limit (ulimit -n) allows fewer sessions", extra=told)
+        fields = {"connections": limits.connections, "instead_of": config.limits.connections}
+        logger.warning("Open file limit (ulimit -n) allows fewer sessions", extra=fields)
     return replace(config, limits=limits)
 
 
@@ -186,7 +185,7 @@ def _announce(line: str) -> None:
 
 @contextmanager
 def _naming(place: str, what: str) -> Iterator[None]:
-    """Say of the system's errors what they concern: a flag, or stdout."""
+    """Converts `OSError` to a `ConfigError` that names the flag, or stdout."""
     try:
         yield
     except OSError as error:

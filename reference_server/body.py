@@ -1,4 +1,4 @@
-"""The content of a message as it comes after DATA, in pieces of any size. No I/O.
+"""Decodes the content of a message after DATA, in pieces of any size. No I/O.
 
 It ends at CRLF . CRLF and nowhere else: with a bare LF or CR in place of either CRLF a message could smuggle
 another one past a server that reads line ends differently (CVE-2024-27305 and its kin). What comes out has the
@@ -16,24 +16,24 @@ _BARE_CR = re.compile(rb"\r(?!\n)")
 
 
 class Body:
-    """Decodes one message; whatever the pieces, the result is the same."""
+    """Decodes one message. The result does not depend on the pieces."""
 
     def __init__(self, size_limit: int, line_limit: int) -> None:
         self._size_limit = size_limit
         self._line_limit = line_limit
-        # The line end before the first line is the DATA command's; it is taken off the content again below.
+        # The line end of the DATA command, before the first line; it is removed from the content below.
         self._held = b"\r\n"
         self._first = True
         self._line_start = True
         self._line = 0
         self.size = 0
-        """Octets so far, as RFC 1870 counts them: with CRLF, without the dots that were removed."""
+        """Octets so far as RFC 1870 counts them: with CRLF, without the removed dots."""
         self._bare_cr = False
         self._long_line = False
 
     @property
     def fault(self) -> Reply | None:
-        """What to reply instead of storing the message, as far as it has come."""
+        """The reply that rejects the message as received so far, or None."""
         if self.size > self._size_limit:
             return too_large(self._size_limit)
         if self._bare_cr:
@@ -43,13 +43,13 @@ class Body:
         return None
 
     def decode(self, octets: bytes) -> tuple[bytes, bytes | None]:
-        """Take a piece; returns the content in it, and what came behind the end, or None where the end has not come."""
+        """Decodes a piece; returns its content, and the octets after the end, or None before the end."""
         octets = self._held + octets
         dotted = _dotted(octets)
         end = octets.find(_END) if dotted else -1
         if end >= 0:
             return self._content(octets[: end + 2], dotted), octets[end + 5 :]
-        # What may be the beginning of the end, or half a line end, waits for the next piece.
+        # A possible beginning of the end, or half a line end, is kept for the next piece.
         held = next((n for n in (4, 3, 2, 1) if octets.endswith(_END[:n])), 0)
         whole = len(octets) - held
         self._held = octets[whole:]
@@ -77,7 +77,7 @@ class Body:
         return content
 
     def _measure(self, content: bytes) -> None:
-        """Look for a line that is too long, in steps of the limit and not line by line."""
+        """Checks the line limit, in steps of the limit rather than line by line."""
         start = -self._line
         while len(content) - start > self._line_limit:
             newline = content.rfind(b"\n", max(start, 0), start + self._line_limit + 1)
@@ -90,7 +90,7 @@ class Body:
 
 
 def _dotted(octets: bytes) -> bool:
-    """Whether a line begins with a dot: where none does, neither the end nor doubled dots need be sought.
+    """Whether a line begins with a dot: if none does, there is neither an end nor a doubled dot.
 
     One octet is found some hundred times faster than two, and the base64 of a large message has no dot at all.
     """

@@ -1,4 +1,4 @@
-"""SMTP command lines as values. A line that is wrong raises `CommandError`, which carries the reply it calls for."""
+"""Parses SMTP command lines. An invalid line raises `CommandError` with the reply."""
 
 import re
 from collections.abc import Mapping
@@ -58,7 +58,7 @@ _PARAMETER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([!-<>-~\u0080-\U0010fff
 
 
 def parse_hello(line: Line) -> str:
-    """The client's name: not verified (RFC 5321 4.1.4), but fit to stand in a header."""
+    """Parses the client's name: not verified (RFC 5321 4.1.4), but safe in a header."""
     name = line.argument
     if not re.fullmatch(r"[!#-'*+./0-9:=?A-Z[\]^_`a-z{|}~-]{1,255}", name):
         raise CommandError(Reply(501, "5.5.4", f"Syntax: {line.verb} hostname"))
@@ -66,7 +66,7 @@ def parse_hello(line: Line) -> str:
 
 
 def parse_mail(argument: str) -> Mail:
-    """Read what follows MAIL (RFC 5321 4.1.1.2, RFC 1870, RFC 6152, RFC 6531)."""
+    """Parses the argument of MAIL (RFC 5321 4.1.1.2, RFC 1870, RFC 6152, RFC 6531)."""
     address, rest = _path("FROM:", argument)
     parameters = _parameters(rest, {"SIZE", "BODY", "SMTPUTF8"})
     size = parameters.get("SIZE", "0")
@@ -82,7 +82,7 @@ def parse_mail(argument: str) -> Mail:
 
 
 def parse_recipient(argument: str, smtputf8: bool) -> Address:
-    """Read what follows RCPT (RFC 5321 4.1.1.3)."""
+    """Parses the argument of RCPT (RFC 5321 4.1.1.3)."""
     address, rest = _path("TO:", argument)
     if address is None:
         raise CommandError(Reply(501, "5.1.3", "Bad recipient address syntax"))

@@ -104,7 +104,7 @@ class Connection(asyncio.BufferedProtocol):
             self._continue()
 
     def eof_received(self) -> bool:
-        """The client sends no more. One that waits for its answer still gets it."""
+        """The client has closed its sending half. If it waits for a reply, it still gets it."""
         self._half_closed = True
         return self._session.waiting or self._session.pending
 
@@ -217,7 +217,7 @@ class Connection(asyncio.BufferedProtocol):
     async def _wait(
         self, work: Coroutine[None, None, T], then: Callable[[T], list[Event]]
     ) -> None:
-        """Wait for what takes long, and go on with the session, unless it has ended meanwhile."""
+        """Waits for a slow operation, then continues the session unless it has ended."""
         result = await work
         self.task = None
         if self.lost.done():
@@ -262,7 +262,7 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.resume_reading()
 
     def _watch(self) -> None:
-        """Check the time limits, again and again; they do not run while a message waits for its answer."""
+        """Checks the time limits and reschedules itself; they do not apply while a message waits for its reply."""
         now = self._loop.time()
         due = self._clock.due(now, self._session.waiting)
         if due <= now:

@@ -1,4 +1,4 @@
-"""How many sessions the system's limit of open files allows: one that finds no descriptor left would cost mail."""
+"""How many sessions the limit of open files allows. Without a free descriptor a session would lose mail."""
 
 import os
 import resource
@@ -11,40 +11,40 @@ _OWN = 9
 """The event loop has 3, the ports 2, the transforms 1 and their guard 1, a directory being synced 1; 1 is spare."""
 
 _REFUSED = 8
-"""For clients that are told 421: by then they have a socket."""
+"""Sockets of clients that are rejected with 421."""
 
 _SLOT = 7
-"""A program's output, its errors, its end, and two pipes while it is started; its input is the message's file."""
+"""Of a program: its output, stderr and pidfd, and two pipes; its input is the message's file."""
 
 _SESSION = 3
-"""A socket, a file for a message that is large, and another one in the Maildir while it is stored."""
+"""A socket, a file for a large message, and one in the Maildir while it is stored."""
 
 _INHERITED = 1024
-"""Below this number are those that a parent left open, if any."""
+"""Descriptors inherited from a parent are looked for below this number."""
 
 
 class TooFewDescriptors(Exception):
-    """Not even one session could be had."""
+    """The limit does not allow even one session."""
 
 
 def free_descriptors() -> int:
-    """How many files may be opened, and not yet are; the limit is raised as far as the system lets us."""
+    """Raises the soft limit to the hard limit; returns how many more files can be opened."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return hard - sum(map(_is_open, range(min(hard, _INHERITED))))
 
 
 def within(descriptors: int, limits: ServerLimits, slots: int) -> ServerLimits:
-    """The limits, lowered so that every session can have a message under way, with `slots` transformed at once.
+    """Lowers the limits so that every session can have a message in progress, `slots` of them being transformed.
 
-    Raises `TooFewDescriptors`, which says how many are missing.
+    Raises `TooFewDescriptors`, which names the number of missing descriptors.
     """
     left = descriptors - _OWN - _REFUSED - _SLOT * slots
     if left < _SESSION:
         raise TooFewDescriptors(
-            f"too few files may be open: raise the limit (ulimit -n) by {_SESSION - left} or more"
+            f"open file limit too low: raise the limit (ulimit -n) by {_SESSION - left} or more"
         )
-    # The files in the Maildirs are those of one pass, which takes only so many.
+    # Files in Maildirs are open for one batch only, whose size is limited.
     most = max(left // _SESSION, (left - BATCH_MESSAGES) // (_SESSION - 1))
     connections = min(most, limits.connections)
     files = connections + min(connections, BATCH_MESSAGES)

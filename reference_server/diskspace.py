@@ -1,4 +1,4 @@
-"""How much room a file system has, without asking it in the event loop."""
+"""Free space of a file system, measured outside the event loop."""
 
 import asyncio
 import os
@@ -22,7 +22,7 @@ class DiskSpace:
         self._measuring = asyncio.create_task(self._measure_periodically(), name="disk space")
 
     def fits(self, octets: int) -> bool:
-        """Whether there is room for a message of this size: a hint, since room is taken only when it is stored."""
+        """Whether a message of this size fits: a hint, since space is used only when it is stored."""
         # Twice: a large message stays in its spool until it has been copied into the Maildir.
         return 2 * octets + _RESERVE <= self.free
 

@@ -1,4 +1,4 @@
-"""What happens in a session, for those who have the disk: values without behaviour."""
+"""Events of a session: what its caller has to do."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from reference_server.reply import Reply
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """Whose message it is. The sender is None for the null sender; `protocol` as Received has it (RFC 3848)."""
+    """The envelope of a message. The sender is None for the null sender; `protocol` as Received has it (RFC 3848)."""
 
     sender: Address | None
     recipients: tuple[Address, ...]

@@ -49,7 +49,7 @@ def _members(session: int) -> Iterator[int]:
 
 
 class Guard:
-    """The guard process of a server: told of each session, it kills them when the server is gone."""
+    """The guard process of a server: it gets the number of each session, and kills them when the server is gone."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
@@ -61,17 +61,17 @@ class Guard:
         )
 
     def started(self, session: int) -> None:
-        self._tell(f"+{session}\n")
+        self._send(f"+{session}\n")
 
     def ended(self, session: int) -> None:
-        self._tell(f"-{session}\n")
+        self._send(f"-{session}\n")
 
     def close(self) -> None:
         assert self._process.stdin
         self._process.stdin.close()
         self._process.wait()
 
-    def _tell(self, line: str) -> None:
+    def _send(self, line: str) -> None:
         assert self._process.stdin
         with suppress(OSError):  # a guard that was killed guards no longer; mail goes on
             self._process.stdin.write(line.encode())

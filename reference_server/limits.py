@@ -1,4 +1,4 @@
-"""What clients may ask for, how many may come, and how long they may stay."""
+"""Limits of messages, sessions, connections and times."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ LOGGED_OCTETS = 300
 
 @dataclass(frozen=True, slots=True)
 class SessionLimits:
-    """What one client may ask for. Sizes in octets, lines with their ends."""
+    """Limits of one session. Sizes in octets, lines with their ends."""
 
     message_size: int = 64 * 1024 * 1024
     recipients: int = 1000
@@ -32,12 +32,12 @@ class SessionLimits:
 
 @dataclass(frozen=True, slots=True)
 class ServerLimits:
-    """How many may come, and for how many seconds they may stay."""
+    """Numbers of connections, and times in seconds."""
 
     connections: int = 1000
     connections_per_address: int = 500
     sockets: int = 1 << 20
-    """At once, with those of clients that are being refused; beyond that they wait to be accepted."""
+    """Open sockets, including those of clients being rejected; further clients wait in the kernel."""
     idle: float = 300
     """Between two pieces of input (RFC 5321 4.5.3.2.7)."""
     message: float = 900

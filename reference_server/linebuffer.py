@@ -1,8 +1,8 @@
-"""Octets from a client, taken line by line or as they are."""
+"""Buffers octets from a client, to be read as lines or as they are."""
 
 
 class LineTooLong(Exception):
-    """A line was longer than the limit; it has been taken and discarded."""
+    """A line was longer than the limit; it has been discarded."""
 
 
 class LineBuffer:

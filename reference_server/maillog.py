@@ -32,7 +32,7 @@ _OUTCOMES: Mapping[int, tuple[int, str]] = {
 def message_fields(
     envelope: Envelope, client: str, spool: Spool, identifier: str
 ) -> dict[str, object]:
-    """What is known of a message when it ends; the identifier is empty for one that was not accepted."""
+    """Returns the fields known at the end of a message; `identifier` is empty if it was not accepted."""
     fields: dict[str, object] = {
         **({"id": identifier} if identifier else {}),
         "client": client or "unix",
@@ -54,7 +54,7 @@ def log_message(
     duration_s: float = 0.0,
     error: Exception | None = None,
 ) -> None:
-    """Log what became of a message; `error` is why it was not accepted, where the server knows."""
+    """Logs the outcome of a message; `error` is the reason if it was not accepted."""
     level, text = _OUTCOMES[min(reply.code for reply in replies) // 100]
     more: dict[str, object] = {
         "transforms": ",".join(transforms),
@@ -69,12 +69,12 @@ def log_message(
 
 
 def log_aborted(fields: Mapping[str, object]) -> None:
-    """Log a message whose final dot did not come."""
+    """Logs a message that ended without its final dot."""
     logger.info("Message aborted: the session ended before its final dot", extra=fields)
 
 
 def log_rejection(rejected: Rejected, client: str) -> None:
-    """Log a command that was rejected."""
+    """Logs a rejected command."""
     fields: dict[str, object] = {"client": client or "unix"}
     if rejected.helo:
         fields["helo"] = rejected.helo

@@ -31,10 +31,10 @@ _VARIABLE_OCTETS = 120_000
 
 
 class Pipeline:
-    """The way of every message.
+    """Transforms and delivers messages.
 
-    Content that does not fit in memory lies in `directory`. `slots` messages are transformed at the same time; the
-    others wait their turn. Must be created in a running event loop.
+    Content that does not fit in memory is written to `directory`. `slots` messages are transformed simultaneously, the
+    others wait. Must be created in a running event loop.
     """
 
     def __init__(

@@ -85,12 +85,12 @@ class Session:
         return octets
 
     def receive(self, octets: bytes) -> None:
-        """Accept octets from the client; `advance` processes them."""
+        """Accepts octets from the client; `advance` processes them."""
         if self._state is not _State.CLOSED:
             self._input.append(octets)
 
     def advance(self) -> list[Event]:
-        """Process some commands, or a piece of a message."""
+        """Processes up to 16 commands, or a piece of a message."""
         for _ in range(STEP_COMMANDS):
             if self._state is _State.COMMAND and self._farewell:
                 return self.close(self._farewell)
@@ -101,7 +101,7 @@ class Session:
         return self._take_events()
 
     def answer(self, replies: Sequence[Reply]) -> list[Event]:
-        """What became of the message for each recipient; `advance` goes on with what arrived meanwhile."""
+        """Replies to the message, for each recipient; `advance` continues with what arrived meanwhile."""
         self._reply_to_content(replies)
         if any(reply.code < 300 for reply in replies):
             self._allowance.renew()
@@ -122,14 +122,14 @@ class Session:
         return self._take_events()
 
     def close(self, reply: Reply) -> list[Event]:
-        """End the session for the server's own reasons."""
+        """Ends the session with a reply of the server's own."""
         if self._state is not _State.CLOSED:
             self._reply(reply)
             self._close()
         return self._take_events()
 
     def finish(self, reply: Reply) -> list[Event]:
-        """End the session before its next command: now, or when the message that is under way was answered."""
+        """Ends the session before its next command: now, or after the reply to the message in progress."""
         self._farewell = reply
         return self.close(reply) if self._state is _State.COMMAND else []
 

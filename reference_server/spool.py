@@ -1,4 +1,4 @@
-"""A message's content on its way: in memory while there is room, in a file without a name beyond that."""
+"""The content of a message in progress: in memory up to a limit, otherwise in a file without a name."""
 
 import errno
 import os
@@ -9,10 +9,10 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 _ALWAYS = 512 * 1024
-"""Octets of a message that may be in memory, however many messages there are."""
+"""Per-message memory limit, in octets, while total use is above the budget."""
 
 _WITH_ROOM = 2 * 1024 * 1024
-"""Octets of it that may be there while all together leave room: written twice, 1 MiB costs a fourth more."""
+"""Per-message memory limit while total use is below the budget: writing 1 MiB twice costs a fourth more CPU."""
 
 _BLOCK = 256 * 1024
 """Octets read from the file at a time."""
@@ -21,11 +21,11 @@ _START = 8192
 """Octets kept for the log, which names a message by its Message-ID."""
 
 _PIECE = 64
-"""Octets that a piece takes besides its own: a client that sends three at a time would get twenty times its share."""
+"""Overhead of a piece in octets, counted so that a client cannot exceed its share with tiny pieces."""
 
 
 class Memory:
-    """What the spools of a server hold in memory together, in octets: beyond the limit each keeps little."""
+    """Counts the octets that all spools of a server hold in memory; above the limit each keeps little."""
 
     def __init__(self, limit: int = 32 * 1024 * 1024) -> None:
         self._limit = limit
@@ -43,12 +43,12 @@ class Memory:
 
 
 def unnamed_file(directory: Path) -> FileIO:
-    """A file that is gone when it is closed, however the process ends. Raises `OSError`."""
+    """Opens a file without a name, deleted when it is closed or the process ends. Raises `OSError`."""
     return TemporaryFile(dir=directory, buffering=0)
 
 
 class Spool:
-    """Content that is appended, then read. Everything but `append` may block on the disk."""
+    """Content that is appended, then read. Every method except `append` may block on the disk."""
 
     def __init__(self, directory: Path, memory: Memory | None = None) -> None:
         self._directory = directory
@@ -75,9 +75,9 @@ class Spool:
         self.size += len(octets)
         if self._error is None:
             self._pieces.append(octets)
-            taken = len(octets) + _PIECE
-            self._in_memory += taken
-            self._memory.take(taken)
+            used = len(octets) + _PIECE
+            self._in_memory += used
+            self._memory.take(used)
 
     @property
     def in_file(self) -> bool:
@@ -86,11 +86,11 @@ class Spool:
 
     @property
     def full(self) -> bool:
-        """Whether it is time to `spill`."""
+        """Whether `spill` should be called."""
         return self._in_memory > (_ALWAYS if self._memory.scarce else _WITH_ROOM)
 
     def spill(self) -> None:
-        """Move what is in memory to the file. An error is kept for those who read the content."""
+        """Moves the content from memory to the file. An error is kept, and raised on reading."""
         try:
             if self._file is None:
                 self._file = unnamed_file(self._directory)
@@ -100,7 +100,7 @@ class Spool:
         self._forget()
 
     def open(self) -> FileIO:
-        """The content as a file that is read from its start; it belongs to the spool. Raises `OSError`."""
+        """Returns the content as a file positioned at its start; it belongs to the spool. Raises `OSError`."""
         if self._pieces or self._file is None:
             self.spill()
         if self._error:
@@ -121,7 +121,7 @@ class Spool:
             yield os.pread(file.fileno(), min(_BLOCK, self.size - offset), offset)
 
     def copy_to(self, descriptor: int, head: bytes) -> None:
-        """Write `head`, then the content. Raises `OSError`, also where the spool has been closed."""
+        """Writes `head`, then the content. Raises `OSError`, also where the spool has been closed."""
         pieces = self._pieces
         if self._file is None and self._error is None:
             if sum(map(len, pieces)) != self.size:
@@ -138,7 +138,7 @@ class Spool:
             offset += copied
 
     def close(self) -> None:
-        """Let go of the file. Safe to repeat."""
+        """Closes the file. Safe to repeat."""
         if self._file:
             self._file.close()
         self._forget()

@@ -1,4 +1,4 @@
-"""What the server tells over SMTPStatus: its counters and its switches (docs/metrics.md says what they count)."""
+"""The counters and settings reported over SMTPStatus (docs/metrics.md defines what is counted)."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from protocol.vocabulary import Command
 
 @dataclass(slots=True)
 class ServerStatus:
-    """The counters, from zero at the start. One event loop changes and reads them, so they need no lock."""
+    """The counters, from zero at the start. One event loop uses them, so they need no lock."""
 
     connections: int = 0
     active_connections: int = 0
@@ -19,7 +19,7 @@ class ServerStatus:
     verbose: bool = False
 
     def answer(self, command: Command) -> Value:
-        """Do what a command says, and return the value that answers it: the state after it."""
+        """Executes a command; returns the value of its response, for a switch the new state."""
         match command:
             case Command.CONNECTIONS:
                 return self.connections

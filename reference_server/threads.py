@@ -1,4 +1,4 @@
-"""Thread pools whose threads exist from the start."""
+"""Thread pools whose threads are started in advance."""
 
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier

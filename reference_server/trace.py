@@ -1,4 +1,4 @@
-"""The headers that the server puts in front of a message (RFC 5321 4.4), with LF for line ends."""
+"""The headers that the server adds to a message (RFC 5321 4.4), with LF for line ends."""
 
 from email.utils import formatdate
 

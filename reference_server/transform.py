@@ -1,11 +1,10 @@
-"""A message through external programs: its content on stdin, the changed content on stdout, in order.
+"""Runs transforms: external programs that read a message from stdin and write the changed message to stdout.
 
-What a program wrote counts only if it ended with 0, read all its input and wrote something; otherwise the whole
-chain is thrown away and the client is told why (docs/reference-server.md has the table). Nothing of a failed
-chain is stored, and neither is the message without it.
+The output of a program is used only if it ended with 0, read all its input and wrote something; otherwise the message
+is rejected (docs/reference-server.md has the table of replies). It is never stored untransformed instead.
 
-stdin and stdout are files without names: no pipe can dead-lock, and a grandchild that keeps stdout open holds nobody
-up. Every program is a session of its own, which is killed as a whole when it ends, or when the server does (guard.py).
+stdin and stdout are files without names: no pipe can deadlock, and a grandchild that keeps stdout open delays nothing.
+Every program is a session of its own, which is killed as a whole when it ends, or when the server does (guard.py).
 """
 
 import itertools

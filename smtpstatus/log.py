@@ -82,7 +82,7 @@ class QueueingHandler(logging.Handler):
                 self._stream.write(text)
                 self._stream.flush()
                 reported, failed = dropped, 0
-            except (OSError, ValueError):  # there is no reader any more, and nobody else to tell
+            except (OSError, ValueError):  # the stream is closed: there is nowhere to report it
                 failed += len(lines)
             for _ in lines:
                 self._queue.task_done()

@@ -1,4 +1,4 @@
-"""A token bucket: `burst` events at once, then `per_second`."""
+"""A token bucket: `burst` events immediately, then `per_second`."""
 
 
 class TokenBucket:

@@ -99,7 +99,7 @@ def test_too_few_descriptors_are_one_clear_line_and_exit_status_2(tmp_path: Path
 
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr == (
-        "smtpstatus-server: too few files may be open: raise the limit (ulimit -n) by 18 or more\n"
+        "smtpstatus-server: open file limit too low: raise the limit (ulimit -n) by 18 or more\n"
     )
 
 
