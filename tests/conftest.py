@@ -7,12 +7,12 @@ from hypothesis import settings
 KEPT = ("SMTPSTATUS_REQUIRE_REAL", "SMTPSTATUS_UNAVAILABLE")
 """Variables of tests/support/real.py."""
 
-settings.register_profile("steady", deadline=None)  # a busy machine is no fault of the code's
+settings.register_profile("steady", deadline=None)  # a busy machine must not fail a test
 settings.load_profile("steady")
 
 
 # A shell starts background jobs with SIGINT ignored, and children inherit that: tests that end a command by
-# SIGINT would wait for ever.
+# SIGINT would hang.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -24,7 +24,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A developer's own settings must not reach the commands under test."""
+    """Removes the developer's settings from the environment of the commands under test."""
     for name in os.environ:
         if name.startswith("SMTPSTATUS_") and name not in KEPT:
             monkeypatch.delenv(name)

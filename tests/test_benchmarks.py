@@ -1,4 +1,4 @@
-"""The short form of the benchmarks: that they work and measure what they say, not how fast anything is."""
+"""Short form of the benchmarks: checks that they run and measure correctly, not the speed."""
 
 import json
 import re
@@ -142,7 +142,7 @@ def test_a_wrong_sample_is_detected() -> None:
     assert dict([expected]) != samples(f"{text}2.130771970e+09\n")
 
 
-def test_a_ratio_is_compared_with_its_bound() -> None:
+def test_a_ratio_is_compared_with_its_limit() -> None:
     cheaper = Ratio("x", "CPU", 10, "peer", 100, at_most(0.125))
 
     assert (cheaper.ratio, cheaper.holds) == (0.1, True)

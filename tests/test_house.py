@@ -1,4 +1,4 @@
-"""The rules of the house (docs/design.md) that a program can check."""
+"""Rules of the repository (docs/design.md) that a program can check."""
 
 import ast
 import importlib
@@ -26,7 +26,7 @@ def name_of(path: Path) -> str:
 
 
 def imported(path: Path) -> set[str]:
-    """The top-level names that a module imports, wherever in it."""
+    """Top-level names that a module imports anywhere."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -47,14 +47,14 @@ def test_imports_point_downward_only(path: Path) -> None:
 @pytest.mark.parametrize(
     "path", [path for path in MODULES if "protocol" in path.parts], ids=name_of
 )
-def test_the_protocol_needs_nothing_but_the_standard_library(path: Path) -> None:
+def test_the_protocol_imports_only_the_standard_library(path: Path) -> None:
     assert imported(path) - {"protocol", "smtpstatus", "__future__"} <= set(
         sys.stdlib_module_names
     )
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_a_module_is_one_noun(path: Path) -> None:
+def test_a_module_has_at_most_300_lines(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 300
 
 
@@ -81,7 +81,7 @@ def test_the_design_page_names_every_module() -> None:
     assert missing == []
 
 
-def test_every_module_says_what_it_is() -> None:
+def test_every_module_has_a_docstring() -> None:
     for path in MODULES:
         docstring = ast.get_docstring(ast.parse(path.read_text()))
 
@@ -99,7 +99,7 @@ def tracked() -> list[Path]:
     return [ROOT / name for name in listed.stdout.split("\0") if name and (ROOT / name).exists()]
 
 
-def test_every_link_between_files_leads_somewhere() -> None:
+def test_every_link_between_files_has_an_existing_target() -> None:
     broken = []
     for page in tracked():
         if page.suffix != ".md":
@@ -130,13 +130,13 @@ def test_locks_agree_on_every_version() -> None:
     assert {name: found for name, found in pins.items() if len(found) > 1} == {}
 
 
-def test_every_dependency_says_why_it_is_there() -> None:
+def test_every_dependency_has_a_reason() -> None:
     lines = (ROOT / "pyproject.toml").read_text().split("dependencies = [")[1].splitlines()[1:]
     for line in lines[: lines.index("]")]:
         assert "#" in line, line
 
 
-def test_the_commands_are_the_contracts_own() -> None:
+def test_the_installed_commands_are_the_documented_ones() -> None:
     with (ROOT / "pyproject.toml").open("rb") as file:
         scripts = tomllib.load(file)["project"]["scripts"]
 

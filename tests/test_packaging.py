@@ -1,4 +1,4 @@
-"""What is built and shipped: version, generated files, the zip application, the source distribution, the image."""
+"""Build results: version, generated files, the zip application, the source distribution, the image."""
 
 import json
 import os
@@ -28,7 +28,7 @@ def generated() -> dict[str, str]:
     return hatch_build.generated()
 
 
-def test_the_changelog_has_this_version_or_is_preparing_it() -> None:
+def test_the_changelog_has_this_version_or_an_unreleased_section() -> None:
     sections = re.findall(
         r"^## \[(.*?)\](?: - (\S+))?$", (ROOT / "CHANGELOG.md").read_text(), re.M
     )
@@ -60,7 +60,7 @@ def test_a_command_has_a_man_page_and_completion_for_every_flag(
 def test_generated_files_do_not_depend_on_the_machine(
     monkeypatch: pytest.MonkeyPatch, generated: dict[str, str]
 ) -> None:
-    """The defaults of flags neither: a wheel is reproducible elsewhere."""
+    """The defaults of flags do not depend on it either, so that a wheel is reproducible."""
     code = "import os; os.cpu_count = lambda: 99; import hatch_build, json; print(json.dumps(hatch_build.generated()))"
     monkeypatch.setenv("COLUMNS", "40")
     monkeypatch.setenv("HOME", "/nonexistent")
@@ -157,7 +157,7 @@ def test_the_zip_application_is_reproducible(application: Path, tmp_path: Path) 
         }
 
 
-def test_the_source_distribution_has_everything_but_the_machinery_of_ci() -> None:
+def test_the_source_distribution_has_every_file_except_ci() -> None:
     included = PROJECT["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]
     listed = subprocess.run(
         ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
@@ -171,7 +171,7 @@ def test_the_source_distribution_has_everything_but_the_machinery_of_ci() -> Non
     assert left_out <= {".ci", ".gitignore", "pyproject.toml"}  # the last is always included
 
 
-def test_every_package_is_typed_and_reaches_the_image() -> None:
+def test_every_package_is_typed_and_copied_into_the_image() -> None:
     dockerfile = (ROOT / "Dockerfile").read_text()
     ignored = (ROOT / ".dockerignore").read_text().splitlines()
 
@@ -236,7 +236,7 @@ def test_the_compose_files_are_a_bounded_demonstration_on_loopback() -> None:
     ]
 
 
-def test_ci_names_no_registry_and_no_place_of_a_machine() -> None:
+def test_ci_contains_no_registry_and_no_machine_path() -> None:
     for path in (ROOT / ".ci").iterdir():
         text = path.read_text()
 
@@ -244,8 +244,8 @@ def test_ci_names_no_registry_and_no_place_of_a_machine() -> None:
         assert not re.search(r"(?<![\w.$}/])/(root|home|work)/", text), path.name
 
 
-def test_ci_says_in_one_line_that_containers_were_not_tested(tmp_path: Path) -> None:
-    """A stranger's clone has no container helper beside it, and perhaps no Docker engine."""
+def test_ci_reports_in_one_line_that_containers_were_not_tested(tmp_path: Path) -> None:
+    """Another clone may have neither the container helper nor a Docker engine."""
     script = (ROOT / ".ci/run").read_text()
     start = script.index("containers=${CONTAINERS")
     step = script[script.index("step()") :].partition("\n")[0]

@@ -1,4 +1,4 @@
-"""docs/reliability.md against the tests: every promise names a test, and every test named is there."""
+"""Promises of docs/reliability.md: each names a test or benchmark that exists."""
 
 import ast
 import re
@@ -21,7 +21,7 @@ def test_every_promise_names_a_test_or_a_benchmark(row: list[str]) -> None:
 
 
 @pytest.mark.parametrize("named", sorted(set(re.findall(r"`(tests/[^`]+)`", PAGE))))
-def test_every_test_that_is_named_exists(named: str) -> None:
+def test_every_named_test_exists(named: str) -> None:
     path, _, name = named.partition("::")
     source = (ROOT / path).read_text()
 

@@ -1,4 +1,4 @@
-"""The configurations of docs/scaling.md, run, and its arithmetic where it is not a measurement."""
+"""Configurations and calculations of docs/scaling.md."""
 
 import re
 from contextlib import ExitStack
@@ -16,7 +16,7 @@ DOCUMENT = (Path(__file__).parents[1] / "docs/scaling.md").read_text()
 
 
 def block(word: str) -> str:
-    """The one block of YAML in the document that has this word."""
+    """The YAML block of the document that contains this word."""
     [found] = [
         text for text in re.findall(r"```yaml\n(.*?)```", DOCUMENT, re.DOTALL) if word in text
     ]
@@ -49,8 +49,8 @@ def test_an_agent_sends_what_it_scrapes_to_the_storage(
         eventually(lambda: storage.value('smtpstatus_up{site="eu"}') == 1)
 
 
-def test_names_fall_to_the_shards_that_prometheus_puts_them_in(tmp_path: Path) -> None:
-    """The arithmetic of a million names is that of the program that will share them out."""
+def test_names_are_assigned_to_the_same_shards_as_by_prometheus(tmp_path: Path) -> None:
+    """Prometheus' own hash assigns the names to shards, as in the calculation for a million names."""
     relabelling = yaml.safe_load(block("hashmod"))
     modulus = relabelling[0]["modulus"]
     names = [f"127.0.0.1:{port}" for port in range(20000, 20020)]

@@ -1,4 +1,4 @@
-"""The first minute of a new user: the virtual environment of `make run`, and its failures in one line."""
+"""Virtual environment of `make run`: its creation, and its failures in one line."""
 
 import os
 import subprocess
@@ -58,8 +58,8 @@ def test_an_environment_of_another_python_is_replaced(tmp_path: Path) -> None:
 
 
 @pytest.mark.soak
-def test_make_run_installs_only_what_running_needs(tmp_path: Path) -> None:
-    """In a clone of its own, with the package cache of this machine."""
+def test_make_run_installs_only_runtime_dependencies(tmp_path: Path) -> None:
+    """Runs in a new clone, with the package cache of this machine."""
     clone = tmp_path / "clone"
     subprocess.run(["git", "clone", "-q", ROOT, clone], check=True)
 

@@ -1,4 +1,4 @@
-"""Whatever is wrong with what they are given, the commands say so in one line that names the place, and end with 2."""
+"""Invalid input of every kind: the commands print one line that names its place, and exit with status 2."""
 
 import socket
 import subprocess
@@ -85,7 +85,7 @@ def typed(
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )
-def test_it_is_told_in_one_line_with_the_place(
+def test_bad_input_is_reported_in_one_line_with_its_place(
     arguments: tuple[str, ...], environment: dict[str, str], named: str, tmp_path: Path
 ) -> None:
     for name, text in FILES.items():

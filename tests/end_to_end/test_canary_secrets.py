@@ -1,4 +1,4 @@
-"""Random tokens and passwords are planted everywhere, the whole software runs, and no output has any part of them.
+"""Random tokens and passwords in every place that accepts one appear in no output of the running programs.
 
 A part is the secret, its complement or a variant with one bit changed, or four consecutive bytes of these: as text, in
 hexadecimal, in base64 or percent-encoded.
@@ -56,7 +56,7 @@ def forms(secret: bytes) -> Iterator[bytes]:
 
 
 def canary(length: int = 8) -> bytes:
-    """Letters in alternating case, which no text has by chance, and which no page of the exporter has."""
+    """Letters in alternating case, which occur in no page or text by chance."""
     while True:
         letters = [
             secrets.choice(string.ascii_lowercase if at % 2 else string.ascii_uppercase)
@@ -190,7 +190,7 @@ def test_the_exporter_and_the_server_hide_every_secret(tmp_path: Path) -> None:
                 ),
                 *(f"/api/v1/targets/{name}" for name in ("good", "wrong", "leak", "silent")),
                 f"/probe?target=127.0.0.2:{port}",
-                "/probe?target=nobody",
+                "/probe?target=unknown",
             ):
                 outputs[path] = fetched(url + path, Authorization=f"Basic {basic}")
                 fetched(url + path, Authorization=f"Basic {guess}")
@@ -218,10 +218,10 @@ def test_the_exporter_and_the_server_hide_every_secret(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "kind",
-    # A check of a good server takes a minute, for the sake of its error limit.
+    # A check of a conforming server needs a minute because of its error rate limit.
     [pytest.param("good", marks=pytest.mark.soak), "wrong", "echo", "leak", "none"],
 )
-def test_the_command_hides_its_token_whatever_the_server_does(tmp_path: Path, kind: str) -> None:
+def test_the_command_hides_its_token_for_any_server_behaviour(tmp_path: Path, kind: str) -> None:
     token = canary()
     given = {"SMTPSTATUS_TOKEN": token.decode()}
     outputs: dict[str, bytes] = {}

@@ -1,4 +1,4 @@
-"""What the README promises: `make run`, the lines to try beside it, and an end that leaves nothing."""
+"""`make run` and the commands that the README lists for it; its end leaves no process and no file."""
 
 import re
 import signal
@@ -33,7 +33,7 @@ def is_open(port: int) -> bool:
 
 
 def readme_lines() -> list[str]:
-    """The shell lines of the README that are to be typed beside `make run`."""
+    """Shell commands of the README that are for use with `make run`."""
     blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
     lines = "".join(blocks).replace("\\\n", " ").splitlines()
     return [line for line in lines if "127.0.0.1" in line]
@@ -54,7 +54,7 @@ def test_a_line_of_the_readme_works(demo: Process, line: str) -> None:
     assert (typed.returncode, typed.stderr) == (0, ""), typed.stdout
 
 
-def test_mail_moves_the_counters(demo: Process) -> None:
+def test_mail_increases_the_counters(demo: Process) -> None:
     def transferred() -> float:
         typed = subprocess.run(
             ["curl", "-fsS", "http://127.0.0.1:17030/metrics"],
@@ -70,7 +70,7 @@ def test_mail_moves_the_counters(demo: Process) -> None:
     eventually(lambda: transferred() > before)
 
 
-def test_metrics_are_those_that_the_readme_shows(demo: Process) -> None:
+def test_metrics_match_the_sample_in_the_readme(demo: Process) -> None:
     shown = re.findall(r"^(smtpstatus_\w+\{.*\}) [0-9.]+$", (ROOT / "README.md").read_text(), re.M)
     scraped = subprocess.run(
         ["curl", "-fsS", "http://127.0.0.1:17030/metrics"],
@@ -85,7 +85,7 @@ def test_metrics_are_those_that_the_readme_shows(demo: Process) -> None:
 
 
 def children(process: Process) -> list[int]:
-    """The process identifiers of what the demonstration started."""
+    """Process identifiers of the demonstration's children."""
     listed = subprocess.run(
         ["pgrep", "--parent", str(process.pid)], capture_output=True, text=True, check=True
     )
@@ -111,7 +111,7 @@ def test_a_port_in_use_is_reported_in_one_line_and_nothing_is_left_running() -> 
     assert "Traceback" not in process.output
 
 
-def test_a_killed_demonstration_leaves_no_process_behind() -> None:
+def test_a_killed_demonstration_leaves_no_process() -> None:
     process = Process(sys.executable, str(ROOT / "deploy/demo.py"))
     process.says("Ctrl-C stops everything")
     started = children(process)
@@ -122,7 +122,7 @@ def test_a_killed_demonstration_leaves_no_process_behind() -> None:
     eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in started))
 
 
-def test_mail_of_the_demonstration_is_removed_at_its_end() -> None:
+def test_the_demonstrations_mail_is_removed_when_it_ends() -> None:
     process = Process(sys.executable, str(ROOT / "deploy/demo.py"))
     mail = Path(process.says(r"mail +(/\S+)")[1])
     assert mail.is_dir()

@@ -1,4 +1,4 @@
-"""Real mail through the installed server, from real clients: every mail and every byte is accounted for."""
+"""Mail from real clients through the installed server: every message and every byte is counted."""
 
 import json
 import smtplib
@@ -30,7 +30,7 @@ def relay(server: MailServer) -> Iterator[Count]:
 
 
 def counters(server: MailServer) -> dict[str, int]:
-    """What `smtpstatus get --json` says."""
+    """Output of `smtpstatus get --json`."""
     answer = subprocess.run(
         [COMMANDS / "smtpstatus", "get", f"127.0.0.1:{server.status}", "--json"],
         env={"SMTPSTATUS_TOKEN": "secretpa", "PATH": ""},
@@ -86,7 +86,7 @@ def test_a_mail_is_stored_as_it_was_sent_and_its_bytes_are_counted(
     assert_all_is_counted(server, relay)
 
 
-def test_several_recipients_have_a_copy_each(server: MailServer, relay: Count) -> None:
+def test_several_recipients_receive_a_copy_each(server: MailServer, relay: Count) -> None:
     users = [f"user{number}" for number in range(20)]
 
     with smtplib.SMTP("127.0.0.1", relay.port) as client:
@@ -96,7 +96,7 @@ def test_several_recipients_have_a_copy_each(server: MailServer, relay: Count) -
     assert_all_is_counted(server, relay)
 
 
-def test_five_megabytes_arrive_whole(server: MailServer, relay: Count) -> None:
+def test_a_message_of_five_megabytes_arrives_unchanged(server: MailServer, relay: Count) -> None:
     body = ("x" * 76 + "\r\n") * (FIVE_MEGABYTES // 78)
 
     with smtplib.SMTP("127.0.0.1", relay.port) as client:
@@ -109,7 +109,7 @@ def test_five_megabytes_arrive_whole(server: MailServer, relay: Count) -> None:
     assert_all_is_counted(server, relay)
 
 
-def test_refused_aborted_and_pipelined_talk_is_counted_too(
+def test_rejected_aborted_and_pipelined_sessions_are_counted(
     server: MailServer, relay: Count
 ) -> None:
     with smtplib.SMTP("127.0.0.1", relay.port) as client:
@@ -128,7 +128,7 @@ def test_refused_aborted_and_pipelined_talk_is_counted_too(
     assert server.mails("b") == []
 
 
-def test_swaks_sends_an_attachment_eight_bit_text_and_to_several(
+def test_swaks_sends_an_attachment_eight_bit_text_and_several_recipients(
     server: MailServer, relay: Count, tmp_path: Path
 ) -> None:
     attachment = tmp_path / "attached.bin"
@@ -153,7 +153,7 @@ def test_swaks_sends_an_attachment_eight_bit_text_and_to_several(
     assert_all_is_counted(server, relay)
 
 
-def test_a_hundred_connections_are_a_hundred(server: MailServer, relay: Count) -> None:
+def test_a_hundred_connections_are_counted_as_a_hundred(server: MailServer, relay: Count) -> None:
     clients = [smtplib.SMTP("127.0.0.1", relay.port) for _ in range(30)]
     busy = counters(server)
     for client in clients:

@@ -1,4 +1,4 @@
-"""A real Prometheus in front of the real exporter in front of the real server."""
+"""Real Prometheus that scrapes the installed exporter, which queries the installed server."""
 
 import smtplib
 import subprocess
@@ -34,7 +34,7 @@ def send(server: MailServer, mails: int) -> None:
             client.sendmail("a@example.org", ["b@example.org"], b"Subject: x\r\n\r\nx\r\n")
 
 
-def test_its_query_api_returns_the_same_numbers_also_over_a_restart(tmp_path: Path) -> None:
+def test_the_prometheus_api_returns_the_same_numbers_across_a_restart(tmp_path: Path) -> None:
     smtp, status = free_port(), free_port()
     arguments = {"SMTPSTATUS_TARGET": f"127.0.0.1:{status}", "SMTPSTATUS_TOKEN": "secretpa"}
     total = "smtpstatus_connections_total"
@@ -54,7 +54,7 @@ def test_its_query_api_returns_the_same_numbers_also_over_a_restart(tmp_path: Pa
                 eventually(lambda: served.value(total) == 0)
                 send(server, mails=4)
                 eventually(lambda: served.value(total) == 4)
-            # The counter fell from 7 to 0: Prometheus sees a restart, and 7 + 4 mails in all.
+            # The counter fell from 7 to 0: Prometheus sees a restart, and 7 + 4 messages in total.
             samples = served.get("/api/v1/query", query=f"{total}[5m]")["result"][0]["values"]
 
             assert [float(value) for _, value in samples][-1] == 4
@@ -65,7 +65,7 @@ def test_its_query_api_returns_the_same_numbers_also_over_a_restart(tmp_path: Pa
             assert 11 <= increase <= 11 * 300 / span
 
 
-def test_what_is_exposed_is_clean(tmp_path: Path) -> None:
+def test_the_exposition_passes_promtool_and_the_client_parsers(tmp_path: Path) -> None:
     promtool = require("promtool")
     with (
         mail_server(tmp_path / "mail") as server,

@@ -14,7 +14,7 @@ GOOD, SILENT = 20, 200
 
 
 @pytest.mark.soak
-async def test_silent_servers_cost_good_ones_no_scrape_and_all_of_them_alert(
+async def test_silent_servers_delay_no_other_scrape_and_fire_an_alert_each(
     tmp_path: Path,
 ) -> None:
     async with AsyncExitStack() as stack:

@@ -1,4 +1,4 @@
-"""The switch, with curl: the mail before is as it was, the mail after is changed, and back."""
+"""Transforms switched with curl: on for the next message, then off again."""
 
 import json
 import smtplib
@@ -26,7 +26,7 @@ def curl(*arguments: str) -> tuple[int, Any]:
 
 
 def stored(server: MailServer, body: str) -> str:
-    """Send a mail; returns what became of its body."""
+    """Sends a message; returns its stored body."""
     with smtplib.SMTP("127.0.0.1", server.smtp) as client:
         client.sendmail(
             "a@example.org", ["b@example.org"], f"Subject: s\r\n\r\n{body}\r\n".encode()
@@ -34,7 +34,7 @@ def stored(server: MailServer, body: str) -> str:
     return server.mails("b")[-1].decode().splitlines()[-1]
 
 
-def test_curl_switches_and_the_next_mail_is_changed(tmp_path: Path) -> None:
+def test_a_switch_with_curl_applies_to_the_next_message(tmp_path: Path) -> None:
     shout = tmp_path / "shout"
     shout.write_text(SHOUT)
     shout.chmod(0o755)
@@ -65,7 +65,7 @@ def test_curl_switches_and_the_next_mail_is_changed(tmp_path: Path) -> None:
         assert stored(server, "quiet again") == "quiet again"
 
 
-def test_what_is_not_allowed_or_not_understood_changes_nothing(tmp_path: Path) -> None:
+def test_an_unauthorized_or_invalid_request_changes_nothing(tmp_path: Path) -> None:
     with (
         mail_server(tmp_path / "mail") as server,
         exporter(
@@ -78,7 +78,7 @@ def test_what_is_not_allowed_or_not_understood_changes_nothing(tmp_path: Path) -
         put = ["-X", "PUT", transforms, "-H", "Content-Type: application/json"]
         token = ["-H", "Authorization: Bearer letmeswitch"]
         wrong = ["-H", "Authorization: Bearer letmesvitch"]
-        unknown = f"{url}/api/v1/targets/nobody/transforms"
+        unknown = f"{url}/api/v1/targets/unknown/transforms"
 
         assert curl(*put, "-d", '{"enabled": false}')[0] == 401
         assert curl(*put, *wrong, "-d", '{"enabled": false}')[0] == 401

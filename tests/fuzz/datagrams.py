@@ -1,4 +1,4 @@
-"""Datagrams, addresses, tokens and durations: everything of protocol/ that parses."""
+"""Fuzz targets of protocol/: datagrams, addresses, tokens and durations."""
 
 import sys
 from contextlib import suppress
@@ -32,7 +32,7 @@ SEEDS = [
 
 
 def examine(data: bytes) -> None:
-    """Fails where any parser raises what it must not, or believes what it must not."""
+    """Fails if a parser raises an undocumented error or accepts an invalid datagram."""
     for dialect in DIALECTS.values():
         examine_request(data, dialect)
         examine_response(data, dialect)
@@ -77,7 +77,7 @@ def examine_response(data: bytes, dialect: Dialect) -> None:
 
 
 def mutate(random: Random) -> bytes:
-    """A seed, with some bytes changed, cut off, put in or joined with another's."""
+    """A seed with some bytes changed, cut off, inserted or joined with those of another seed."""
     data = bytearray(random.choice(SEEDS))
     for _ in range(random.randrange(4)):
         place = random.randrange(len(data) + 1)
@@ -92,7 +92,7 @@ def mutate(random: Random) -> bytes:
 
 
 def run(seconds: float, random: Random) -> int:
-    """Examine mutations until the time is over; returns how many there were."""
+    """Examines mutations until the time is over; returns their number."""
     until = monotonic() + seconds
     count = 0
     while monotonic() < until:

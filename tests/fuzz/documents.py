@@ -1,4 +1,4 @@
-"""YAML files of users: the exporter's configuration, dialect tables, and the web configuration."""
+"""Fuzz targets for YAML: the exporter's configuration, dialect tables, and the web configuration."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""HTTP requests through the exporter's connection class, with a transport that keeps what is written."""
+"""Fuzz target for HTTP requests: the exporter's connection class over a transport that records writes."""
 
 import asyncio
 from typing import Any
@@ -14,7 +14,7 @@ _LOOP = asyncio.new_event_loop()
 
 
 class _Transport(asyncio.Transport):
-    """Accepts everything at once."""
+    """Transport that accepts every write immediately."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""SMTP and LMTP commands, and the replies of a next hop: the server's two state machines."""
+"""Fuzz targets for SMTP and LMTP commands, and for the replies of a next hop."""
 
 from reference_server.address import Address
 from reference_server.event import Complete, Started

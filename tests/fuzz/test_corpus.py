@@ -1,4 +1,4 @@
-"""Every seed of the corpora, and pieces of it, through its parser: fuzzing begins with what is known to pass."""
+"""Runs each fuzz target over the seeds of its corpus and their prefixes."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ SEEDS = [path for name in TARGETS for path in sorted((HERE / "corpus" / name).it
 
 
 @pytest.mark.parametrize("seed", SEEDS, ids=lambda path: f"{path.parent.name}/{path.name}")
-def test_a_seed_and_its_beginnings_pass(seed: Path) -> None:
+def test_a_seed_and_its_prefixes_pass(seed: Path) -> None:
     examine = target(seed.parent.name)
     data = seed.read_bytes()
 

@@ -1,4 +1,4 @@
-"""The committed dashboards, taken apart."""
+"""Panels, queries and annotations of the committed dashboards."""
 
 import json
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ DASHBOARDS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """An expression of a panel."""
+    """Query expression of a panel."""
 
     dashboard: str
     panel: dict[str, Any]
@@ -31,7 +31,7 @@ class Asked:
 
 
 def panels(dashboard: str) -> list[dict[str, Any]]:
-    """A dashboard's panels with data, those of collapsed rows included; without headings and text."""
+    """Panels of a dashboard that query data, including those of collapsed rows."""
     return [
         panel
         for placed in DASHBOARDS[dashboard]["panels"]

@@ -1,4 +1,4 @@
-"""Expressions: what they select, and what a dashboard's variables make of them."""
+"""Selectors and ranges of PromQL expressions, with a dashboard's variables filled in."""
 
 import re
 import time

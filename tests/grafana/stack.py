@@ -1,9 +1,9 @@
 """Real servers, the real exporter and a real Prometheus with this project's own configuration and rules.
 
-quiet      a reference server that nobody sends mail to
-group-4, group-6, group-11: servers of other dialects, which tell what version 0 does not
-closed     nobody listens
-locked     a server that is asked with a wrong token
+quiet      a reference server that receives no mail
+group-4, group-6, group-11: servers of other dialects, with quantities that version 0 does not have
+closed     a closed port
+locked     a server that is queried with a wrong token
 """
 
 import shutil
@@ -55,7 +55,7 @@ class Stack:
     exporter: str
 
     def served(self, program: str = "prometheus") -> Prometheus:
-        """The one that runs this program. Without it the test is skipped, or fails (tests/support/real.py)."""
+        """The server that runs this program. Skips or fails the test if it is missing (tests/support/real.py)."""
         require(program)
         found = self.current if program == CURRENT else self.prometheus
         assert found
@@ -122,7 +122,7 @@ def _other_servers() -> Iterator[list[dict[str, str]]]:
 
 
 class _Answers:
-    """What these servers say: numbers that stand still, and a switch that they share."""
+    """Answers of these servers: constant numbers, and a shared switch."""
 
     def __init__(self) -> None:
         self._enabled = True
@@ -136,7 +136,7 @@ class _Answers:
 
 
 def _configuration(address: str) -> dict[str, Any]:
-    """Both shipped configurations in one, with the exporter's real address, and scrapes as fast as tests want."""
+    """Both shipped configurations merged, with the exporter's address and a shorter scrape interval."""
 
     def shipped(name: str) -> dict[str, Any]:
         text = (ROOT / "prometheus" / name).read_text().replace("exporter:17030", address)
@@ -152,7 +152,7 @@ def _configuration(address: str) -> dict[str, Any]:
 
 
 def _shard(discovered: dict[str, Any], number: int) -> dict[str, Any]:
-    """The discovering job as the shard of this number has it, by the page's own words."""
+    """The discovery job for the shard of this number, as in docs/scaling.md."""
     page = (ROOT / "docs/scaling.md").read_text()
     relabelling = yaml.safe_load(page.split("```yaml\n")[1].split("```")[0])
     relabelling[-1]["regex"] = str(number)
@@ -172,7 +172,7 @@ def _write_rules(folder: Path) -> None:
 
 
 def _write_history(folder: Path, address: str, targets: Sequence[str]) -> None:
-    """The recorded rates of yesterday's and last week's same hour, as blocks."""
+    """Recorded rates of the same hour yesterday and last week, as blocks."""
     rate, total = (
         "instance_target:smtpstatus_connections:rate5m",
         "instance:smtpstatus_connections:rate5m_sum",
@@ -196,7 +196,7 @@ def _write_history(folder: Path, address: str, targets: Sequence[str]) -> None:
 
 
 def settle(stack: Stack) -> None:
-    """Wait until there are samples enough for every rate, and the rules have been evaluated over them."""
+    """Waits until every rate has enough samples and the rules have been evaluated over them."""
     for served in filter(None, (stack.prometheus, stack.current)):
         _settle(served)
 
@@ -214,7 +214,7 @@ def _settle(served: Prometheus) -> None:
 
 
 def switch_off(stack: Stack, target: str) -> None:
-    """Switch a server's transforms off through the exporter's API."""
+    """Turns a server's transforms off through the exporter's API."""
     request = urllib.request.Request(
         f"{stack.exporter}/api/v1/targets/{target}/transforms",
         data=b'{"enabled": false}',

@@ -1,4 +1,4 @@
-"""The control dashboard's actions: the requests that a browser makes of them are those that the API takes."""
+"""Actions of the control dashboard: the API accepts the requests that a browser sends for them."""
 
 import json
 import re
@@ -26,7 +26,7 @@ EACH = pytest.mark.parametrize("action", ACTIONS, ids=lambda action: action["tit
 
 
 def request_of(action: dict[str, Any], stack: Stack, token: str) -> urllib.request.Request:
-    """What Grafana makes of an action in the row of a server."""
+    """The request that Grafana sends for an action in the row of a server."""
     values = {
         "${exporter_api}": stack.exporter,
         "${__data.fields.Server:percentencode}": urllib.parse.quote(SERVER, safe=""),
@@ -69,7 +69,7 @@ def test_an_action_is_confirmed_and_keeps_no_token(action: dict[str, Any]) -> No
 
 
 def test_a_link_cannot_send_the_token_elsewhere() -> None:
-    """A variable that the URL may set would let a crafted link name the address that the token goes to."""
+    """With a variable that the URL can set, a crafted link could choose the address that the token is sent to."""
     (address,) = [
         variable
         for variable in DASHBOARDS["control"]["templating"]["list"]
@@ -80,7 +80,7 @@ def test_a_link_cannot_send_the_token_elsewhere() -> None:
 
 
 @EACH
-def test_an_actions_url_and_method_are_the_apis(action: dict[str, Any], stack: Stack) -> None:
+def test_an_actions_url_and_method_match_the_api(action: dict[str, Any], stack: Stack) -> None:
     with urllib.request.urlopen(f"{stack.exporter}/openapi.json", timeout=5) as answer:
         paths = json.load(answer)["paths"]
     path = action["fetch"]["url"].removeprefix("${exporter_api}")
@@ -90,10 +90,10 @@ def test_an_actions_url_and_method_are_the_apis(action: dict[str, Any], stack: S
 
 
 @EACH
-def test_an_action_switches(action: dict[str, Any], stack: Stack) -> None:
+def test_an_action_switches_the_transforms(action: dict[str, Any], stack: Stack) -> None:
     with urllib.request.urlopen(request_of(action, stack, API_TOKEN), timeout=5) as answer:
-        wanted = json.loads(action["fetch"]["body"])
-        assert json.load(answer) == {"target": SERVER, **wanted}
+        expected = json.loads(action["fetch"]["body"])
+        assert json.load(answer) == {"target": SERVER, **expected}
         assert answer.headers["Access-Control-Allow-Origin"] == GRAFANA
 
 
@@ -106,8 +106,10 @@ def test_a_mistyped_token_switches_nothing(action: dict[str, Any], stack: Stack)
 
 
 @EACH
-def test_the_browser_is_allowed_to_ask(action: dict[str, Any], stack: Stack) -> None:
-    """The question that precedes every such request, with the headers that Grafana adds."""
+def test_the_api_answers_the_browsers_preflight_request(
+    action: dict[str, Any], stack: Stack
+) -> None:
+    """The preflight request that precedes every such request, with the headers that Grafana adds."""
     names = ["authorization", "content-type", "x-grafana-action", "x-grafana-device-id"]
     asking = urllib.request.Request(
         request_of(action, stack, API_TOKEN).full_url,

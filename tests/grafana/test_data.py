@@ -1,4 +1,4 @@
-"""What the dashboards and rules ask, asked of a real Prometheus that scrapes the real exporter in both shipped ways."""
+"""Queries of the dashboards and rules, run by a real Prometheus that scrapes the exporter in both shipped ways."""
 
 import re
 import urllib.request
@@ -20,12 +20,12 @@ PROGRAMS = ("prometheus", "prometheus3")
 EACH_PROGRAM = pytest.mark.parametrize("program", PROGRAMS)
 BUILT_IN = {"up", "scrape_duration_seconds", "ALERTS", "ALERTS_FOR_STATE"}
 EMPTY_WITHOUT_EVENTS = {
-    # Nothing restarted, went down or recovered; and a subquery's steps are a minute apart.
+    # Nothing restarted, went down or recovered; a subquery's steps are a minute apart.
     *("overview: What changed A", "overview: What changed B", "overview: What changed C"),
     *("server: State B", "server: State D", "server: State F"),
 }
 NOT_OF_A_QUIET_SERVER = {
-    # It has no error, nobody switched it, and it is of version 0.
+    # It has no error, was not switched, and speaks version 0.
     *("server: Messages per second A", "server: State C"),
     *("server: Bytes in each direction A", "server: Bytes in each direction B"),
     "control: Servers that can be switched C",
@@ -39,7 +39,7 @@ QUIET = [
 ZERO_WHEN_QUIET = re.compile(r"^\(?rate\(|resets\(|changes\(|retransmissions|scrape_error")
 
 
-def test_every_reason_has_a_word() -> None:
+def test_every_failure_reason_has_a_label() -> None:
     assert set(REASONS) == set(FailureReason)
 
 
@@ -60,7 +60,7 @@ def test_every_query_of_every_panel_returns_data(asked: Asked, program: str, sta
 
 @pytest.mark.parametrize("job", JOBS)
 @pytest.mark.parametrize("asked", QUIET, ids=str)
-def test_a_quiet_server_has_zeros_and_no_holes(asked: Asked, job: str, stack: Stack) -> None:
+def test_an_idle_server_shows_zeros_instead_of_gaps(asked: Asked, job: str, stack: Stack) -> None:
     found = values(stack.ask(filled(asked.expression, job, "quiet")))
 
     assert found
@@ -74,7 +74,7 @@ def test_a_quiet_server_has_zeros_and_no_holes(asked: Asked, job: str, stack: St
     [one for one in queries() if one.dashboard == "overview" and one.panel["type"] != "table"],
     ids=str,
 )
-def test_the_overview_draws_few_lines_for_any_number_of_servers(
+def test_the_overview_draws_few_series_for_any_number_of_servers(
     asked: Asked, stack: Stack
 ) -> None:
     lines = stack.ask(filled(asked.expression))
@@ -85,7 +85,7 @@ def test_the_overview_draws_few_lines_for_any_number_of_servers(
 
 
 @pytest.mark.parametrize("job", JOBS)
-def test_a_server_that_fails_tells_why(job: str, stack: Stack) -> None:
+def test_a_failing_server_shows_its_failure_reason(job: str, stack: Stack) -> None:
     (why,) = [asked for asked in queries() if str(asked) == "overview: All servers B"]
     found = stack.ask(filled(why.expression, job))
 
@@ -98,7 +98,7 @@ def test_a_server_that_fails_tells_why(job: str, stack: Stack) -> None:
 
 
 def test_tables_get_the_same_labels_from_all_their_queries(stack: Stack) -> None:
-    """Rows are merged by their labels: one more of them, or a metric's name, would keep them apart."""
+    """Rows are merged by their labels: an additional label, or the metric's name, would prevent that."""
     for asked in queries():
         if asked.panel["type"] != "table" or "Alerts" in asked.panel["title"]:
             continue
@@ -109,7 +109,7 @@ def test_tables_get_the_same_labels_from_all_their_queries(stack: Stack) -> None
             assert set(sample["metric"]) <= allowed, str(asked)
 
 
-def test_the_moment_and_direction_of_a_switch_are_marked(stack: Stack) -> None:
+def test_a_switch_is_annotated_with_its_time_and_direction(stack: Stack) -> None:
     on, off = (
         [
             stack.ask(filled(mark, "smtpstatus"))
@@ -153,7 +153,7 @@ def rules() -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule.get("alert") or rule["record"])
-def test_every_rule_reads_series_that_are_there(rule: dict[str, Any], stack: Stack) -> None:
+def test_every_rule_reads_existing_series(rule: dict[str, Any], stack: Stack) -> None:
     for selector in selectors(rule["expr"]):
         assert stack.ask(str(selector)), str(selector)
 
@@ -168,7 +168,7 @@ def test_prometheus_evaluates_every_rule_without_an_error(program: str, stack: S
 
 
 def exported(stack: Stack) -> set[str]:
-    """The name of every series on /metrics, that of a histogram without its suffix."""
+    """Names of the series on /metrics, of histograms without the suffix."""
     with urllib.request.urlopen(f"{stack.exporter}/metrics", timeout=5) as answer:
         text = answer.read().decode()
     return {
@@ -197,7 +197,7 @@ def test_every_recorded_series_is_used() -> None:
 
 
 def test_both_ways_of_scraping_give_the_same_series(stack: Stack) -> None:
-    """So dashboards and alerts hold for either, but for the errors, of which /probe tells the zeros too."""
+    """Dashboards and alerts work with either. Only the errors differ: /probe reports the zeros too."""
     query = '{job="JOB",__name__=~"smtpstatus_.+",__name__!~"smtpstatus_(exporter_|scrape_error).+|.+_error"}'
     one, fleet = (
         [
@@ -212,7 +212,7 @@ def test_both_ways_of_scraping_give_the_same_series(stack: Stack) -> None:
     assert stack.ask('smtpstatus_exporter_targets{job="smtpstatus-exporter"}')
 
 
-def test_shards_have_every_server_once_between_them(stack: Stack) -> None:
+def test_every_server_belongs_to_exactly_one_shard(stack: Stack) -> None:
     def servers(job: str) -> set[str]:
         return {
             sample["metric"]["target"] for sample in stack.ask(f'smtpstatus_up{{job="{job}"}}')

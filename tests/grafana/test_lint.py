@@ -1,4 +1,4 @@
-"""The rules of Grafana's dashboard linter, and those that keep a dashboard readable and true without data.
+"""Rules of Grafana's dashboard linter, and rules that keep dashboards readable and correct without data.
 
 No Grafana runs in these tests: none can be installed where they run. The structure of a dashboard is checked here, and
 its queries are sent to a real Prometheus in test_data.py.
@@ -48,7 +48,7 @@ QUERIES = pytest.mark.parametrize("asked", queries(), ids=str)
 EACH = pytest.mark.parametrize("name", sorted(DASHBOARDS))
 
 
-def test_the_files_are_what_the_source_makes() -> None:
+def test_the_committed_dashboards_match_their_source() -> None:
     """After a change of grafana/source: python -m grafana.source."""
     committed = {path.name: path.read_text() for path in FOLDER.iterdir()}
 
@@ -56,7 +56,7 @@ def test_the_files_are_what_the_source_makes() -> None:
 
 
 @EACH
-def test_a_dashboard_says_what_it_is_and_may_be_provisioned_anywhere(name: str) -> None:
+def test_a_dashboard_has_a_description_and_can_be_provisioned_anywhere(name: str) -> None:
     dashboard = DASHBOARDS[name]
 
     assert dashboard["uid"] == f"smtpstatus-{name}"
@@ -70,7 +70,7 @@ def test_a_dashboard_says_what_it_is_and_may_be_provisioned_anywhere(name: str) 
 
 
 @EACH
-def test_dashboards_lead_to_each_other_with_the_same_servers_and_time(name: str) -> None:
+def test_links_between_dashboards_keep_the_servers_and_the_time_range(name: str) -> None:
     (link,) = DASHBOARDS[name]["links"]
 
     assert (link["type"], link["tags"]) == ("dashboards", ["smtpstatus"])
@@ -88,7 +88,7 @@ def objects(value: Any) -> list[dict[str, Any]]:
 
 
 @EACH
-def test_every_data_source_is_the_one_that_is_chosen(name: str) -> None:  # template-datasource
+def test_every_panel_uses_the_selected_data_source(name: str) -> None:  # template-datasource
     named = [found["datasource"] for found in objects(DASHBOARDS[name]) if "datasource" in found]
 
     assert named
@@ -96,7 +96,7 @@ def test_every_data_source_is_the_one_that_is_chosen(name: str) -> None:  # temp
 
 
 @EACH
-def test_variables_are_chained_and_multivalued(name: str) -> None:  # template-job, -instance
+def test_variables_are_chained_and_multi_valued(name: str) -> None:  # template-job, -instance
     variables = {item["name"]: item for item in DASHBOARDS[name]["templating"]["list"]}
 
     assert list(variables) == VARIABLES[name]
@@ -123,7 +123,7 @@ def test_variables_are_chained_and_multivalued(name: str) -> None:  # template-j
 
 @EACH
 def test_only_a_variable_that_starts_with_all_offers_all(name: str) -> None:
-    """Grafana selects All wherever it is offered and nothing else is current."""
+    """Grafana selects All wherever it is offered and no other value is current."""
     for variable in DASHBOARDS[name]["templating"]["list"]:
         if variable.get("includeAll"):
             assert variable["current"]["value"] == ["$__all"]
@@ -133,7 +133,7 @@ def test_only_a_variable_that_starts_with_all_offers_all(name: str) -> None:
 
 
 @EACH
-def test_panels_have_titles_descriptions_queries_and_a_text_without_data(name: str) -> None:
+def test_panels_have_titles_descriptions_queries_and_a_no_data_text(name: str) -> None:
     for panel in panels(name):
         assert panel["title"], panel  # panel-title-description
         assert len(panel["description"]) > 10, panel["title"]
@@ -145,14 +145,14 @@ def test_panels_have_titles_descriptions_queries_and_a_text_without_data(name: s
 
 @EACH
 def test_stats_without_data_are_gray(name: str) -> None:
-    """Without a mapping they would have the colour of the first threshold, green, and a long text too small to read."""
+    """Without a mapping they would be green, the first threshold's colour, with text too small to read."""
     for panel in panels(name):
         if panel["type"] != "stat":
             continue
         defaults = panel["fieldConfig"]["defaults"]
         assert len(defaults["noValue"]) == 1, panel["title"]
         if panel["options"]["reduceOptions"]["values"]:
-            continue  # a sentence: its colour is that of a column
+            continue  # a text column: it has the column's colour
         specials = [one["options"] for one in defaults["mappings"] if one["type"] == "special"]
         (nothing,) = specials
         assert nothing["match"] == "null+nan"
@@ -161,7 +161,7 @@ def test_stats_without_data_are_gray(name: str) -> None:
 
 @EACH
 def test_state_timelines_have_no_thresholds(name: str) -> None:
-    """Merged values would have the threshold's text and colour instead of the mapping's."""
+    """Merged values would have the text and colour of the threshold instead of those of the mapping."""
     for panel in panels(name):
         if panel["type"] == "state-timeline":
             assert panel["options"]["mergeValues"]
@@ -170,7 +170,7 @@ def test_state_timelines_have_no_thresholds(name: str) -> None:
 
 
 @EACH
-def test_the_scale_of_a_heatmap_counts(name: str) -> None:
+def test_a_heatmap_colours_counts(name: str) -> None:
     for panel in panels(name):
         if panel["type"] == "heatmap":
             assert panel["fieldConfig"]["defaults"]["unit"] == "short"
@@ -189,7 +189,7 @@ def test_a_tile_is_wide_enough_for_its_title(name: str) -> None:
 
 @EACH
 def test_the_columns_of_a_table_have_widths_that_fit(name: str) -> None:
-    """In pixels, at 1600 with the menu docked: 1,260 for a table that is as wide as the page."""
+    """Widths in pixels: a table as wide as the page has 1,260 in a window of 1,600 with the menu docked."""
     for panel in panels(name):
         if panel["type"] != "table":
             continue
@@ -206,7 +206,7 @@ def test_the_columns_of_a_table_have_widths_that_fit(name: str) -> None:
 
 
 @EACH
-def test_panels_have_units_or_words(name: str) -> None:  # panel-units
+def test_panels_have_units_or_value_mappings(name: str) -> None:  # panel-units
     for panel in panels(name):
         shown = panel["fieldConfig"]["defaults"]
         assert shown["unit"] in UNITS, panel["title"]
@@ -248,7 +248,7 @@ def test_titles_and_ids_are_unique_and_panels_do_not_overlap(name: str) -> None:
 
 
 @QUERIES
-def test_an_expression_selects_what_the_variables_choose(asked: Asked) -> None:
+def test_every_expression_filters_by_the_variables(asked: Asked) -> None:
     assert selectors(asked.expression)  # target-promql
     job = "exporter_job" if asked.dashboard == "exporter" else "job"
     for braces in re.findall(r"\{([^}]*)\}", asked.expression):  # target-job, target-instance
@@ -262,7 +262,7 @@ def test_an_expression_selects_what_the_variables_choose(asked: Asked) -> None:
 
 
 @QUERIES
-def test_rates_take_the_rate_interval(asked: Asked) -> None:  # target-rate-interval
+def test_rates_use_the_rate_interval(asked: Asked) -> None:  # target-rate-interval
     for window in re.findall(r"i?rate\([^\[]*\[([^\]]+)\]", asked.expression):
         assert window == "$__rate_interval"
     for window in re.findall(r"increase\([^\[]*\[([^\]]+)\]", asked.expression):
@@ -270,13 +270,13 @@ def test_rates_take_the_rate_interval(asked: Asked) -> None:  # target-rate-inte
 
 
 @QUERIES
-def test_counters_are_never_shown_as_they_are(asked: Asked) -> None:  # target-counter-agg
+def test_counters_are_never_shown_raw(asked: Asked) -> None:  # target-counter-agg
     counters = [
         name
         for selector in selectors(asked.expression)
         if (name := selector.name or "").endswith("_total")
     ]
-    # The linter does not know resets(), and max_over_time() tells a restart from a wrapped counter.
+    # The linter does not know resets(), and max_over_time() distinguishes a restart from a wrapped counter.
     reading = ("rate", "irate", "increase", "resets", "max_over_time")
     read = [metric for function, metric in ranges(asked.expression) if function in reading]
 
@@ -307,14 +307,14 @@ def test_an_empty_cell_of_a_table_is_not_explained_at_length() -> None:
                 }
 
 
-def test_links_lead_to_dashboards_that_are_here() -> None:
+def test_links_point_to_existing_dashboards() -> None:
     text = json.dumps(list(DASHBOARDS.values()))
     uids = {dashboard["uid"] for dashboard in DASHBOARDS.values()}
 
     assert set(re.findall(r"/d/([\w-]+)", text)) <= uids
 
 
-def test_annotations_parse_and_mark_the_exact_moment_and_direction_of_a_switch() -> None:
+def test_annotations_parse_and_mark_the_exact_time_and_direction_of_a_switch() -> None:
     for name, expression in annotations():
         assert selectors(expression), name
     for name in ("overview", "server"):

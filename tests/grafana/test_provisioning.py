@@ -1,4 +1,4 @@
-"""What is written in several files agrees: provisioning, Prometheus' configuration, and the compose file."""
+"""Values written in several files agree: provisioning, Prometheus' configuration, and the compose file."""
 
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,12 @@ def data_source() -> dict[str, Any]:
 
 
 def mounts(service: str) -> dict[str, str]:
-    """Where a service of the compose file finds the files of this project."""
+    """Paths in a service of the compose file, mapped to files of this project."""
     volumes = read("docker-compose.yml")["services"][service]["volumes"]
     return {text.split(":")[1]: text.split(":")[0] for text in volumes if text.startswith("./")}
 
 
-def test_the_rate_interval_is_made_of_the_real_scrape_interval() -> None:
+def test_the_rate_interval_matches_the_scrape_interval() -> None:
     for name in ("prometheus.yml", "prometheus-fleet.yml"):
         configuration = read(f"prometheus/{name}")
 
@@ -34,7 +34,7 @@ def test_the_rate_interval_is_made_of_the_real_scrape_interval() -> None:
         assert all("scrape_interval" not in job for job in configuration["scrape_configs"])
 
 
-def test_the_data_source_is_the_prometheus_of_the_compose_file() -> None:
+def test_the_data_source_points_to_the_prometheus_of_the_compose_file() -> None:
     source = data_source()
 
     assert (source["uid"], source["type"], source["isDefault"]) == (
@@ -46,7 +46,7 @@ def test_the_data_source_is_the_prometheus_of_the_compose_file() -> None:
     assert "prometheus" in read("docker-compose.yml")["services"]
 
 
-def test_the_dashboards_are_where_the_provider_looks_and_the_overview_is_home() -> None:
+def test_the_provider_finds_the_dashboards_and_the_overview_is_home() -> None:
     (provider,) = read("grafana/provisioning/dashboards/smtpstatus.yml")["providers"]
     mounted = mounts("grafana")
     home = Path(
@@ -70,7 +70,7 @@ def test_prometheus_finds_its_configuration_and_its_rules() -> None:
     assert read("prometheus/prometheus.yml")["rule_files"] == ["rules/*.yml"]
 
 
-def test_the_exporter_lets_the_control_dashboard_write_from_the_published_grafana() -> None:
+def test_the_exporter_allows_writes_from_the_published_grafana() -> None:
     (published,) = read("docker-compose.yml")["services"]["grafana"]["ports"]
     assert published == "127.0.0.1:${GRAFANA_PORT:-3000}:3000"
 
@@ -78,8 +78,8 @@ def test_the_exporter_lets_the_control_dashboard_write_from_the_published_grafan
         assert "http://127.0.0.1:3000" in read(str(path))["api"]["cors_origins"]
 
 
-def test_every_folder_that_grafana_looks_for_is_mounted() -> None:
-    """The mount hides the image's own; Grafana logs an error for a missing one at each start."""
+def test_every_provisioning_folder_of_grafana_is_mounted() -> None:
+    """The mount hides the image's folders, and Grafana logs an error at start for each missing one."""
     folders = {path.name for path in (ROOT / "grafana/provisioning").iterdir()}
 
     assert folders == {"alerting", "dashboards", "datasources", "plugins"}

@@ -1,4 +1,4 @@
-"""deploy/helm: the chart renders valid manifests that agree with deploy/kubernetes."""
+"""Helm chart: it renders valid manifests that agree with deploy/kubernetes."""
 
 import json
 import subprocess
@@ -80,21 +80,21 @@ def test_a_misspelled_value_is_rejected() -> None:
     assert helm("template", str(CHART), values={"replica": 1}).returncode != 0
 
 
-def test_the_chart_is_of_this_version() -> None:
+def test_the_chart_has_the_projects_version() -> None:
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
 
     assert (chart["version"], chart["appVersion"]) == (__version__, __version__)
 
 
-def test_the_defaults_are_those_of_the_kustomization() -> None:
+def test_the_charts_defaults_match_the_kustomization() -> None:
     objects = by_kind({})
     pod = objects["Deployment"]["spec"]["template"]["spec"]
     expected = MANIFESTS["deployment"]["spec"]["template"]["spec"]
-    (container,), (wanted,) = pod["containers"], expected["containers"]
+    (container,), (reference,) = pod["containers"], expected["containers"]
 
     assert pod["securityContext"] == expected["securityContext"]
     for key in ("args", "ports", "securityContext", "resources", "volumeMounts"):
-        assert container[key] == wanted[key], key
+        assert container[key] == reference[key], key
     assert (
         objects["NetworkPolicy"]["spec"]["egress"] == MANIFESTS["networkpolicy"]["spec"]["egress"]
     )
@@ -108,7 +108,7 @@ def test_the_defaults_are_those_of_the_kustomization() -> None:
     }
 
 
-def test_the_operator_scrapes_as_the_manifests_do() -> None:
+def test_the_charts_scrape_settings_match_the_manifests() -> None:
     objects = by_kind(EVERYTHING | {"tls": {"existingSecret": ""}})
     (endpoint,) = objects["ServiceMonitor"]["spec"]["endpoints"]
     (plain,) = MANIFESTS["servicemonitor"]["spec"]["endpoints"]
@@ -124,7 +124,7 @@ def test_the_operator_scrapes_as_the_manifests_do() -> None:
         assert objects[kind]["metadata"]["labels"]["release"] == "prometheus"
 
 
-def test_the_users_of_the_pod_can_be_left_to_openshift() -> None:
+def test_user_ids_can_be_omitted_for_openshift() -> None:
     users = {"runAsUser": None, "runAsGroup": None, "fsGroup": None}
     pod = by_kind({"podSecurityContext": users})["Deployment"]["spec"]["template"]["spec"]
 
@@ -134,7 +134,7 @@ def test_the_users_of_the_pod_can_be_left_to_openshift() -> None:
     }
 
 
-def test_tls_reaches_the_probes_the_scrapes_and_the_web_configuration() -> None:
+def test_tls_applies_to_probes_scrapes_and_the_web_configuration() -> None:
     objects = by_kind(EVERYTHING | {"dashboards": {"enabled": False}})
     (container,) = objects["Deployment"]["spec"]["template"]["spec"]["containers"]
     web = yaml.safe_load(objects["ConfigMap"]["data"]["web.yml"])

@@ -1,4 +1,4 @@
-"""deploy/kubernetes: valid for Kubernetes, and in step with the exporter, the dashboards and the rules.
+"""Manifests in deploy/kubernetes: valid, and consistent with the exporter, the dashboards and the rules.
 
 .ci/kubernetes checks the built manifests with Kustomize and kubeconform, including the Prometheus Operator's kinds.
 """
@@ -88,7 +88,7 @@ def egress_ports() -> list[tuple[str, int]]:
     return [(port["protocol"], port["port"]) for rule in rules for port in rule["ports"]]
 
 
-def test_dns_is_allowed_at_every_address() -> None:
+def test_dns_is_allowed_to_every_address() -> None:
     """NodeLocal DNSCache is not a pod that a selector matches; OpenShift's DNS pods listen on 5353."""
     dns = MANIFESTS["networkpolicy"]["spec"]["egress"][0]
 
@@ -123,7 +123,7 @@ def test_ports_and_labels_agree() -> None:
     )
 
 
-def test_the_manifests_are_of_this_version() -> None:
+def test_the_manifests_have_the_projects_version() -> None:
     (labels,) = KUSTOMIZATION["labels"]
     (image,) = KUSTOMIZATION["images"]
 
@@ -132,7 +132,7 @@ def test_the_manifests_are_of_this_version() -> None:
     assert image["name"] == container()["image"]
 
 
-def test_the_operator_scrapes_like_prometheus_fleet_yml() -> None:
+def test_the_service_monitor_matches_prometheus_fleet_yml() -> None:
     servers, exporter = yaml.safe_load((ROOT / "prometheus/prometheus-fleet.yml").read_text())[
         "scrape_configs"
     ]

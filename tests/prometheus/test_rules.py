@@ -54,7 +54,7 @@ def test_rules_and_both_configurations_are_valid(promtool: str) -> None:
 
 
 @pytest.mark.parametrize("alert", ALERTS)
-def test_each_alert_is_tested_firing_and_not_firing(alert: str) -> None:
+def test_each_alert_has_a_firing_and_a_non_firing_test(alert: str) -> None:
     cases = [
         case
         for path in TESTS
@@ -83,7 +83,7 @@ def test_an_alert_has_a_severity_and_absolute_links_to_runbook_and_dashboard(ale
     assert "for" in rule or re.search(r"\[15m\]", rule["expr"])
 
 
-def test_one_command_sets_the_addresses_of_the_runbook_and_of_grafana(tmp_path: Path) -> None:
+def test_one_command_sets_the_runbook_and_grafana_urls(tmp_path: Path) -> None:
     for folder in ("prometheus", "grafana"):
         shutil.copytree(ROOT / folder, tmp_path / folder)
     script = tmp_path / "prometheus/runbook-url.sh"

@@ -1,4 +1,4 @@
-"""The documented ways of scraping, each with a real Prometheus and the shipped alerts, while the exporter dies."""
+"""Documented scrape set-ups with a real Prometheus and the shipped alerts, when the exporter dies."""
 
 import shutil
 import signal
@@ -33,8 +33,8 @@ def shipped(name: str) -> list[dict[str, Any]]:
     return list(jobs)
 
 
-def as_the_operator_does() -> list[dict[str, Any]]:
-    """The scrape configurations that the Prometheus Operator makes of deploy/kubernetes."""
+def operator_scrape_configs() -> list[dict[str, Any]]:
+    """Scrape configurations that the Prometheus Operator derives from deploy/kubernetes."""
     read = (ROOT / "deploy/kubernetes").joinpath
     probe = yaml.safe_load(read("probe.yml").read_text())["spec"]
     monitor = yaml.safe_load(read("servicemonitor.yml").read_text())["spec"]["endpoints"][0]
@@ -67,7 +67,7 @@ def as_the_operator_does() -> list[dict[str, Any]]:
 SETUPS = {
     "metrics": shipped("prometheus.yml"),
     "sd": shipped("prometheus-fleet.yml"),
-    "probe": as_the_operator_does(),
+    "probe": operator_scrape_configs(),
 }
 EACH = pytest.mark.parametrize(
     "setup",
@@ -78,7 +78,7 @@ EACH = pytest.mark.parametrize(
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A Prometheus for each program and set-up. Their exporter reads one server that is up, and dies."""
+    """Runs a Prometheus for each program and set-up. Their exporter reads one server that is up, and then dies."""
     folder = tmp_path_factory.mktemp("setups")
     with ExitStack() as stack:
         server = stack.enter_context(mail_server(folder / "mail"))

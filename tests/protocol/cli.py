@@ -1,4 +1,4 @@
-"""Runs the `smtpstatus` command in a thread, beside the server in the test's event loop."""
+"""Runs the `smtpstatus` command in a thread, so that a server can run in the test's event loop."""
 
 import asyncio
 import json

@@ -46,7 +46,7 @@ def _operations(draw: st.DrawFn, result: Field) -> dict[Command, Operation]:
 
 @st.composite
 def dialects(draw: st.DrawFn) -> Dialect:
-    """Any dialect: every field in any order and place, every option."""
+    """Hypothesis strategy for dialects: fields in any order and place, every option."""
     signature = draw(st.binary(max_size=3))
     start = len(signature) + 1
     echo = draw(st.sampled_from(_ECHOES))

@@ -17,7 +17,7 @@ from protocol.address import HostPort, numeric
         ("[::1]", HostPort("::1", 2626)),
     ],
 )
-def test_hosts_and_ports_are_read_as_people_write_them(text: str, expected: HostPort) -> None:
+def test_hosts_and_ports_in_common_notations_are_parsed(text: str, expected: HostPort) -> None:
     assert HostPort.parse(text, default_port=2626) == expected
 
 
@@ -36,20 +36,20 @@ def test_hosts_and_ports_are_read_as_people_write_them(text: str, expected: Host
         "a:" + "1" * 5000,
     ],
 )
-def test_anything_else_is_refused_in_one_line(text: str) -> None:
+def test_an_invalid_address_is_rejected_in_one_line(text: str) -> None:
     with pytest.raises(ValueError, match="invalid address") as caught:
         HostPort.parse(text, default_port=7030)
 
     assert "\n" not in str(caught.value)
 
 
-def test_without_a_default_the_port_must_be_there() -> None:
+def test_a_port_is_required_without_a_default() -> None:
     with pytest.raises(ValueError, match="expected host:port"):
         HostPort.parse("mail.example")
 
 
 @given(st.text())
-def test_whatever_the_text_parsing_raises_only_a_value_error(text: str) -> None:
+def test_parsing_any_text_raises_only_a_value_error(text: str) -> None:
     try:
         where = HostPort.parse(text)
     except ValueError:
@@ -58,7 +58,7 @@ def test_whatever_the_text_parsing_raises_only_a_value_error(text: str) -> None:
     assert HostPort.parse(str(where)) == where
 
 
-def test_numbers_are_resolved_without_asking_anybody() -> None:
+def test_ip_addresses_are_resolved_without_a_look_up() -> None:
     assert numeric(HostPort("127.0.0.1", 7030)) == (("127.0.0.1", 7030),)
     assert numeric(HostPort("::1", 7030)) == (("::1", 7030, 0, 0),)
     assert numeric(HostPort("mail.example", 7030)) == ()

@@ -1,4 +1,4 @@
-"""What must hold for every dialect that a table can describe."""
+"""Properties of every dialect that a table can describe."""
 
 import asyncio
 import re
@@ -77,7 +77,7 @@ def written(table: tuple[Case, ...], dialect: Dialect) -> set[int]:
 
 @settings(max_examples=50)
 @given(dialects(), st.integers(0, 2**32))
-def test_no_table_sends_a_code_that_could_write_anywhere(dialect: Dialect, seed: int) -> None:
+def test_no_case_sends_a_code_that_writes_in_any_dialect(dialect: Dialect, seed: int) -> None:
     table = cases(dialect, token(dialect), random=Random(seed))
 
     assert not written(table, dialect) & unsafe_codes(dialect)
@@ -105,7 +105,7 @@ def test_a_response_of_any_dialect_is_described_without_faults(dialect: Dialect)
 
 @settings(max_examples=30)
 @given(dialects())
-def test_a_server_of_any_dialect_is_read_over_the_network(dialect: Dialect) -> None:
+def test_a_server_of_any_dialect_is_read_over_udp(dialect: Dialect) -> None:
     async def read() -> tuple[Reading, Reading]:
         server = Server(dialect)
         async with serve("127.0.0.1", 0, token(dialect), server.answer, dialect) as endpoint:

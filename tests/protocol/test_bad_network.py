@@ -1,4 +1,4 @@
-"""Ten thousand exchanges over a network that does everything a network can do to UDP."""
+"""Ten thousand requests over a network that loses, duplicates, reorders, corrupts and forges datagrams."""
 
 import asyncio
 import json
@@ -17,15 +17,15 @@ from protocol.client import Peer
 from protocol.dialects import V0
 from protocol.errors import DiscardReason, InvalidResponses, NoAnswer
 from protocol.token import Token
+from tests.support.faulty_network import NetworkFaults, faulty_network, value
 from tests.support.fleet import read_all
 from tests.support.real import require
-from tests.support.rough import Weather, rough_network, value
 
 pytestmark = [pytest.mark.soak, pytest.mark.long]
 
 TOKEN = Token(b"secretpa")
 GROUP = 85
-"""Peers that share a socket: all that they can be sent at once fits its receive buffer, so that none is lost there."""
+"""Peers that share a socket: a full round of responses fits its receive buffer, so that none is lost there."""
 
 ATTEMPTS = 3
 SIGMAS = 6
@@ -33,25 +33,25 @@ SIGMAS = 6
 
 
 def expected_readings(count: int, command_answered: float) -> tuple[float, float]:
-    """How many readings succeed, and the most that chance makes of it: all four commands must be answered."""
+    """Expected number of complete readings (four commands each), and its largest deviation by chance."""
     share = command_answered ** len(V0.reads)
     return count * share, SIGMAS * math.sqrt(count * share * (1 - share))
 
 
 @pytest.mark.parametrize(
-    ("weather", "count", "seconds"),
+    ("faults", "count", "seconds"),
     [
-        (Weather(lost=0.02, corrupted=0.0, doubled=0.0, forged=0.0, delay=0.01), 850, 4),
-        # Of four commands for each peer: 10,200 exchanges.
-        (Weather(lost=0.2, corrupted=0.05, doubled=0.1, forged=0.2, delay=0.04), 2550, 6),
+        (NetworkFaults(lost=0.02, corrupted=0.0, duplicated=0.0, forged=0.0, delay=0.01), 850, 4),
+        # Four commands for each peer: 10,200 requests.
+        (NetworkFaults(lost=0.2, corrupted=0.05, duplicated=0.1, forged=0.2, delay=0.04), 2550, 6),
     ],
     ids=["fair", "storm"],
 )
-async def test_no_value_is_wrong_and_the_share_that_succeeds_is_what_the_losses_predict(
-    weather: Weather, count: int, seconds: float
+async def test_readings_over_a_bad_network_are_right_and_succeed_at_the_expected_rate(
+    faults: NetworkFaults, count: int, seconds: float
 ) -> None:
     strays: Counter[DiscardReason] = Counter()
-    async with rough_network(TOKEN, weather, seed=7030) as port:
+    async with faulty_network(TOKEN, faults, seed=7030) as port:
         peers = [
             Peer(HostPort(f"127.77.{number >> 8}.{number & 255}", port), TOKEN)
             for number in range(count)
@@ -68,17 +68,17 @@ async def test_no_value_is_wrong_and_the_share_that_succeeds_is_what_the_losses_
     answered = [(peer, reading) for peer, reading in readings if not reading.error]
     for peer, reading in answered:
         assert reading.values == {command: value(peer.where.host, command) for command in V0.reads}
-    expected, chance = expected_readings(len(readings), weather.answered(ATTEMPTS))
+    expected, chance = expected_readings(len(readings), faults.answered(ATTEMPTS))
     assert len(answered) == pytest.approx(expected, abs=chance)
     for _, reading in readings:
         assert reading.error is None or isinstance(reading.error, NoAnswer | InvalidResponses)
     discarded = {reason for _, reading in readings for reason in reading.cost.discarded}
-    if weather.corrupted:
+    if faults.corrupted:
         assert discarded >= set(DiscardReason) - {DiscardReason.SOURCE, DiscardReason.RESULT}
-        # The others are faults of what came to a reading that had ended.
+        # The others arrived after their reading had ended.
         assert DiscardReason.SOURCE in strays
     else:
-        # Late answers to what was answered already, before the end of the reading or after it.
+        # Late or duplicate responses, before or after the end of the reading.
         assert discarded | strays.keys() <= {DiscardReason.IDENTIFIER}
 
 
@@ -94,7 +94,7 @@ table ip lossy {
 
 
 def in_namespace(script: str) -> subprocess.CompletedProcess[str]:
-    """A shell script in a network namespace of its own, which ends with it."""
+    """Runs a shell script in a network namespace that is removed with it."""
     return subprocess.run(
         [require("unshare"), "--net", "sh", "-c", script],
         capture_output=True,
@@ -103,9 +103,9 @@ def in_namespace(script: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_kernels_own_losses_cost_what_they_must() -> None:
+def test_readings_over_a_kernel_that_drops_datagrams_succeed_at_the_expected_rate() -> None:
     """Requests and answers are dropped in the receiving side's packet filter, one in five."""
-    count = 2500  # readings of four commands: ten thousand exchanges
+    count = 2500  # readings of four commands: ten thousand requests
     setup = f"ip link set lo up && {require('nft')} '{RULES}'"
     require("ip")
     attempt = in_namespace(setup)
@@ -113,11 +113,13 @@ def test_the_kernels_own_losses_cost_what_they_must() -> None:
         refused = pytest.fail if os.environ.get("SMTPSTATUS_REQUIRE_REAL") == "1" else pytest.skip
         refused(f"no namespace with a packet filter to be had here: {attempt.stderr}")
 
-    ran = in_namespace(f"{setup} && exec {sys.executable} -m tests.support.lossy 7030 {count}")
+    ran = in_namespace(
+        f"{setup} && exec {sys.executable} -m tests.support.read_fleet 7030 {count}"
+    )
 
     assert ran.returncode == 0, ran.stderr
     found = json.loads(ran.stdout)
-    lossy = Weather(lost=0.2, corrupted=0, doubled=0, forged=0, delay=0)
+    lossy = NetworkFaults(lost=0.2, corrupted=0, duplicated=0, forged=0, delay=0)
     expected, chance = expected_readings(count, lossy.answered(ATTEMPTS))
     assert found["wrong"] == 0
     assert found["answered"] == pytest.approx(expected, abs=chance)

@@ -23,7 +23,7 @@ from protocol.vocabulary import WRITES, Command
 from smtpstatus.version import __version__
 from tests.protocol.cli import Cli
 from tests.support.processes import COMMANDS
-from tests.support.udp import lying
+from tests.support.udp import udp_server
 
 TOKEN = Token(b"secretpa")
 VALUES: dict[Command, Value] = {
@@ -58,7 +58,7 @@ async def server(application: Application) -> AsyncIterator[Endpoint]:
         yield endpoint
 
 
-async def test_get_shows_a_table(server: Endpoint, cli: Cli) -> None:
+async def test_get_prints_a_table(server: Endpoint, cli: Cli) -> None:
     assert await cli("get", f"127.0.0.1:{server.port}", "--token", "secretpa") == 0
 
     rows = [line.split() for line in cli.out.splitlines()[2:]]
@@ -88,7 +88,9 @@ async def test_get_in_json_has_the_keys_of_the_exporters_api(server: Endpoint, c
     }
 
 
-async def test_a_server_that_says_no_is_status_1_and_named(server: Endpoint, cli: Cli) -> None:
+async def test_a_server_that_rejects_the_request_is_exit_status_1(
+    server: Endpoint, cli: Cli
+) -> None:
     target = f"127.0.0.1:{server.port}"
 
     assert await cli("get", target, "--json", "--token", "wrongone") == 1
@@ -106,8 +108,8 @@ async def test_a_server_that_says_no_is_status_1_and_named(server: Endpoint, cli
     assert cli.err == f"smtpstatus: {target}: server returned: authentication failed\n"
 
 
-async def test_silence_is_status_3_after_the_timeout(cli: Cli) -> None:
-    async with lying(lambda datagram: []) as port:
+async def test_a_silent_server_is_exit_status_3_after_the_timeout(cli: Cli) -> None:
+    async with udp_server(lambda datagram: []) as port:
         status = await cli("get", f"127.0.0.1:{port}", "--token", "secretpa", "--timeout", "50ms")
 
     assert status == 3
@@ -115,8 +117,8 @@ async def test_silence_is_status_3_after_the_timeout(cli: Cli) -> None:
     assert cli.out == ""
 
 
-async def test_a_closed_port_is_status_3_at_once(cli: Cli) -> None:
-    async with lying(lambda datagram: []) as port:
+async def test_a_closed_port_is_exit_status_3_immediately(cli: Cli) -> None:
+    async with udp_server(lambda datagram: []) as port:
         pass
     async with asyncio.timeout(20):
         status = await cli("get", f"127.0.0.1:{port}", "--token", "secretpa", "--timeout", "1h")
@@ -134,7 +136,9 @@ async def test_the_token_comes_from_a_file_or_the_environment(
     assert await cli("get", target, "--token-file", str(path)) == 0
     monkeypatch.setenv("SMTPSTATUS_TOKEN", "hex:7365637265747061")
     assert await cli("get", target) == 0
-    assert await cli("--token", "wrongone", "get", target) == 1  # what is written wins
+    assert (
+        await cli("--token", "wrongone", "get", target) == 1
+    )  # the option overrides the environment
 
 
 @pytest.mark.parametrize(
@@ -161,7 +165,7 @@ async def test_the_token_comes_from_a_file_or_the_environment(
         (["decode", "cff"], "not hexadecimal"),
     ],
 )
-async def test_wrong_usage_is_status_2_with_the_remedy(
+async def test_wrong_usage_is_exit_status_2_with_the_remedy(
     arguments: list[str], text: str, cli: Cli
 ) -> None:
     assert await cli(*arguments) == 2
@@ -195,23 +199,23 @@ async def test_transforms_are_read_and_switched(
 async def test_nothing_is_written_to_a_server_that_does_not_answer_the_read(
     answer: Callable[[bytes], list[bytes]], cli: Cli
 ) -> None:
-    heard: list[bytes] = []
+    received: list[bytes] = []
 
     def listen(datagram: bytes) -> list[bytes]:
-        heard.append(datagram)
+        received.append(datagram)
         return answer(datagram)
 
-    async with lying(listen) as port:
+    async with udp_server(listen) as port:
         target = f"127.0.0.1:{port}"
         status = await cli(
             "transforms", target, "off", "--token", "secretpa", "--timeout", "200ms"
         )
 
     assert status in (1, 3)
-    assert {datagram[13] for datagram in heard} == {V0.operations[Command.TRANSFORMS].code}
+    assert {datagram[13] for datagram in received} == {V0.operations[Command.TRANSFORMS].code}
 
 
-async def test_a_switch_that_does_not_hold_is_status_1(cli: Cli) -> None:
+async def test_a_switch_that_is_not_confirmed_is_exit_status_1(cli: Cli) -> None:
     async with serve("127.0.0.1", 0, TOKEN, lambda command: True) as endpoint:
         target = f"127.0.0.1:{endpoint.port}"
         status = await cli("transforms", target, "off", "--json", "--token", "secretpa")
@@ -220,14 +224,14 @@ async def test_a_switch_that_does_not_hold_is_status_1(cli: Cli) -> None:
     assert "read back as on" in cli.err
 
 
-async def test_a_target_without_a_port_is_asked_at_its_dialects_own(cli: Cli) -> None:
+async def test_a_target_without_a_port_is_queried_on_the_dialects_default_port(cli: Cli) -> None:
     token = ("--token", "secretpa", "--timeout", "20ms", "--json")
     await cli("get", "127.0.0.1", *token)
     assert cli.json["target"] == "127.0.0.1"
 
 
 @pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS.keys())
-async def test_every_dialect_can_be_asked_and_identified(dialect: Dialect, cli: Cli) -> None:
+async def test_every_dialect_can_be_queried_and_identified(dialect: Dialect, cli: Cli) -> None:
     asked: list[Command] = []
 
     def answer(command: Command) -> Value:
@@ -249,7 +253,7 @@ async def test_every_dialect_can_be_asked_and_identified(dialect: Dialect, cli: 
 
 
 async def test_identify_distinguishes_silence_from_an_unknown_dialect(cli: Cli) -> None:
-    async with lying(lambda datagram: [b"who are you?"]) as port:
+    async with udp_server(lambda datagram: [b"who are you?"]) as port:
         status = await cli("identify", f"127.0.0.1:{port}", "--json", "--timeout", "300ms")
         assert (status, cli.json["dialects"], len(cli.json["probes"])) == (1, [], len(DIALECTS))
         status = await cli("identify", f"127.0.0.1:{port}", "--timeout", "300ms")
@@ -258,29 +262,29 @@ async def test_identify_distinguishes_silence_from_an_unknown_dialect(cli: Cli) 
             f"127.0.0.1:{port}: responds in no known dialect",
             "note: a server that does not answer a wrong token is found only with --token",
         ]
-    async with lying(lambda datagram: []) as port:
+    async with udp_server(lambda datagram: []) as port:
         assert await cli("identify", f"127.0.0.1:{port}", "--timeout", "100ms") == 3
         assert "no answer within" in cli.err
     assert await cli("identify", f"127.0.0.1:{port}") == 3
     assert cli.err.startswith(f"127.0.0.1:{port}: Connection refused\n")
 
 
-async def test_the_probes_of_identify_write_in_no_dialect_even_where_the_signature_is_ignored(
+async def test_identify_sends_no_write_in_any_dialect_even_if_the_signature_is_ignored(
     cli: Cli,
 ) -> None:
-    heard: list[bytes] = []
+    received: list[bytes] = []
 
     def listen(datagram: bytes) -> list[bytes]:
-        heard.append(datagram)
+        received.append(datagram)
         return []
 
-    async with lying(listen) as port:
+    async with udp_server(listen) as port:
         await cli("identify", f"127.0.0.1:{port}", "--timeout", "200ms")
 
-    assert {datagram[:2] for datagram in heard} == {d.signature for d in DIALECTS.values()}
+    assert {datagram[:2] for datagram in received} == {d.signature for d in DIALECTS.values()}
     for dialect in DIALECTS.values():
         writes = {dialect.operations[c].code for c in WRITES & dialect.operations.keys()}
-        for datagram in heard:
+        for datagram in received:
             assert not writes & set(datagram[dialect.command.span])
 
 
@@ -303,7 +307,7 @@ async def test_check_reports_what_was_sent_expected_and_received_without_the_tok
 ) -> None:
     answer = bytes.fromhex("cffe00 1234 00 0000000000000003")
     target_junit = tmp_path / "junit.xml"
-    async with lying(lambda datagram: [datagram[:5] + answer[5:]]) as port:
+    async with udp_server(lambda datagram: [datagram[:5] + answer[5:]]) as port:
         target = f"127.0.0.1:{port}"
         arguments = ("check", target, "--token", "secretpa", "--timeout", "1s")
         assert await cli(*arguments, "--junit", str(target_junit)) == 1
@@ -324,7 +328,7 @@ async def test_check_reports_what_was_sent_expected_and_received_without_the_tok
 
 
 async def test_check_needs_an_answer_and_the_right_token(server: Endpoint, cli: Cli) -> None:
-    async with lying(lambda datagram: []) as port:
+    async with udp_server(lambda datagram: []) as port:
         target = f"127.0.0.1:{port}"
         assert await cli("check", target, "--token", "secretpa", "--timeout", "50ms") == 3
     assert await cli("check", f"127.0.0.1:{server.port}", "--token", "wrongone") == 1
@@ -341,7 +345,7 @@ def run(*arguments: str, **environment: str) -> subprocess.Popen[str]:
     )
 
 
-async def test_check_passes_our_server_and_writes_what_ci_reads(
+async def test_check_passes_the_reference_server_and_writes_junit(
     server: Endpoint, application: Application, tmp_path: Path
 ) -> None:
     junit = tmp_path / "junit.xml"
@@ -359,7 +363,7 @@ async def test_check_passes_our_server_and_writes_what_ci_reads(
     assert len(suite.findall("testcase")) == int(suite.attrib["tests"])
 
 
-async def test_control_c_is_quiet_and_the_way_to_end_a_watch(server: Endpoint) -> None:
+async def test_control_c_ends_a_watch_with_status_0_and_no_message(server: Endpoint) -> None:
     process = run(
         "watch", f"127.0.0.1:{server.port}", "--interval", "50ms", SMTPSTATUS_TOKEN="secretpa"
     )
@@ -378,7 +382,7 @@ async def test_control_c_ends_a_query_quietly() -> None:
         asked.set()
         return []
 
-    async with lying(listen) as port:
+    async with udp_server(listen) as port:
         process = run("get", f"127.0.0.1:{port}", "--timeout", "1m", SMTPSTATUS_TOKEN="secretpa")
         await asked.wait()
         process.send_signal(signal.SIGINT)
@@ -388,7 +392,7 @@ async def test_control_c_ends_a_query_quietly() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_a_check_that_is_ended_puts_the_switch_back(
+async def test_an_interrupted_check_restores_the_switch(
     number: signal.Signals, application: Application
 ) -> None:
     off = asyncio.Event()
@@ -400,7 +404,7 @@ async def test_a_check_that_is_ended_puts_the_switch_back(
         response = respond(datagram, TOKEN, application.answer)
         return [response.encode()] if response else []
 
-    async with lying(answer) as port:
+    async with udp_server(answer) as port:
         process = run("check", f"127.0.0.1:{port}", "--write", SMTPSTATUS_TOKEN="secretpa")
         await asyncio.wait_for(off.wait(), 20)
         process.send_signal(number)
@@ -424,7 +428,7 @@ async def test_a_closed_pipe_is_not_reported_as_an_error(server: Endpoint) -> No
     process.stderr.close()
 
 
-def test_the_version_is_the_packages() -> None:
+def test_the_version_is_that_of_the_package() -> None:
     printed = subprocess.run(
         [COMMANDS / "smtpstatus", "--version"], capture_output=True, text=True
     )
@@ -446,16 +450,16 @@ def test_subcommands_without_a_network_start_without_asyncio(arguments: list[str
 
 
 def everything(terminal: int) -> str:
-    """What was written to a terminal whose other side is closed by now."""
+    """Returns what was written to a terminal whose other side is closed."""
     pieces = []
-    with suppress(OSError):  # the terminal's way to say that this is all
+    with suppress(OSError):  # EIO is the end of the output of a closed terminal
         while piece := os.read(terminal, 1 << 16):
             pieces.append(piece)
     os.close(terminal)
     return b"".join(pieces).decode()
 
 
-async def test_on_a_terminal_the_charts_are_drawn_over_themselves(server: Endpoint) -> None:
+async def test_charts_on_a_terminal_are_redrawn_in_place(server: Endpoint) -> None:
     ours, theirs = os.openpty()
     arguments = ["watch", f"127.0.0.1:{server.port}", "--interval", "20ms", "--count", "3"]
     process = await asyncio.create_subprocess_exec(
@@ -489,26 +493,26 @@ async def test_waiting_for_the_error_limit_is_shown_on_a_terminal(
         )
         os.close(theirs)
         out, _ = await process.communicate()
-    told = everything(ours)
+    output = everything(ours)
 
     assert json.loads(out)["passed"] is True
-    assert "waiting for the server's error rate limit: " in told
-    assert told.endswith("\r\x1b[K")
+    assert "waiting for the server's error rate limit: " in output
+    assert output.endswith("\r\x1b[K")
 
 
 @pytest.mark.parametrize(
-    ("where", "told"),
+    ("where", "output"),
     {
         ">&-": "smtpstatus: stdout is closed: redirect it, for example to /dev/null\n",
         ">/dev/full": "smtpstatus: [Errno 28] No space left on device\n",
     }.items(),
 )
-def test_a_stdout_that_takes_nothing_is_one_clear_line_and_exit_status_2(
-    where: str, told: str
+def test_a_stdout_that_cannot_be_written_is_one_line_and_exit_status_2(
+    where: str, output: str
 ) -> None:
     ended = subprocess.run(
         ["sh", "-c", f'exec env -u PYTHONUNBUFFERED "$0" decode cffe {where}', str(COMMANDS / "smtpstatus")],
         stderr=subprocess.PIPE, text=True, timeout=10, check=False,
     )  # fmt: skip
 
-    assert (ended.returncode, ended.stderr) == (2, told)
+    assert (ended.returncode, ended.stderr) == (2, output)

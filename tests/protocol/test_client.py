@@ -1,4 +1,4 @@
-"""Asking over real sockets: real servers, and sockets that lie."""
+"""Connection and Reader over real sockets, with valid and faulty servers."""
 
 import asyncio
 import resource
@@ -32,7 +32,7 @@ from protocol.token import Token
 from protocol.trace import Event
 from protocol.vocabulary import WRITES, Command, Status
 from tests.support.fleet import read_all
-from tests.support.udp import hearing, lying
+from tests.support.udp import udp_server, udp_socket
 
 TOKEN = Token.parse("secretpa")
 NUMBERS = {
@@ -67,14 +67,14 @@ async def read(asked: Peer, seconds: float = 5, attempts: int = 3) -> Reading:
         return await connection.read(timeout=seconds, attempts=attempts)
 
 
-def honest(request: bytes, number: int = 3) -> bytes:
-    """The true answer: `number`, or on where the state of the transforms is asked."""
+def valid_response(request: bytes, number: int = 3) -> bytes:
+    """A valid response: `number`, or on for the state of the transforms."""
     asked = Request.decode(request)
     value = 0 if asked.code == 3 else number
     return Response(asked.identifier, Status.DONE, value.to_bytes(8)).encode()
 
 
-async def test_all_counters_are_read_at_once_and_it_is_told_what_that_cost() -> None:
+async def test_all_counters_are_read_simultaneously_and_the_cost_is_reported() -> None:
     async with serve("127.0.0.1", 0, TOKEN, Switch().answer) as endpoint:
         reading = await read(peer(endpoint.port))
 
@@ -85,7 +85,7 @@ async def test_all_counters_are_read_at_once_and_it_is_told_what_that_cost() -> 
     assert 0 < max(reading.cost.round_trips) <= reading.seconds < 1
 
 
-async def test_one_command_can_be_asked_alone() -> None:
+async def test_a_single_command_can_be_queried() -> None:
     async with serve("127.0.0.1", 0, TOKEN, Switch().answer) as endpoint:
         async with connect(peer(endpoint.port)) as connection:
             reading = await connection.ask(Command.CONNECTIONS, timeout=5)
@@ -110,7 +110,7 @@ async def test_setting_reports_what_was_read_back() -> None:
     assert off.reading.cost.datagrams_sent == 3
 
 
-async def test_a_server_that_does_not_keep_the_state_is_contradicted() -> None:
+async def test_a_server_that_does_not_keep_the_state_is_a_readback_mismatch() -> None:
     async with serve("127.0.0.1", 0, TOKEN, Switch(stuck=True).answer) as endpoint:
         async with connect(peer(endpoint.port)) as connection:
             reading = (await connection.set_transforms(False, timeout=5)).reading
@@ -120,7 +120,7 @@ async def test_a_server_that_does_not_keep_the_state_is_contradicted() -> None:
     assert reading.values == {}
 
 
-async def test_nothing_is_written_to_a_server_that_refuses_to_be_read() -> None:
+async def test_nothing_is_written_to_a_server_that_rejects_the_read() -> None:
     asked: list[bytes] = []
 
     def refuse(request: bytes) -> list[bytes]:
@@ -128,7 +128,7 @@ async def test_nothing_is_written_to_a_server_that_refuses_to_be_read() -> None:
         refusal = Response(Request.decode(request).identifier, Status.AUTHENTICATION_FAILED)
         return [refusal.encode()]
 
-    async with lying(refuse) as port, connect(peer(port)) as connection:
+    async with udp_server(refuse) as port, connect(peer(port)) as connection:
         switched = await connection.set_transforms(False, timeout=5)
 
     assert switched.before is None
@@ -136,7 +136,7 @@ async def test_nothing_is_written_to_a_server_that_refuses_to_be_read() -> None:
     assert [Request.decode(request).code for request in asked] == [3]
 
 
-async def test_a_wrong_token_is_refused_and_reading_a_value_then_raises_it() -> None:
+async def test_a_wrong_token_is_rejected_and_reading_a_value_raises() -> None:
     async with serve("127.0.0.1", 0, TOKEN, Switch().answer) as endpoint:
         reading = await read(peer(endpoint.port, Token.parse("wrongone")))
 
@@ -144,7 +144,7 @@ async def test_a_wrong_token_is_refused_and_reading_a_value_then_raises_it() -> 
         reading[Command.CONNECTIONS]
 
 
-async def test_a_closed_port_is_told_from_silence_at_once() -> None:
+async def test_a_closed_port_is_reported_immediately_and_distinct_from_silence() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
@@ -157,8 +157,8 @@ async def test_a_closed_port_is_told_from_silence_at_once() -> None:
     assert time.monotonic() - started < 5
 
 
-async def test_silence_lasts_until_the_deadline_and_no_longer() -> None:
-    async with lying(lambda request: []) as port:
+async def test_a_silent_server_is_reported_at_the_deadline() -> None:
+    async with udp_server(lambda request: []) as port:
         started = time.monotonic()
         reading = await read(peer(port), seconds=0.3)
         waited = time.monotonic() - started
@@ -172,11 +172,11 @@ async def test_silence_lasts_until_the_deadline_and_no_longer() -> None:
 async def test_a_lost_datagram_is_sent_again() -> None:
     seen: Counter[bytes] = Counter()
 
-    def lose_the_first(request: bytes) -> list[bytes]:
+    def drop_the_first(request: bytes) -> list[bytes]:
         seen[request] += 1
-        return [honest(request)] if seen[request] > 1 else []
+        return [valid_response(request)] if seen[request] > 1 else []
 
-    async with lying(lose_the_first) as port:
+    async with udp_server(drop_the_first) as port:
         reading = await read(peer(port))
 
     assert reading[Command.CONNECTIONS] == 3
@@ -184,22 +184,22 @@ async def test_a_lost_datagram_is_sent_again() -> None:
     assert reading.cost.round_trips == ()
 
 
-async def test_forged_and_broken_answers_before_the_true_one_are_not_believed() -> None:
-    def lie(request: bytes) -> list[bytes]:
-        true = honest(request)
+async def test_forged_and_broken_responses_before_the_valid_one_are_discarded() -> None:
+    def respond(request: bytes) -> list[bytes]:
+        valid = valid_response(request)
         return [
-            true[:-1],
-            true + b"\0",
-            b"\xcf\xff" + true[2:],
-            true[:2] + b"\1" + true[3:],
-            true[:3] + bytes([true[3] ^ 1]) + true[4:],
-            true[:5] + b"\x42" + true[6:],
+            valid[:-1],
+            valid + b"\0",
+            b"\xcf\xff" + valid[2:],
+            valid[:2] + b"\1" + valid[3:],
+            valid[:3] + bytes([valid[3] ^ 1]) + valid[4:],
+            valid[:5] + b"\x42" + valid[6:],
             request,
-            true,
-            true,
+            valid,
+            valid,
         ]
 
-    async with lying(lie) as port, connect(peer(port)) as connection:
+    async with udp_server(respond) as port, connect(peer(port)) as connection:
         reading = await connection.ask(Command.CONNECTIONS, timeout=5)
 
     assert reading[Command.CONNECTIONS] == 3
@@ -212,9 +212,9 @@ async def test_forged_and_broken_answers_before_the_true_one_are_not_believed() 
     }
 
 
-async def test_a_stranger_that_knows_everything_but_the_address_is_not_believed() -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
-        stranger.bind(("127.0.0.1", 0))
+async def test_a_forged_response_from_another_address_is_discarded() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("127.0.0.1", 0))
         events: list[Event] = []
 
         async with serve("127.0.0.1", 0, TOKEN, Switch().answer) as endpoint:
@@ -222,16 +222,16 @@ async def test_a_stranger_that_knows_everything_but_the_address_is_not_believed(
 
             def forge(event: Event) -> None:
                 events.append(event)
-                if event.kind == "sent" and stranger.fileno() >= 0:
+                if event.kind == "sent" and other.fileno() >= 0:
                     (client,) = connection._multiplexer.sockets._ports.values()
                     forged = event.datagram[:5] + bytes(7) + b"\x63\0"
-                    stranger.sendto(forged, ("127.0.0.1", client.opened.getsockname()[1]))
+                    other.sendto(forged, ("127.0.0.1", client.opened.getsockname()[1]))
 
             async with connect(peer(endpoint.port), forge) as connection:
                 reading = await connection.ask(Command.CONNECTIONS, timeout=5)
                 assert reading[Command.CONNECTIONS] == 5
                 again = await connection.ask(Command.CONNECTIONS, timeout=5)
-                stranger.close()
+                other.close()
                 await connection.ask(Command.CONNECTIONS, timeout=5)
                 quiet = await connection.ask(Command.CONNECTIONS, timeout=5)
 
@@ -241,14 +241,14 @@ async def test_a_stranger_that_knows_everything_but_the_address_is_not_believed(
     assert {event.address for event in events if event.kind == "accepted"} == {here}
 
 
-async def test_a_connection_whose_question_was_cancelled_can_be_asked_again_at_once() -> None:
+async def test_a_connection_can_be_queried_again_immediately_after_a_cancellation() -> None:
     silent: list[bytes] = []
 
-    def lie(request: bytes) -> list[bytes]:
+    def respond(request: bytes) -> list[bytes]:
         silent.append(request)
-        return [] if len(silent) <= 1 else [honest(request)]
+        return [] if len(silent) <= 1 else [valid_response(request)]
 
-    async with lying(lie) as port, connect(peer(port)) as connection:
+    async with udp_server(respond) as port, connect(peer(port)) as connection:
         asked = asyncio.create_task(connection.ask(Command.CONNECTIONS, timeout=60))
         async with asyncio.timeout(5):
             while not silent:
@@ -261,7 +261,7 @@ async def test_a_connection_whose_question_was_cancelled_can_be_asked_again_at_o
     assert reading.cost.datagrams_sent == 1
 
 
-async def test_a_trace_tells_every_datagram_and_no_token() -> None:
+async def test_a_trace_shows_every_datagram_and_no_token() -> None:
     events: list[Event] = []
     async with serve("127.0.0.1", 0, TOKEN, Switch().answer) as endpoint:
         async with connect(peer(endpoint.port), events.append) as connection:
@@ -271,17 +271,17 @@ async def test_a_trace_tells_every_datagram_and_no_token() -> None:
     assert not [event for event in events if TOKEN.octets in event.datagram]
 
 
-async def test_a_name_whose_first_address_is_closed_is_read_at_its_next() -> None:
-    """localhost is ::1 and 127.0.0.1 on most machines; where it is one address alone, that one answers."""
+async def test_a_name_whose_first_address_is_closed_is_read_at_the_next() -> None:
+    """localhost is ::1 and 127.0.0.1 on most machines; on others the single address answers."""
     async with serve("127.0.0.1", 0, TOKEN, Switch().answer) as endpoint:
         reading = await read(peer(endpoint.port, host="localhost"))
 
     assert reading[Command.CONNECTIONS] == 5
 
 
-async def test_a_silent_first_address_gives_way_to_the_next() -> None:
+async def test_the_next_address_is_queried_when_the_first_is_silent() -> None:
     async with (
-        lying(lambda request: []) as silent,
+        udp_server(lambda request: []) as silent,
         serve("127.0.0.1", 0, TOKEN, Switch().answer) as endpoint,
     ):
         asked = peer(silent)
@@ -291,7 +291,7 @@ async def test_a_silent_first_address_gives_way_to_the_next() -> None:
     assert reading[Command.CONNECTIONS] == 5
 
 
-async def test_closed_first_addresses_give_way_at_once() -> None:
+async def test_the_next_address_is_queried_immediately_when_the_first_is_closed() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as unused:
         unused.bind(("127.0.0.1", 0))
         closed = unused.getsockname()[1]
@@ -310,24 +310,24 @@ async def test_closed_first_addresses_give_way_at_once() -> None:
     assert time.monotonic() - started < 0.2  # less than the first retransmission would wait
 
 
-async def test_ipv6_is_read_as_ipv4_is() -> None:
+async def test_a_server_is_read_over_ipv6() -> None:
     async with serve("::1", 0, TOKEN, Switch().answer) as endpoint:
         reading = await read(peer(endpoint.port, host="::1"))
 
     assert reading[Command.CONNECTIONS] == 5
 
 
-async def test_a_name_without_an_address_is_an_error_of_its_own() -> None:
+async def test_a_name_without_an_address_is_an_unknown_name_error() -> None:
     reading = await read(peer(7030, host="no-such-host.invalid"))
 
     assert isinstance(reading.error, UnknownName)
     assert reading.error.reason is FailureReason.NAME
 
 
-async def test_many_are_read_at_once_and_the_dead_delay_nobody() -> None:
+async def test_silent_targets_do_not_delay_simultaneous_readings() -> None:
     numbers = iter(range(10**6))
     async with (
-        lying(lambda request: []) as silent,
+        udp_server(lambda request: []) as silent,
         serve("127.0.0.1", 0, TOKEN, Switch().answer) as endpoint,
         serve("127.0.0.1", 0, Token.parse("otherone"), lambda _: next(numbers) * 0) as other,
     ):
@@ -355,7 +355,7 @@ async def test_many_are_read_at_once_and_the_dead_delay_nobody() -> None:
     assert readings[0].seconds < 0.4
 
 
-async def test_closed_ports_among_many_are_told_at_once_wherever_they_stand() -> None:
+async def test_closed_ports_among_many_targets_are_reported_immediately() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as unused:
         unused.bind(("127.0.0.1", 0))
         closed = unused.getsockname()[1]
@@ -372,7 +372,7 @@ async def test_closed_ports_among_many_are_told_at_once_wherever_they_stand() ->
     assert sum(reading.cost.retransmissions for reading in readings) == 0
 
 
-async def test_hundreds_of_targets_behind_one_address_are_not_mixed_up() -> None:
+async def test_hundreds_of_targets_at_one_address_are_not_confused() -> None:
     async with serve("127.0.0.1", 0, TOKEN, Switch().answer) as endpoint:
         readings = await read_all([peer(endpoint.port) for _ in range(500)], timeout=10)
 
@@ -383,7 +383,7 @@ async def test_hundreds_of_targets_behind_one_address_are_not_mixed_up() -> None
 @pytest.mark.parametrize(
     "dialect", [replace(V0, identifier_echo="good"), replace(V0, zeroed_errors=True)]
 )
-async def test_an_error_without_an_identifier_is_not_taken_for_another_targets(
+async def test_an_error_without_an_identifier_is_not_attributed_to_another_target(
     dialect: Dialect,
 ) -> None:
     async with serve("127.0.0.1", 0, TOKEN, Switch().answer, dialect) as server:
@@ -395,25 +395,25 @@ async def test_an_error_without_an_identifier_is_not_taken_for_another_targets(
     assert answered.error is None
 
 
-async def test_strangers_are_counted_when_many_are_read() -> None:
+async def test_stray_datagrams_are_counted_when_many_targets_are_read() -> None:
     strays: Counter[DiscardReason] = Counter()
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
 
-        def let_the_stranger_speak_first(
+        def send_a_stray_datagram_first(
             datagram: bytes, source: tuple[str, int]
         ) -> list[tuple[bytes, tuple[str, int]]]:
-            stranger.sendto(b"hello", source)
-            return [(honest(datagram), source)]
+            other.sendto(b"hello", source)
+            return [(valid_response(datagram), source)]
 
-        async with hearing(let_the_stranger_speak_first) as opened:
+        async with udp_socket(send_a_stray_datagram_first) as opened:
             (reading,) = await read_all([peer(opened.getsockname()[1])], timeout=5, strays=strays)
 
     assert reading[Command.CONNECTIONS] == 3
     assert 0 < strays[DiscardReason.SOURCE] <= 4
 
 
-async def test_cancellation_leaves_no_socket_behind() -> None:
-    async with lying(lambda request: []) as silent:
+async def test_cancellation_leaves_no_open_socket() -> None:
+    async with udp_server(lambda request: []) as silent:
         before = len(list(Path("/proc/self/fd").iterdir()))
         task = asyncio.create_task(read(peer(silent), seconds=30))
         bulk = asyncio.create_task(read_all([peer(silent)], timeout=30))
@@ -429,7 +429,7 @@ async def test_cancellation_leaves_no_socket_behind() -> None:
 
 
 @pytest.mark.parametrize("name", DIALECTS)
-async def test_every_dialect_is_read_as_it_is_served(name: str) -> None:
+async def test_every_dialect_is_read_as_served(name: str) -> None:
     dialect = DIALECTS[name]
     token = Token(bytes(range(1, dialect.token_length + 1)))
 
@@ -444,7 +444,7 @@ async def test_every_dialect_is_read_as_it_is_served(name: str) -> None:
 
 @pytest.mark.parametrize("name", DIALECTS)
 async def test_reading_sends_no_command_that_writes(name: str) -> None:
-    """From the bytes on the wire: the same code reads in one dialect and writes in another."""
+    """Checks the bytes sent, as a code that reads in one dialect writes in another."""
     dialect = DIALECTS[name]
     sent: set[int] = set()
 
@@ -452,7 +452,7 @@ async def test_reading_sends_no_command_that_writes(name: str) -> None:
         sent.add(request[dialect.command.offset])
         return []
 
-    async with lying(listen) as port:
+    async with udp_server(listen) as port:
         asked = peer(port, Token(bytes(dialect.token_length)), dialect)
         await read(asked, seconds=0.2)
         await read_all([asked], timeout=0.2)
@@ -480,7 +480,7 @@ async def test_servers_without_identifiers_are_read_one_command_at_a_time(
     assert readings[0].values == readings[1].values == NUMBERS | {Command.TRANSFORMS: True}
 
 
-async def test_a_token_of_one_byte_is_masked_where_it_stands_and_nowhere_else() -> None:
+async def test_a_one_byte_token_is_masked_only_in_its_own_field() -> None:
     events: list[Event] = []
     dialect, token = DIALECTS["group-6"], Token(b"\x02")
 
@@ -488,9 +488,9 @@ async def test_a_token_of_one_byte_is_masked_where_it_stands_and_nowhere_else() 
         async with connect(peer(endpoint.port, token, dialect), events.append) as connection:
             await connection.ask(Command.CONNECTIONS, timeout=5)
 
-    sent, believed = (event.datagram for event in events)
+    sent, accepted = (event.datagram for event in events)
     assert sent[dialect.authentication.span] == b"*"
-    assert believed[dialect.result.span] == b"\x02\0\0\0"
+    assert accepted[dialect.result.span] == b"\x02\0\0\0"
 
 
 class Unresolved(Peer):
@@ -515,7 +515,7 @@ async def test_a_silent_name_server_delays_no_other_target() -> None:
     assert max(reading.seconds for reading in readings) < 0.3
 
 
-async def test_a_deadline_that_has_passed_is_told_as_such() -> None:
+async def test_an_expired_deadline_is_reported_as_such() -> None:
     async with serve("127.0.0.1", 0, TOKEN, Switch().answer) as endpoint:
         alone = await read(peer(endpoint.port), seconds=0)
         (together,) = await read_all([peer(endpoint.port)], timeout=0)
@@ -525,7 +525,7 @@ async def test_a_deadline_that_has_passed_is_told_as_such() -> None:
         assert (reading.seconds, reading.cost.datagrams_sent) == (0, 0)
 
 
-async def test_targets_that_need_sockets_of_their_own_leave_descriptors_to_others() -> None:
+async def test_targets_with_a_socket_each_leave_descriptors_for_others() -> None:
     dialect = dialect_like_v0(identifier_echo="never")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     async with serve("127.0.0.1", 0, TOKEN, Switch().answer, dialect) as endpoint:
@@ -540,7 +540,7 @@ async def test_targets_that_need_sockets_of_their_own_leave_descriptors_to_other
     assert [reading.error for reading in readings if reading.error] == []
 
 
-async def test_without_a_descriptor_left_nothing_is_said_about_the_target() -> None:
+async def test_a_lack_of_descriptors_is_not_reported_as_a_failed_target() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     async with serve("127.0.0.1", 0, TOKEN, Switch().answer) as endpoint:
         with Path("/dev/null").open() as next_one:
@@ -557,7 +557,7 @@ async def test_without_a_descriptor_left_nothing_is_said_about_the_target() -> N
         assert (await read(peer(endpoint.port))).error is None
 
 
-async def test_more_queries_than_identifiers_use_further_sockets_and_are_not_mixed_up() -> None:
+async def test_more_queries_than_identifiers_use_further_sockets_without_confusion() -> None:
     dialect = dialect_like_v0(request_identifier=Field(4, 1), response_identifier=Field(4, 1))
     async with serve("127.0.0.1", 0, TOKEN, Switch().answer, dialect) as endpoint:
         peers = [peer(endpoint.port, TOKEN, dialect) for _ in range(70)]

@@ -43,7 +43,7 @@ def keys(table: str) -> set[str]:
     return {row.split("|")[1].strip().strip("`") for row in found[1].splitlines()}
 
 
-def test_the_keys_of_the_json_report_are_those_documented() -> None:
+def test_the_keys_of_the_json_report_match_the_documentation() -> None:
     step = Step(bytes(14), Expectation(frozenset({Status.DONE})))
     case = Case("name", "1", (step,))
     result = Result(case, Verdict.FAILED, (Failure("text", step, b"x"), Failure("other")), 1.0)

@@ -1,4 +1,4 @@
-"""The table of cases against good servers of every dialect, and against servers each of which is broken in one way."""
+"""Conformance cases against valid servers of every dialect, and against servers with one fault each."""
 
 import asyncio
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from protocol.ratelimit import ErrorRateLimiter
 from protocol.server import respond, serve
 from protocol.token import Token
 from protocol.vocabulary import WRITES, Command, Status
-from tests.support.udp import Source, hearing, lying
+from tests.support.udp import Source, udp_server, udp_socket
 
 TOKEN = Token(b"secretpa")
 AMPLE = 150
@@ -25,7 +25,7 @@ dialects = pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS.ke
 
 
 class Counters:
-    """An application that counts what it is asked, and has a switch."""
+    """Application with counters and a switch that records the commands it receives."""
 
     def __init__(self, enabled: bool = True) -> None:
         self.enabled = enabled
@@ -59,7 +59,7 @@ def not_passed(results: list[Result]) -> set[str]:
 
 
 @dialects
-async def test_our_own_server_passes_in_every_dialect(dialect: Dialect) -> None:
+async def test_the_library_server_passes_in_every_dialect(dialect: Dialect) -> None:
     application = Counters()
     async with serve(
         "127.0.0.1", 0, token(dialect), application.answer, dialect, ErrorRateLimiter(AMPLE)
@@ -71,7 +71,7 @@ async def test_our_own_server_passes_in_every_dialect(dialect: Dialect) -> None:
 
 
 @pytest.mark.parametrize("enabled", [True, False])
-async def test_the_switch_is_tried_and_put_back_as_it_was(enabled: bool) -> None:
+async def test_the_switch_is_tested_and_restored(enabled: bool) -> None:
     application = Counters(enabled)
     async with serve(
         "127.0.0.1", 0, TOKEN, application.answer, V0, ErrorRateLimiter(AMPLE)
@@ -83,7 +83,7 @@ async def test_the_switch_is_tried_and_put_back_as_it_was(enabled: bool) -> None
     assert application.enabled is enabled
 
 
-async def test_a_server_without_a_program_to_switch_may_say_so() -> None:
+async def test_a_server_without_transforms_may_report_no_transform_program() -> None:
     dialect = DIALECTS["group-4"]
     application = Counters(enabled=False)
     limiter = ErrorRateLimiter(AMPLE)
@@ -97,14 +97,14 @@ async def test_a_server_without_a_program_to_switch_may_say_so() -> None:
             response = Response(response.identifier, Status.NO_TRANSFORM_PROGRAM)
         return [response.encode(dialect)]
 
-    async with lying(answer) as port:
+    async with udp_server(answer) as port:
         results = await check(port, dialect)
 
     assert not_passed(results) == set()
 
 
 @dialects
-async def test_nothing_is_written_unless_it_is_asked_for(dialect: Dialect) -> None:
+async def test_nothing_is_written_without_the_write_option(dialect: Dialect) -> None:
     application = Counters()
     async with serve(
         "127.0.0.1", 0, token(dialect), application.answer, dialect, ErrorRateLimiter(AMPLE)
@@ -119,13 +119,13 @@ def test_the_table_has_every_command_every_status_and_every_size() -> None:
     steps = [step for case in table for step in case.steps]
 
     assert {step.expected.command for step in steps} >= set(V0.operations)
-    told = {
+    reported = {
         status
         for step in steps
         if len(step.expected.statuses) == 1
         for status in step.expected.statuses
     }
-    assert told == set(V0.status_codes) - {Status.SERVER_FAILURE}
+    assert reported == set(V0.status_codes) - {Status.SERVER_FAILURE}
     assert {len(step.sent) for step in steps} >= {*range(65), 1400}
     assert len({case.name for case in table}) == len(table)
 
@@ -146,7 +146,7 @@ async def test_a_check_waits_for_the_servers_error_limit() -> None:
 
 
 class Server:
-    """A good server, whose parts the broken ones replace."""
+    """Valid server, parts of which the faulty ones override."""
 
     def __init__(self) -> None:
         self.application = Counters()
@@ -243,7 +243,7 @@ class LooksAtTheCommandBeforeTheToken(Server):
 
 
 class SaysDoneInsteadOfTheState(Server):
-    """Answers every switch with zeros, which says on."""
+    """Answers every switch with zeros, which means on."""
 
     def respond(self, datagram: bytes) -> Response | None:
         response = super().respond(datagram)
@@ -368,38 +368,38 @@ ONCE_ERROR = "an error response is sent once"
         (CutsLongDatagrams, {LONG, LONGEST, FAULTS}),
     ],
 )
-async def test_a_broken_server_is_caught_by_the_right_case(
+async def test_a_broken_server_fails_the_right_case(
     broken: Callable[[], Server], caught: set[str]
 ) -> None:
-    async with lying(broken()) as port:
+    async with udp_server(broken()) as port:
         results = await check(port)
 
     assert not_passed(results) == caught
 
 
-async def test_a_response_that_would_write_somewhere_is_not_sent_back() -> None:
-    heard: list[bytes] = []
+async def test_a_response_with_a_write_code_is_not_echoed() -> None:
+    received: list[bytes] = []
 
     class SendsACodeInErrors(Server):
         """Its errors end with 06, which disables the transforms of group-4."""
 
         def __call__(self, datagram: bytes) -> list[bytes]:
-            heard.append(datagram)
+            received.append(datagram)
             return super().__call__(datagram)
 
         def encode(self, response: Response) -> bytes:
             failed = response.status is not Status.DONE
             return response.encode()[:13] + (b"\6" if failed else response.result[-1:])
 
-    async with lying(SendsACodeInErrors()) as port:
+    async with udp_server(SendsACodeInErrors()) as port:
         results = await check(port, write=False)
 
     assert WHOLE in not_passed(results)
-    assert not [datagram for datagram in heard if datagram[13:14] in (b"\4", b"\5", b"\6")]
+    assert not [datagram for datagram in received if datagram[13:14] in (b"\4", b"\5", b"\6")]
 
 
 async def test_errors_that_are_never_sent_have_the_verdict_no_response() -> None:
-    async with lying(SendsNoErrors()) as port:
+    async with udp_server(SendsNoErrors()) as port:
         results = await check(port, pause=0.01)
 
     missing = {f.case.name for f in results if f.verdict is Verdict.NO_RESPONSE}
@@ -408,7 +408,7 @@ async def test_errors_that_are_never_sent_have_the_verdict_no_response() -> None
 
 
 class DiesOfShortDatagrams(Server):
-    """Never to answer again, or, with `lives`, as soon as a supervisor has started it again."""
+    """Stops answering, for ever or, with `lives`, until a supervisor has restarted it."""
 
     def __init__(self, missed: int) -> None:
         super().__init__()
@@ -422,10 +422,8 @@ class DiesOfShortDatagrams(Server):
         return [] if self.left >= 0 else super().__call__(datagram)
 
 
-async def test_a_server_that_dies_fails_the_case_that_killed_it_and_the_rest_is_not_tried() -> (
-    None
-):
-    async with lying(DiesOfShortDatagrams(10**9)) as port:
+async def test_a_server_that_crashes_fails_the_case_and_skips_the_rest() -> None:
+    async with udp_server(DiesOfShortDatagrams(10**9)) as port:
         results = await check(port, timeout=1)
 
     verdicts = [result.verdict for result in results]
@@ -436,8 +434,8 @@ async def test_a_server_that_dies_fails_the_case_that_killed_it_and_the_rest_is_
     assert set(verdicts[killer + 1 :]) == {Verdict.NO_RESPONSE}
 
 
-async def test_a_server_that_restarts_is_checked_further() -> None:
-    async with lying(DiesOfShortDatagrams(7)) as port:
+async def test_a_check_continues_after_the_server_restarts() -> None:
+    async with udp_server(DiesOfShortDatagrams(7)) as port:
         results = await check(port, timeout=1)
 
     assert SHORT in not_passed(results)
@@ -445,7 +443,7 @@ async def test_a_server_that_restarts_is_checked_further() -> None:
 
 
 async def test_a_closed_port_ends_the_check_immediately() -> None:
-    async with lying(Server()) as port:
+    async with udp_server(Server()) as port:
         pass
     results = await check(port, timeout=60)
 
@@ -453,7 +451,7 @@ async def test_a_closed_port_ends_the_check_immediately() -> None:
 
 
 async def test_responses_in_another_order_are_accepted() -> None:
-    """Every answer is held back until the next datagram comes."""
+    """Delays every response until the next datagram arrives."""
     server = Server()
     held: list[tuple[bytes, Source]] = []
 
@@ -464,7 +462,7 @@ async def test_responses_in_another_order_are_accepted() -> None:
             return answered
         return []
 
-    async with hearing(answer) as opened:
+    async with udp_socket(answer) as opened:
         results = await check(opened.getsockname()[1])
 
     assert not_passed(results) == set()

@@ -1,4 +1,4 @@
-"""A server that differs from its dialect in one entry of the table is found, whatever the entry (docs/dialects.md)."""
+"""Conformance check of servers that differ from their dialect in one entry of the table (docs/dialects.md)."""
 
 import asyncio
 import re
@@ -15,7 +15,7 @@ from protocol.message import Response, Value
 from protocol.server import respond
 from protocol.token import Token
 from protocol.vocabulary import FLAGS, WRITES, Command, Status
-from tests.support.udp import lying
+from tests.support.udp import udp_server
 
 GROUP_4, GROUP_6, GROUP_11 = DIALECTS["group-4"], DIALECTS["group-6"], DIALECTS["group-11"]
 
@@ -26,7 +26,7 @@ def changed(dialect: Dialect, **changes: Any) -> Dialect:
 
 
 def values(dialect: Dialect, place: Field | None, *, flags: bool = False, **more: Any) -> Dialect:
-    """The dialect with other places for its numbers, or for its flags."""
+    """The dialect with another field for its numbers or its flags."""
     operations = {
         command: replace(operation, value=place, **more)
         if operation.value and operation.flag is flags
@@ -109,7 +109,7 @@ class Application:
 
 
 class Server:
-    """A server of one dialect that loops for a while and leaks what `pollute` adds."""
+    """Server of one dialect that loops for a while and adds the bytes of `pollute`."""
 
     def __init__(self, dialect: Dialect, token: Token) -> None:
         self.dialect = dialect
@@ -133,7 +133,7 @@ class Server:
 
 
 class LeavesTheLastResult(Server):
-    """Errors keep the number that was sent last; padding holds anything."""
+    """Fills the number of errors with the last one sent, and padding with arbitrary bytes."""
 
     last = b""
 
@@ -161,7 +161,7 @@ def pollute(datagram: bytearray, dialect: Dialect) -> bytes:
 
 
 async def check(server: Server, dialect: Dialect) -> list[Result]:
-    async with lying(server) as port:
+    async with udp_server(server) as port:
         runner = Runner(("127.0.0.1", port), server.token, dialect, 0.3, pause=0.01, grace=0.001)
         table = cases(dialect, server.token, write=True)
         return await asyncio.to_thread(lambda: list(runner.run(table)))
@@ -199,7 +199,7 @@ def test_a_good_response_has_the_expected_bytes(dialect: Dialect) -> None:
 
 
 @pytest.mark.parametrize("dialect", [PADDED, GROUP_6], ids=named)
-async def test_padding_of_any_content_passes(dialect: Dialect) -> None:
+async def test_padding_with_any_content_passes(dialect: Dialect) -> None:
     assert failed(await check(HasRubbishInItsPadding(dialect, token(dialect)), dialect)) == set()
 
 
@@ -312,7 +312,7 @@ async def test_a_broken_server_is_found_in_every_dialect(
 
 
 @pytest.mark.parametrize("dialect", [V0, GROUP_4, GROUP_11], ids=named)
-async def test_a_server_that_answers_its_own_responses_for_ever_is_found(dialect: Dialect) -> None:
+async def test_a_server_that_loops_on_its_own_responses_is_found(dialect: Dialect) -> None:
     found = failed(await check(Loops(dialect, token(dialect)), dialect))
 
     assert found == {"the server's own responses, sent back to it, do not loop"}
@@ -381,7 +381,7 @@ async def test_a_server_with_another_table_is_found(dialect: Dialect, server: Di
 
 @pytest.mark.parametrize("real", DIALECTS.values(), ids=named)
 @pytest.mark.parametrize("assumed", DIALECTS.values(), ids=named)
-async def test_no_dialect_passes_for_another(real: Dialect, assumed: Dialect) -> None:
+async def test_a_server_of_another_dialect_fails(real: Dialect, assumed: Dialect) -> None:
     if real is not assumed:
         assert failed(await check(Server(real, token(assumed)), assumed)) != set()
 

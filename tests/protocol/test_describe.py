@@ -69,7 +69,7 @@ def test_a_malformed_datagram_has_its_faults_named(datagram: str, fault: str) ->
     assert fault in faults(datagram)
 
 
-def test_a_result_has_every_value_that_it_can_mean() -> None:
+def test_a_result_is_described_with_every_possible_value() -> None:
     off, *_ = describe(bytes.fromhex("cffe00 1234 00 0000000000000001"))
     narrow, *_ = describe(bytes.fromhex("fffe00 1234 00 00000181 00000000"))
 
@@ -131,13 +131,13 @@ def test_an_error_with_a_zeroed_header_is_not_malformed(by_signature: bool) -> N
     "datagram",
     ["000000 0000 00 0000000000000000", "000000 1234 01 0000000000000000", "000000 0000 01 00"],
 )
-def test_zeros_that_are_no_error_of_the_dialect_are_malformed(datagram: str) -> None:
+def test_zeros_that_are_not_an_error_of_the_dialect_are_malformed(datagram: str) -> None:
     found = describe(bytes.fromhex(datagram), [ZEROED])
 
     assert all(one.faults for one in found)
 
 
-def test_a_wide_result_is_separated_from_its_meaning_and_names_each_value() -> None:
+def test_a_wide_result_is_described_with_each_possible_value() -> None:
     datagram = bytes.fromhex("cffe00 1234 00") + (1234).to_bytes(8) + (5).to_bytes(8) + bytes(8)
     response = next(one for one in describe(datagram, [WIDE]) if one.kind == "response")
 

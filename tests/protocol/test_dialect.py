@@ -93,23 +93,23 @@ REFUSALS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "token", "command", "asked", "told", "value"), SAMPLES)
-def test_a_sample_of_a_running_server_is_sent_and_read(
-    name: str, token: bytes, command: Command, asked: str, told: str, value: int | None
+@pytest.mark.parametrize(("name", "token", "command", "sent", "received", "value"), SAMPLES)
+def test_a_captured_sample_is_encoded_and_decoded(
+    name: str, token: bytes, command: Command, sent: str, received: str, value: int | None
 ) -> None:
     dialect = DIALECTS[name]
-    identifier = int.from_bytes(bytes.fromhex(asked)[dialect.request_identifier.span])
+    identifier = int.from_bytes(bytes.fromhex(sent)[dialect.request_identifier.span])
     request = Request(identifier, token, dialect.operations[command].code)
-    response = Response.decode(bytes.fromhex(told), dialect)
+    response = Response.decode(bytes.fromhex(received), dialect)
 
-    assert request.encode(dialect) == bytes.fromhex(asked)
+    assert request.encode(dialect) == bytes.fromhex(sent)
     assert (response.identifier, response.status) == (identifier, Status.DONE)
     assert response.value(command, dialect) == value
 
 
-@pytest.mark.parametrize(("name", "told", "status"), REFUSALS)
-def test_a_refusal_of_a_running_server_is_read(name: str, told: str, status: Status) -> None:
-    assert Response.decode(bytes.fromhex(told), DIALECTS[name]).status is status
+@pytest.mark.parametrize(("name", "response", "status"), REFUSALS)
+def test_a_captured_error_response_is_decoded(name: str, response: str, status: Status) -> None:
+    assert Response.decode(bytes.fromhex(response), DIALECTS[name]).status is status
 
 
 @pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
@@ -227,21 +227,21 @@ def replace_in(dialect: Dialect, **changes: Any) -> Dialect:
         ),
     ],
 )
-def test_a_table_that_makes_no_sense_is_refused_with_what_would_fit(
+def test_an_inconsistent_table_is_rejected_with_the_valid_values(
     change: dict[str, Any], expected: str
 ) -> None:
     with pytest.raises(DialectError, match=f"dialect v0: .*{expected}"):
         replace_in(V0, **change)
 
 
-def test_a_dialect_cannot_be_changed() -> None:
+def test_a_dialect_is_immutable() -> None:
     with pytest.raises(AttributeError):
         V0.version = 1  # type: ignore[misc]
     assert replace(Field(1, 2), offset=3) == Field(3, 2)
 
 
-def test_nothing_but_the_tables_tells_dialects_apart() -> None:
-    """The house's rule: no code asks a dialect for its name in order to decide."""
+def test_no_code_compares_the_name_of_a_dialect() -> None:
+    """Behaviour depends on a dialect's table, never on its name."""
     for package in ("protocol", "exporter", "reference_server"):
         for path in (Path(__file__).parents[2] / package).rglob("*.py"):
             assert "dialect.name ==" not in path.read_text()

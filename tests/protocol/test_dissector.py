@@ -1,4 +1,4 @@
-"""The Wireshark dissector, run by a real tshark over a capture of real traffic."""
+"""Wireshark dissector, run by tshark on captured traffic."""
 
 import asyncio
 import os
@@ -24,7 +24,7 @@ Packet = dict[str, str]
 
 
 def dissected(capture: Path, port: int) -> list[Packet]:
-    """The columns of every packet, by the name of the field."""
+    """Fields of every packet, by name."""
     names = [
         "_ws.col.Protocol",
         "_ws.col.Info",
@@ -59,7 +59,7 @@ def dissected(capture: Path, port: int) -> list[Packet]:
 
 @asynccontextmanager
 async def captured(path: Path, port: int, count: int) -> AsyncIterator[None]:
-    """The next `count` packets on the loopback to and from a UDP port, in the file when the context is left."""
+    """Captures the next `count` loopback packets of a UDP port; the file is complete when the context ends."""
     process = await asyncio.create_subprocess_exec(
         *(require("dumpcap"), "-q", "-i", "lo", "-f", f"udp port {port}", "-w", str(path)),
         *("-c", str(count), "-a", "duration:20"),
@@ -80,7 +80,7 @@ async def captured(path: Path, port: int, count: int) -> AsyncIterator[None]:
 
 
 async def packets(tmp_path: Path, *sent: str, at_once: bool = False) -> list[Packet]:
-    """What tshark says of requests sent to a real server one by one, and of its answers."""
+    """tshark's output for requests sent to a server one by one, and its responses."""
     capture = tmp_path / "capture.pcapng"
     loop = asyncio.get_running_loop()
     answered = [datagram for datagram in sent if datagram.startswith("cffe")]
@@ -114,7 +114,7 @@ async def test_requests_and_responses_are_named_linked_and_timed(tmp_path: Path)
     assert (off["smtpstatus.enabled"], off["smtpstatus.number"]) == ("0", "")
 
 
-async def test_what_is_wrong_is_marked(tmp_path: Path) -> None:
+async def test_malformed_packets_are_marked(tmp_path: Path) -> None:
     found = await packets(
         tmp_path,
         f"cffe00 0001 {TOKEN}",
@@ -146,7 +146,7 @@ async def test_what_is_wrong_is_marked(tmp_path: Path) -> None:
     ]
 
 
-async def test_a_request_sent_again_is_told(tmp_path: Path) -> None:
+async def test_a_retransmitted_request_is_marked(tmp_path: Path) -> None:
     request = f"cffe00 1234 {TOKEN} 00"
 
     first, second, answer, _ = await packets(tmp_path, request, request, at_once=True)
@@ -155,7 +155,7 @@ async def test_a_request_sent_again_is_told(tmp_path: Path) -> None:
     assert answer["_ws.expert.message"] == ""
 
 
-async def test_an_identifier_used_anew_after_its_answer_is_another_request(tmp_path: Path) -> None:
+async def test_a_reused_identifier_after_its_response_is_another_request(tmp_path: Path) -> None:
     request = f"cffe00 1234 {TOKEN} 00"
 
     found = await packets(tmp_path, request, request)

@@ -1,25 +1,25 @@
 from protocol.entropy import Entropy
 
 
-def test_draws_have_the_length_that_is_asked_for_however_they_fall_on_the_pool() -> None:
+def test_draws_have_the_requested_length_at_any_pool_position() -> None:
     entropy = Entropy()
 
     for size in (0, 1, 2, 8, 4095, 2, 4096, 10_000, 3):
         assert len(entropy.octets(size)) == size
 
 
-def test_nothing_is_returned_twice() -> None:
+def test_no_bytes_are_returned_twice() -> None:
     entropy = Entropy()
     drawn = [entropy.octets(8) for _ in range(2000)]
 
     assert len(set(drawn)) == len(drawn)
 
 
-def test_two_that_are_made_at_the_same_time_draw_differently() -> None:
+def test_two_pools_return_different_bytes() -> None:
     assert Entropy().octets(16) != Entropy().octets(16)
 
 
-def test_jitter_is_spread_over_a_tenth_in_both_directions() -> None:
+def test_jitter_is_spread_over_ten_percent_in_both_directions() -> None:
     entropy = Entropy()
     factors = [entropy.jitter() for _ in range(1000)]
 

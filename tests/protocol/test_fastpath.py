@@ -1,4 +1,4 @@
-"""A batch is answered to the letter as its datagrams would be one by one, or left to be answered so."""
+"""Batch responder: a batch is answered byte for byte as individually, or left to the slow path."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,7 +33,7 @@ def answers(dialect: Dialect, datagrams: list[bytes]) -> bytes | None:
     size = dialect.request_length + 1
     octets = b"".join(datagram[:size].ljust(size, b"\0") for datagram in datagrams)
     lengths = [min(len(datagram), size) for datagram in datagrams]
-    room = octets + bytes(3 * size)  # a batch has room for more than has come
+    room = octets + bytes(3 * size)  # a batch has room for more datagrams than were received
     return BatchResponder(token(dialect), answer, dialect, size, 50).answers(room, lengths)
 
 
@@ -43,7 +43,7 @@ def one_by_one(dialect: Dialect, datagrams: list[bytes]) -> bytes:
 
 
 @given(st.data(), dialects)
-def test_good_requests_to_read_are_answered_as_they_would_be_alone(
+def test_valid_reads_in_a_batch_are_answered_as_individually(
     data: st.DataObject, dialect: Dialect
 ) -> None:
     datagrams = [good(data, dialect) for _ in range(data.draw(st.integers(1, 40)))]
@@ -52,7 +52,7 @@ def test_good_requests_to_read_are_answered_as_they_would_be_alone(
 
 
 @given(st.data(), dialects)
-def test_a_single_other_datagram_leaves_the_whole_batch_to_be_answered_one_by_one(
+def test_a_batch_with_any_other_datagram_is_left_to_the_slow_path(
     data: st.DataObject, dialect: Dialect
 ) -> None:
     datagrams = [good(data, dialect) for _ in range(data.draw(st.integers(0, 5)))]
@@ -76,7 +76,7 @@ def test_a_single_other_datagram_leaves_the_whole_batch_to_be_answered_one_by_on
     assert answers(dialect, datagrams) is None
 
 
-def test_what_changed_while_a_batch_was_answered_one_by_one_is_told_by_the_next() -> None:
+def test_a_value_changed_by_the_slow_path_is_read_by_the_next_batch() -> None:
     values = [0]
     reads = BatchResponder(token(V0), lambda command: values[-1], V0, V0.request_length, 2)
     read, write, unknown = (Request(1, token(V0).octets, code).encode() for code in (0, 5, 9))
@@ -86,16 +86,18 @@ def test_what_changed_while_a_batch_was_answered_one_by_one_is_told_by_the_next(
 
         assert reads.answers(read + other, [len(read), len(other)]) is None
 
-        told = reads.answers(read, [len(read)])
-        assert told == Response(1, Status.DONE, result(Command.CONNECTIONS, values[-1])).encode()
+        response = reads.answers(read, [len(read)])
+        assert (
+            response == Response(1, Status.DONE, result(Command.CONNECTIONS, values[-1])).encode()
+        )
 
 
 @given(st.lists(st.binary(max_size=20), min_size=1, max_size=5))
-def test_whatever_the_bytes_nothing_is_raised(datagrams: list[bytes]) -> None:
+def test_no_bytes_raise(datagrams: list[bytes]) -> None:
     assert answers(V0, datagrams) is None
 
 
-def test_an_application_that_fails_leaves_the_batch_to_be_answered_one_by_one() -> None:
+def test_a_batch_whose_application_raises_is_left_to_the_slow_path() -> None:
     def fail(command: Command) -> Value:
         raise RuntimeError(command)
 

@@ -8,11 +8,11 @@ from tests.fuzz.datagrams import SEEDS, examine, run
 
 @given(st.binary(max_size=64))
 @example(b"")
-def test_no_bytes_get_past_what_parses(data: bytes) -> None:
+def test_parsing_random_bytes_raises_only_documented_errors(data: bytes) -> None:
     examine(data)
 
 
-def test_nor_do_mutations_of_what_is_really_sent() -> None:
+def test_parsing_mutated_datagrams_raises_only_documented_errors() -> None:
     for seed in SEEDS:
         examine(seed)
     assert run(1.0, Random(7030)) > 50

@@ -1,4 +1,4 @@
-"""`smtpstatus get`: several servers, the textfile format, and numbers that a wrong dialect yields."""
+"""`smtpstatus get`: several servers, the textfile format, and warnings about a wrong dialect."""
 
 import io
 import re
@@ -24,7 +24,7 @@ from protocol.token import Token
 from protocol.vocabulary import DOCUMENTATION, WRITES, Command
 from tests.protocol.cli import Cli
 from tests.support.real import require
-from tests.support.udp import lying
+from tests.support.udp import udp_server
 
 TOKEN = Token(b"secretpa")
 WITH_TOKEN = ("--token", "secretpa", "--timeout", "200ms")
@@ -39,7 +39,7 @@ def counting(connections: int) -> Callable[[Command], Value]:
     return lambda command: values.get(command, 1)
 
 
-async def test_several_servers_are_read_in_their_order(cli: Cli) -> None:
+async def test_several_servers_are_printed_in_the_order_given(cli: Cli) -> None:
     async with (
         serve("127.0.0.1", 0, TOKEN, counting(11)) as one,
         serve("127.0.0.1", 0, TOKEN, counting(22)) as two,
@@ -58,7 +58,7 @@ async def test_the_exit_status_is_the_highest_of_all_servers(cli: Cli) -> None:
     async with (
         serve("127.0.0.1", 0, TOKEN, counting(11)) as good,
         serve("127.0.0.1", 0, Token(b"another1"), counting(11)) as refusing,
-        lying(lambda datagram: []) as silent,
+        udp_server(lambda datagram: []) as silent,
     ):
         targets = [f"127.0.0.1:{port}" for port in (good.port, refusing.port, silent)]
         assert await cli("get", *targets[1::-1], *WITH_TOKEN) == 1
@@ -106,12 +106,12 @@ async def test_a_file_without_servers_is_wrong_usage(
     assert len(cli.err.splitlines()) == 1
 
 
-async def test_formats_exclude_each_other(cli: Cli) -> None:
+async def test_output_formats_are_mutually_exclusive(cli: Cli) -> None:
     assert await cli("get", "h", "--json", "--format", "prometheus", *WITH_TOKEN) == 2
     assert "exclude each other" in cli.err
 
 
-def test_names_types_and_help_texts_are_the_exporters() -> None:
+def test_names_types_and_help_texts_match_the_exporter() -> None:
     reading = Reading(dict.fromkeys(DOCUMENTATION, 1))
     families = {
         family.name: family
@@ -170,7 +170,7 @@ def read_as(connections: int, active: int, transferred: int, dialect: Dialect = 
         ((3, 5, 100), "5 active connections of 3 in total"),
     ],
 )
-def test_numbers_of_another_dialect_are_doubted_with_the_cause(
+def test_implausible_numbers_of_another_dialect_are_warned_about_with_the_cause(
     numbers: tuple[int, int, int], cause: str
 ) -> None:
     assert cause in str(read_as(*numbers))
@@ -179,11 +179,11 @@ def test_numbers_of_another_dialect_are_doubted_with_the_cause(
 @pytest.mark.parametrize(
     "numbers", [(0, 0, 0), (3, 1, 0), (1 << 16, 0, 5), (3, 3, 1 << 40), (65536, 1, 65536)]
 )
-def test_plausible_numbers_are_not_doubted(numbers: tuple[int, int, int]) -> None:
+def test_plausible_numbers_cause_no_warning(numbers: tuple[int, int, int]) -> None:
     assert read_as(*numbers) is None
 
 
-def test_counters_that_change_by_multiples_of_two_to_the_32_are_doubted() -> None:
+def test_counters_that_change_by_multiples_of_two_to_the_32_cause_a_warning() -> None:
     before: dict[Command, Value | None] = {Command.CONNECTIONS: 5, Command.TRANSFERRED_BYTES: 7}
     after: dict[Command, Value | None] = {
         Command.CONNECTIONS: 5 + (1 << 32),

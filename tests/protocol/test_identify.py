@@ -16,7 +16,7 @@ from protocol.vocabulary import WRITES, Command
 from smtpstatus.dialects import read_file
 from tests.protocol.cli import Cli
 from tests.support.processes import COMMANDS
-from tests.support.udp import lying
+from tests.support.udp import udp_server
 
 TOKEN = Token(b"secretpa")
 FILE = """\
@@ -83,7 +83,7 @@ async def test_identify_ends_soon_after_the_answer(cli: Cli) -> None:
     assert monotonic() - start < 20
 
 
-async def test_dialects_with_the_same_answer_are_named_and_told_apart_with_a_token(
+async def test_dialects_with_the_same_answer_are_listed_and_distinguished_with_a_token(
     cli: Cli, file: str
 ) -> None:
     async with serve("127.0.0.1", 0, TOKEN, lambda command: 3) as endpoint:
@@ -99,23 +99,23 @@ async def test_dialects_with_the_same_answer_are_named_and_told_apart_with_a_tok
 
 
 async def test_no_probe_is_sent_that_would_write_in_a_known_dialect(cli: Cli, file: str) -> None:
-    heard: set[bytes] = set()
+    received: set[bytes] = set()
 
     def listen(datagram: bytes) -> list[bytes]:
-        heard.add(datagram)
+        received.add(datagram)
         return []
 
     dialects = [*DIALECTS.values(), *read_file(Path(file)).values()]
-    async with lying(listen) as port:
+    async with udp_server(listen) as port:
         arguments = ("identify", f"127.0.0.1:{port}", "--dialect-file", file, "--timeout", "100ms")
         assert await cli(*arguments) == 3
         assert "not probed in dialect unsafe: its reads are commands that write" in cli.err
         assert await cli(*arguments, "--token", "hex:0505050505050505") == 3
 
-    assert heard
+    assert received
     for dialect in dialects:
         writes = {dialect.operations[c].code for c in WRITES & dialect.operations.keys()}
-        for datagram in heard:
+        for datagram in received:
             assert not writes & set(datagram[dialect.command.span])
 
 
@@ -123,20 +123,20 @@ async def test_the_environments_token_is_not_sent_to_unknown_servers(
     cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SMTPSTATUS_TOKEN", "secretpa")
-    heard: list[bytes] = []
+    received: list[bytes] = []
 
     def listen(datagram: bytes) -> list[bytes]:
-        heard.append(datagram)
+        received.append(datagram)
         return []
 
-    async with lying(listen) as port:
+    async with udp_server(listen) as port:
         await cli("identify", f"127.0.0.1:{port}", "--timeout", "50ms")
 
-    assert heard
-    assert not any(b"secretpa" in datagram for datagram in heard)
+    assert received
+    assert not any(b"secretpa" in datagram for datagram in received)
 
 
-async def test_every_subcommand_takes_a_dialect_from_a_file(cli: Cli, file: str) -> None:
+async def test_every_subcommand_accepts_a_dialect_from_a_file(cli: Cli, file: str) -> None:
     state = {Command.TRANSFORMS: True}
 
     def answer(command: Command) -> int | bool:
@@ -175,7 +175,7 @@ async def test_a_server_without_signature_and_identifiers_is_read_and_checked(
     assert await cli("decode", "0000 0000000000000009", *mine[:4]) == 0
 
 
-async def test_the_environment_names_the_dialect_and_the_option_wins(
+async def test_the_dialect_option_overrides_the_environment(
     cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SMTPSTATUS_DIALECT", "group-11")
@@ -189,7 +189,7 @@ async def test_the_environment_names_the_dialect_and_the_option_wins(
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         (None, "cannot read the file"),
         ("dialects: {}", "unknown dialect 'mine'"),
@@ -197,8 +197,8 @@ async def test_the_environment_names_the_dialect_and_the_option_wins(
         ("[", "invalid YAML"),
     ],
 )
-async def test_a_bad_dialect_file_is_one_line_and_status_2(
-    cli: Cli, tmp_path: Path, text: str | None, told: str
+async def test_an_invalid_dialect_file_is_one_line_and_exit_status_2(
+    cli: Cli, tmp_path: Path, text: str | None, message: str
 ) -> None:
     path = tmp_path / "dialects.yml"
     if text is not None:
@@ -206,7 +206,7 @@ async def test_a_bad_dialect_file_is_one_line_and_status_2(
 
     arguments = ("--dialect-file", str(path), "--dialect", "mine", "--token", "secretpa")
     assert await cli("get", "h", *arguments) == 2
-    assert told in cli.err
+    assert message in cli.err
     assert len(cli.err.splitlines()) == 1
 
 
@@ -241,18 +241,18 @@ async def test_only_the_chosen_subcommand_is_imported(subcommand: str) -> None:
 
 
 async def test_the_junit_file_is_opened_before_anything_is_sent(cli: Cli, tmp_path: Path) -> None:
-    heard: list[bytes] = []
+    received: list[bytes] = []
 
     def listen(datagram: bytes) -> list[bytes]:
-        heard.append(datagram)
+        received.append(datagram)
         return []
 
     missing = str(tmp_path / "missing" / "junit.xml")
-    async with lying(listen) as port:
+    async with udp_server(listen) as port:
         target = f"127.0.0.1:{port}"
         arguments = ("check", target, "--token", "secretpa", "--timeout", "50ms", "--junit")
         assert await cli(*arguments, missing) == 2
-        assert (heard, "missing" in cli.err) == ([], True)
+        assert (received, "missing" in cli.err) == ([], True)
         assert await cli(*arguments, str(tmp_path / "junit.xml"), "--json") == 3
 
     report = json.loads(cli.out)

@@ -1,4 +1,4 @@
-"""No report shows the token, whatever a server sends back."""
+"""Reports never contain the token, whatever the server sends."""
 
 import asyncio
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from protocol.dialects import DIALECTS, V0
 from protocol.masking import Mask
 from protocol.message import Request
 from protocol.token import Token
-from tests.support.udp import lying
+from tests.support.udp import udp_server
 
 TOKEN = Token(b"s3cr\xe9tpA")
 MASK = Mask(TOKEN, V0)
@@ -32,9 +32,9 @@ def token(dialect: Dialect) -> Token:
 async def reports(
     answer: Callable[[bytes], list[bytes]], dialect: Dialect = V0
 ) -> tuple[Report, str]:
-    """A check of a server that sends whatever `answer` returns: its report, in every format."""
+    """Checks a server that sends what `answer` returns; returns the report in every format."""
     mine = token(dialect)
-    async with lying(answer) as port:
+    async with udp_server(answer) as port:
         runner = Runner(("127.0.0.1", port), mine, dialect, 1, pause=0, grace=0.001)
         found = await asyncio.to_thread(lambda: tuple(runner.run(cases(dialect, mine))))
     report = Report("host", dialect, mine, found, 1.0)
@@ -60,7 +60,7 @@ def leaks(text: str, octets: bytes) -> list[str]:
 
 
 def good(datagram: bytes) -> bytes:
-    """An answer "done" to whatever comes."""
+    """A "done" response to any datagram."""
     return datagram[:5].ljust(5, b"\0") + bytes(9)
 
 
@@ -112,7 +112,7 @@ async def test_the_one_byte_token_of_a_server_that_echoes_is_masked() -> None:
 
 
 @dialects
-def test_every_reported_request_has_its_token_masked_also_a_wrong_one(dialect: Dialect) -> None:
+def test_every_reported_request_has_its_token_masked_even_a_wrong_one(dialect: Dialect) -> None:
     mask, place = Mask(token(dialect), dialect), dialect.authentication
     for case in cases(dialect, token(dialect), write=True):
         for step in case.steps:
@@ -190,13 +190,13 @@ def test_a_part_of_the_request_that_comes_back_is_masked_to_its_last_byte(length
     assert MASK.repeats_token(request[:length], request)
 
 
-def test_unsafe_codes_are_those_of_all_dialects_but_for_ones_own_reads() -> None:
+def test_unsafe_codes_are_those_of_all_dialects_except_the_dialects_own_reads() -> None:
     assert unsafe_codes(V0) == {4, 5, 6}
     assert unsafe_codes(DIALECTS["group-11"]) == {5, 6}
     assert unsafe_codes(DIALECTS["group-6"]) == {3, 4, 6}
 
 
-def test_a_good_response_is_shown_as_it_came() -> None:
+def test_a_good_response_is_shown_unchanged() -> None:
     request = Request(0x1234, TOKEN.octets, 0).encode()
     response = bytes.fromhex("cffe001234000000000000000003")
 

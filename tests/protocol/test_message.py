@@ -1,4 +1,4 @@
-"""Every vector of docs/protocol.md runs in both directions in test_vectors.py; here is what must hold for any bytes."""
+"""Encoding and decoding of any bytes; test_vectors.py runs the vectors of docs/protocol.md in both directions."""
 
 import contextlib
 
@@ -16,16 +16,14 @@ dialects = st.sampled_from(list(DIALECTS.values()))
 
 
 @given(st.binary(max_size=64), dialects)
-def test_whatever_the_bytes_decoding_raises_only_our_own_errors(
-    datagram: bytes, dialect: Dialect
-) -> None:
+def test_decoding_any_bytes_raises_only_protocol_errors(datagram: bytes, dialect: Dialect) -> None:
     for decode in (Request.decode, Response.decode):
         with contextlib.suppress(DatagramError):
             decode(datagram, dialect)
 
 
 @given(st.data(), dialects)
-def test_a_request_is_the_same_after_the_wire(data: st.DataObject, dialect: Dialect) -> None:
+def test_a_request_round_trips_through_its_encoding(data: st.DataObject, dialect: Dialect) -> None:
     request = Request(
         data.draw(st.integers(0, 0xFFFF)),
         data.draw(st.binary(min_size=dialect.token_length, max_size=dialect.token_length)),
@@ -36,7 +34,9 @@ def test_a_request_is_the_same_after_the_wire(data: st.DataObject, dialect: Dial
 
 
 @given(st.data(), dialects)
-def test_a_response_is_the_same_after_the_wire(data: st.DataObject, dialect: Dialect) -> None:
+def test_a_response_round_trips_through_its_encoding(
+    data: st.DataObject, dialect: Dialect
+) -> None:
     command = data.draw(st.sampled_from(dialect.reads))
     operation = dialect.operations[command]
     assert operation.value is not None
@@ -54,7 +54,7 @@ def test_a_response_is_the_same_after_the_wire(data: st.DataObject, dialect: Dia
 
 
 @pytest.mark.parametrize("size", [size for size in range(65) if size != 14])
-def test_a_request_of_any_other_size_is_answered_with_its_identifier_where_it_came(
+def test_a_request_of_a_wrong_size_is_answered_with_its_identifier_if_present(
     size: int,
 ) -> None:
     datagram = (bytes.fromhex("cffe00 1234") + bytes(60))[:size]
@@ -70,7 +70,7 @@ def test_a_request_of_any_other_size_is_answered_with_its_identifier_where_it_ca
     assert caught.value.identifier == (0x1234 if size >= 5 else 0)
 
 
-def test_a_wrong_size_is_told_before_a_wrong_version() -> None:
+def test_a_wrong_size_is_reported_before_a_wrong_version() -> None:
     with pytest.raises(BadRequest) as caught:
         Request.decode(bytes.fromhex("cffe07 1234"))
 
@@ -87,7 +87,7 @@ def test_a_wrong_size_is_told_before_a_wrong_version() -> None:
         ("cffe00 1234 06 0000000000000000", DiscardReason.STATUS),
     ],
 )
-def test_a_response_is_refused_for_the_first_thing_that_does_not_fit(
+def test_a_response_is_rejected_for_the_first_invalid_field(
     datagram: str, reason: DiscardReason
 ) -> None:
     with pytest.raises(BadResponse) as caught:
@@ -100,14 +100,14 @@ def test_a_response_is_refused_for_the_first_thing_that_does_not_fit(
     ("octets", "expected"),
     [("0000000000000000", True), ("0000000000000001", False), ("0100000000000000", False)],
 )
-def test_on_is_zero_and_off_is_one_at_either_end(octets: str, expected: bool) -> None:
+def test_on_is_encoded_as_zero_and_off_as_one(octets: str, expected: bool) -> None:
     response = Response(1, Status.DONE, bytes.fromhex(octets))
 
     assert response.value(Command.TRANSFORMS) is expected
 
 
 @pytest.mark.parametrize("octets", ["0000000000000002", "0100000000000001", "ffffffffffffffff"])
-def test_a_flag_that_is_neither_is_not_believed(octets: str) -> None:
+def test_a_flag_that_is_neither_on_nor_off_is_rejected(octets: str) -> None:
     with pytest.raises(BadResponse) as caught:
         Response(1, Status.DONE, bytes.fromhex(octets)).value(Command.TRANSFORMS)
 
@@ -126,14 +126,14 @@ def test_numbers_are_unsigned_and_in_network_order_to_the_last_bit() -> None:
     assert biggest.value(Command.TRANSFERRED_BYTES, V0) == 2**64 - 1
 
 
-def test_a_signed_counter_goes_on_past_its_largest_value() -> None:
+def test_a_signed_counter_continues_past_its_largest_value() -> None:
     dialect = DIALECTS["group-6"]
     response = Response(1, Status.DONE, bytes.fromhex("01000080"))
 
     assert response.value(Command.TRANSFERRED_BYTES, dialect) == 2**31 + 1
 
 
-def test_a_gauge_below_zero_is_read_as_it_is() -> None:
+def test_a_negative_gauge_is_decoded_as_is() -> None:
     response = Response(1, Status.DONE, bytes.fromhex("ffffffff"))
 
     assert response.value(Command.ACTIVE_CONNECTIONS, DIALECTS["group-6"]) == -1

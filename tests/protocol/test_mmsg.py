@@ -1,4 +1,4 @@
-"""Many datagrams in one system call, over real sockets."""
+"""recvmmsg and sendmmsg over real sockets."""
 
 import errno
 import socket
@@ -33,7 +33,7 @@ def datagrams(batch: MessageBatch, count: int) -> list[bytes]:
     ]
 
 
-def test_what_one_sends_the_other_receives_in_order_and_with_its_address(
+def test_a_batch_arrives_in_order_with_its_source_address(
     pair: tuple[socket.socket, socket.socket],
 ) -> None:
     here, there = pair
@@ -49,7 +49,7 @@ def test_what_one_sends_the_other_receives_in_order_and_with_its_address(
     assert unpack_sockaddr(name) == here.getsockname()
 
 
-def test_a_datagram_that_is_too_long_fills_its_room_and_harms_no_neighbour(
+def test_a_datagram_that_is_too_long_fills_its_buffer_and_no_other(
     pair: tuple[socket.socket, socket.socket],
 ) -> None:
     here, there = pair
@@ -61,7 +61,7 @@ def test_a_datagram_that_is_too_long_fills_its_room_and_harms_no_neighbour(
     assert datagrams(inbox, 4) == [b"a", b"bcde", b"", b"i"]
 
 
-def test_memory_that_the_system_writes_to_cannot_move() -> None:
+def test_buffers_that_the_kernel_writes_to_cannot_be_resized() -> None:
     batch = MessageBatch(socket.AF_INET, 4, 4)
 
     for memory in (batch.octets, batch.sockaddrs):
@@ -69,14 +69,14 @@ def test_memory_that_the_system_writes_to_cannot_move() -> None:
             memory += bytes(1000)
 
 
-def test_nothing_that_waits_is_an_error_that_says_so(
+def test_receiving_from_an_empty_socket_raises_blocking_io_error(
     pair: tuple[socket.socket, socket.socket],
 ) -> None:
     with pytest.raises(BlockingIOError):
         MessageBatch(pair[0].family, 4, 4).receive(pair[0])
 
 
-def test_an_address_that_cannot_be_sent_to_stops_the_batch_there_and_is_told(
+def test_an_unreachable_address_ends_the_batch_and_is_reported(
     pair: tuple[socket.socket, socket.socket],
 ) -> None:
     here, there = pair
@@ -92,7 +92,7 @@ def test_an_address_that_cannot_be_sent_to_stops_the_batch_there_and_is_told(
     assert outbox.send(here, 2, 1) == 1
 
 
-def test_where_a_datagram_went_comes_with_it_and_sends_the_answer_from_there() -> None:
+def test_a_response_is_sent_from_the_address_that_the_request_was_sent_to() -> None:
     with (
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server,
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client,
@@ -105,7 +105,7 @@ def test_where_a_datagram_went_comes_with_it_and_sends_the_answer_from_there() -
             MessageBatch(socket.AF_INET, 4, 8, 64),
             MessageBatch(socket.AF_INET, 4, 2, 64),
         )
-        for last in (7, 8):  # twice: the room for what is said besides is whole again
+        for last in (7, 8):  # twice: the buffer for ancillary data is reset
             client.sendto(b"hello", (f"127.0.0.{last}", port))
             assert inbox.receive(server) == 1
             outbox.sockaddrs[:], outbox.controls[:] = inbox.sockaddrs, inbox.controls
@@ -116,15 +116,13 @@ def test_where_a_datagram_went_comes_with_it_and_sends_the_answer_from_there() -
 
 
 @given(st.ip_addresses(v=4), st.integers(0, 65535))
-def test_an_ipv4_address_is_the_same_after_the_way_there_and_back(host: object, port: int) -> None:
+def test_an_ipv4_address_round_trips(host: object, port: int) -> None:
     assert unpack_sockaddr(pack_sockaddr((str(host), port))) == (str(host), port)
     assert host_of(pack_sockaddr((str(host), port))) == str(host)
 
 
 @given(st.ip_addresses(v=6), st.integers(0, 65535), st.integers(0, (1 << 20) - 1))
-def test_an_ipv6_address_is_the_same_after_the_way_there_and_back(
-    host: object, port: int, flow: int
-) -> None:
+def test_an_ipv6_address_round_trips(host: object, port: int, flow: int) -> None:
     text = socket.inet_ntop(socket.AF_INET6, socket.inet_pton(socket.AF_INET6, str(host)))
 
     assert unpack_sockaddr(pack_sockaddr((text, port, flow, 0))) == (text, port, flow, 0)
@@ -138,7 +136,7 @@ def test_an_ipv6_address_keeps_its_zone() -> None:
     assert unpack_sockaddr(pack_sockaddr(address)) == address
 
 
-def test_an_address_is_directly_followed_by_its_datagram_where_they_are_kept_together(
+def test_an_address_is_directly_followed_by_its_datagram_in_a_joint_buffer(
     pair: tuple[socket.socket, socket.socket],
 ) -> None:
     here, there = pair

@@ -27,7 +27,7 @@ def test_bytes_have_three_digits_and_a_decimal_unit(count: int, text: str) -> No
 
 
 @given(st.floats(0.001, 2**64))
-def test_no_number_of_bytes_is_long(count: float) -> None:
+def test_any_number_of_bytes_is_short(count: float) -> None:
     assert len(human_bytes(count)) <= len("0.00123 B")
 
 
@@ -35,7 +35,7 @@ def test_seconds_below_one_are_milliseconds() -> None:
     assert (human_seconds(0.0004), human_seconds(1.5)) == ("0.4 ms", "1.5 s")
 
 
-def test_what_a_dialect_lacks_is_absent_and_what_it_has_beyond_is_there() -> None:
+def test_quantities_of_a_dialect_are_shown_and_others_are_absent() -> None:
     dialect = DIALECTS["group-11"]
     reading = Reading(dict.fromkeys(dialect.reads, 1), cost=Cost(5, 0, (0.25, 0.125)))
 
@@ -59,7 +59,7 @@ def test_a_server_that_is_down_has_no_numbers() -> None:
     assert (found["up"], found["round_trip_seconds"]) == (False, None)
 
 
-def test_the_numbers_of_a_table_stand_in_one_column() -> None:
+def test_the_numbers_of_a_table_are_aligned() -> None:
     reading = Reading(dict(zip(V0.reads, (3, 2**64 - 1, 999, False), strict=True)))
 
     table = as_table("mail", V0, reading)

@@ -1,4 +1,4 @@
-"""The state machine alone: no socket, and time is a number."""
+"""Query state machine without sockets; time is a number in seconds."""
 
 from itertools import pairwise
 
@@ -69,7 +69,7 @@ def test_all_commands_are_sent_simultaneously_with_identifiers_of_their_own() ->
     assert len({request.identifier for request in requests}) == 4
 
 
-def test_a_query_is_done_when_every_command_is_answered() -> None:
+def test_a_query_ends_when_every_command_is_answered() -> None:
     query = ask(Command.CONNECTIONS, Command.TRANSFORMS)
     first, second = datagrams(query.start(1))
 
@@ -82,7 +82,7 @@ def test_a_query_is_done_when_every_command_is_answered() -> None:
     assert query.reading.server == HERE
 
 
-def test_only_unanswered_commands_are_sent_again_and_with_the_same_identifier() -> None:
+def test_only_unanswered_commands_are_retransmitted_with_the_same_identifier() -> None:
     query = ask(Command.CONNECTIONS, Command.TRANSFORMS)
     first, second = datagrams(query.start(1))
     query.datagram(reply(first, 3), HERE, 1.1)
@@ -94,7 +94,7 @@ def test_only_unanswered_commands_are_sent_again_and_with_the_same_identifier() 
 
 
 def transmissions(query: Query, now: float = 0) -> list[float]:
-    """When the query sends, if nothing is answered."""
+    """Times at which an unanswered query sends."""
     times = [now]
     query.start(now)
     while query.due < query.deadline:
@@ -113,7 +113,7 @@ def test_the_first_retransmission_waits_for_the_timeout_and_the_last_is_late() -
     st.floats(0.05, 60),
     st.floats(0.9, 1.1),
 )
-def test_every_attempt_is_made_in_time_for_an_answer(
+def test_every_retransmission_leaves_time_for_a_response(
     rto: float, attempts: int, budget: float, jitter: float
 ) -> None:
     times = [transmission_time(attempt, rto, attempts, budget) for attempt in range(attempts)]
@@ -124,11 +124,11 @@ def test_every_attempt_is_made_in_time_for_an_answer(
     assert times[-1] * jitter < 0.75 * budget
     if attempts > 2:
         assert times[1] == pytest.approx(min(rto, budget * 2 / 3 / (attempts - 1)))
-    if attempts > 1:  # an outage at the start is survived
+    if attempts > 1:  # a query succeeds after an outage at the start
         assert times[-1] >= min(budget * 0.6, 0.25 * (rto * budget) ** 0.5)
 
 
-def test_no_round_trip_is_taken_from_what_was_sent_twice() -> None:
+def test_no_round_trip_is_measured_for_a_retransmitted_request() -> None:
     query = ask(Command.CONNECTIONS)
     [request] = datagrams(query.start(1))
     query.timer(query.due)
@@ -139,7 +139,7 @@ def test_no_round_trip_is_taken_from_what_was_sent_twice() -> None:
     assert query.reading.cost.round_trips == ()
 
 
-def test_a_round_trip_is_taken_from_what_was_sent_once() -> None:
+def test_a_round_trip_is_measured_for_a_request_sent_once() -> None:
     query = ask(Command.CONNECTIONS, deadline=7)
     [request] = datagrams(query.start(5))
 
@@ -159,7 +159,7 @@ def test_a_round_trip_is_taken_from_what_was_sent_once() -> None:
         (bytes.fromhex("cffe00 1234 09 0000000000000000"), DiscardReason.STATUS),
     ],
 )
-def test_a_datagram_that_does_not_answer_is_counted_and_discarded(
+def test_an_unrelated_datagram_is_counted_and_discarded(
     datagram: bytes, reason: DiscardReason
 ) -> None:
     query = ask(Command.CONNECTIONS)
@@ -228,7 +228,7 @@ def test_an_error_status_ends_a_query(status: Status, reason: FailureReason) -> 
     assert status.value in str(query.error)
 
 
-def test_silence_until_the_deadline_is_no_answer() -> None:
+def test_silence_until_the_deadline_is_reported_as_no_response() -> None:
     query = ask()
     query.start(1)
 
@@ -238,7 +238,7 @@ def test_silence_until_the_deadline_is_no_answer() -> None:
     assert str(query.error) == "no answer within 2 s to 4 datagrams"
 
 
-def test_invalid_responses_until_the_deadline_are_told_from_silence() -> None:
+def test_invalid_responses_until_the_deadline_are_distinguished_from_silence() -> None:
     query = ask()
     query.start(1)
     query.datagram(bytes.fromhex("cffe00 0000 09 0000000000000000"), HERE, 1.1)
@@ -271,7 +271,7 @@ def test_a_closed_port_ends_a_query() -> None:
     assert query.done
 
 
-def test_a_hint_does_not_end_a_query_but_explains_silence() -> None:
+def test_a_soft_icmp_error_does_not_end_a_query_but_explains_silence() -> None:
     query = ask()
     first, *rest = datagrams(query.start(1))
 
@@ -285,7 +285,7 @@ def test_a_hint_does_not_end_a_query_but_explains_silence() -> None:
     assert str(query.error) == "No route to host"
 
 
-def test_the_next_address_is_asked_immediately_when_the_first_is_unreachable() -> None:
+def test_the_next_address_is_queried_immediately_when_the_first_is_unreachable() -> None:
     query = ask(Command.CONNECTIONS, addresses=(HERE, THERE))
     query.start(1)
 
@@ -300,7 +300,7 @@ def test_the_next_address_is_asked_immediately_when_the_first_is_unreachable() -
     assert query.reading.cost.retransmissions == 0
 
 
-def test_every_address_that_was_asked_is_asked_again_and_listened_to() -> None:
+def test_every_queried_address_is_retried_and_may_answer() -> None:
     query = ask(Command.CONNECTIONS, addresses=(HERE, THERE))
     [request] = datagrams(query.start(1))
 
@@ -337,14 +337,14 @@ def test_all_answers_come_from_the_address_that_answered_first() -> None:
     assert isinstance(query.error, Unreachable)
 
 
-def test_an_answer_from_an_address_that_was_not_asked_yet_is_discarded() -> None:
+def test_an_answer_from_an_address_not_queried_yet_is_discarded() -> None:
     query = ask(Command.CONNECTIONS, addresses=(HERE, THERE))
     [request] = datagrams(query.start(1))
 
     assert query.datagram(reply(request, 3), THERE, 1.1) is DiscardReason.SOURCE
 
 
-def test_a_datagram_that_was_refused_by_this_machine_is_sent_again_soon() -> None:
+def test_a_datagram_that_the_kernel_refused_is_sent_again_soon() -> None:
     query = ask(Command.CONNECTIONS)
     [outgoing] = query.start(1)
 
@@ -357,7 +357,7 @@ def test_a_datagram_that_was_refused_by_this_machine_is_sent_again_soon() -> Non
     assert (cost.datagrams_sent, cost.retransmissions, len(cost.round_trips)) == (1, 0, 1)
 
 
-def test_what_this_machine_never_sent_is_its_own_shortage() -> None:
+def test_requests_that_were_never_sent_are_a_local_shortage() -> None:
     query = ask(Command.CONNECTIONS)
     [outgoing] = query.start(1)
     query.refused(outgoing, Resource.SEND_QUEUE, 1)
@@ -369,7 +369,7 @@ def test_what_this_machine_never_sent_is_its_own_shortage() -> None:
     assert caught.value.resource is Resource.SEND_QUEUE
 
 
-def test_a_query_that_missed_its_attempts_because_of_a_stall_is_a_shortage() -> None:
+def test_a_query_that_missed_its_retransmissions_in_a_stall_is_a_local_shortage() -> None:
     query = ask()
     query.start(1)
     query.expire(3, stalled=True)
@@ -379,7 +379,7 @@ def test_a_query_that_missed_its_attempts_because_of_a_stall_is_a_shortage() -> 
     assert caught.value.resource is Resource.STALL
 
 
-def test_silence_after_all_attempts_is_no_answer_also_after_a_stall() -> None:
+def test_silence_after_all_retransmissions_is_no_response_even_after_a_stall() -> None:
     query = ask(attempts=1)
     query.start(1)
     query.expire(3, stalled=True)
@@ -387,7 +387,7 @@ def test_silence_after_all_attempts_is_no_answer_also_after_a_stall() -> None:
     assert isinstance(query.error, NoAnswer)
 
 
-def test_only_the_beginning_of_an_unanswered_request_is_recognised_as_sent() -> None:
+def test_only_a_prefix_of_an_unanswered_request_is_recognised_as_its_own() -> None:
     query = ask(Command.CONNECTIONS, Command.TRANSFORMS)
     first, second = datagrams(query.start(1))
     query.datagram(reply(first, 3), HERE, 1.1)
@@ -400,16 +400,14 @@ def test_only_the_beginning_of_an_unanswered_request_is_recognised_as_sent() -> 
     assert not query.has_sent(first)
 
 
-def test_answers_of_version_0_fit_version_0_alone() -> None:
+def test_responses_of_version_0_match_only_version_0() -> None:
     assert fitting_dialects(bytes.fromhex("cffe00 1234 00 0000000000000003")) == ["v0"]
     assert fitting_dialects(b"nonsense") == []
 
 
 @given(st.data(), st.sampled_from(list(DIALECTS.values())))
-def test_whatever_arrives_a_value_is_one_that_an_answer_had(
-    data: st.DataObject, dialect: Dialect
-) -> None:
-    """Answers, some with a byte changed or cut, in any order: no value is of another command or of a bad datagram."""
+def test_a_value_always_comes_from_a_valid_response(data: st.DataObject, dialect: Dialect) -> None:
+    """Feeds responses in any order, some corrupted or cut: no value is of another command or an invalid datagram."""
     query = ask(*dialect.reads, dialect=dialect)
     requests = datagrams(query.start(1))
     sent: dict[Command, set[Value]] = {}

@@ -1,4 +1,4 @@
-"""Single servers asked at the same time, over real sockets."""
+"""Simultaneous queries of single servers, over real sockets."""
 
 import asyncio
 import gc
@@ -21,7 +21,7 @@ from protocol.server import respond, serve
 from protocol.sockets import Sockets
 from protocol.token import Token
 from protocol.vocabulary import Command, Status
-from tests.support.udp import Source, hearing
+from tests.support.udp import Source, udp_socket
 
 TOKEN = Token.parse("secretpa")
 ANONYMOUS_ERRORS = (replace(V0, identifier_echo="good"), replace(V0, zeroed_errors=True))
@@ -39,18 +39,18 @@ async def read(
 
 @asynccontextmanager
 async def listing(sources: list[Source]) -> AsyncIterator[int]:
-    """A server that answers, and notes who asked; yields its port."""
+    """Serves valid responses and records the clients' addresses; yields its port."""
 
-    def hear(datagram: bytes, source: Source) -> list[tuple[bytes, Source]]:
+    def handle(datagram: bytes, source: Source) -> list[tuple[bytes, Source]]:
         sources.append(source)
         response = respond(datagram, TOKEN, answer)
         return [(response.encode(), source)] if response else []
 
-    async with hearing(hear) as opened:
+    async with udp_socket(handle) as opened:
         yield opened.getsockname()[1]
 
 
-async def test_questions_of_the_same_time_go_out_of_one_port_and_are_not_mixed_up() -> None:
+async def test_simultaneous_queries_share_one_port_without_confusion() -> None:
     line, sources = Reader(), list[Source]()
     async with listing(sources) as port, listing(sources) as other:
         readings = await asyncio.gather(*(read(line, where) for where in [port, other] * 20))
@@ -61,16 +61,16 @@ async def test_questions_of_the_same_time_go_out_of_one_port_and_are_not_mixed_u
     assert len(set(sources)) == 1
 
 
-async def test_later_questions_go_out_of_another_port() -> None:
+async def test_later_queries_use_another_port() -> None:
     line, sources = Reader(lifetime=0.01), list[Source]()
     async with listing(sources) as port, asyncio.timeout(5):
         while len(set(sources)) < 2:
             assert (await read(line, port))[Command.CONNECTIONS] == 3
 
 
-async def test_each_question_has_a_deadline_of_its_own() -> None:
+async def test_each_query_has_its_own_deadline() -> None:
     line = Reader()
-    async with serve("127.0.0.1", 0, TOKEN, answer) as good, hearing(lambda *_: []) as silent:
+    async with serve("127.0.0.1", 0, TOKEN, answer) as good, udp_socket(lambda *_: []) as silent:
         port = silent.getsockname()[1]
         patient = asyncio.create_task(read(line, port, 60))
         loop = asyncio.get_running_loop()
@@ -88,32 +88,32 @@ async def test_each_question_has_a_deadline_of_its_own() -> None:
     assert patient.cancelled()
 
 
-async def test_a_question_given_up_asks_nothing_more_and_the_others_are_answered() -> None:
-    heard: list[bytes] = []
+async def test_a_cancelled_query_sends_nothing_more_and_others_are_answered() -> None:
+    received: list[bytes] = []
 
-    def hear(datagram: bytes, source: Source) -> list[tuple[bytes, Source]]:
-        heard.append(datagram)
+    def handle(datagram: bytes, source: Source) -> list[tuple[bytes, Source]]:
+        received.append(datagram)
         return []
 
     line = Reader()
-    async with serve("127.0.0.1", 0, TOKEN, answer) as good, hearing(hear) as silent:
+    async with serve("127.0.0.1", 0, TOKEN, answer) as good, udp_socket(handle) as silent:
         given_up = asyncio.create_task(read(line, silent.getsockname()[1], 60))
         async with asyncio.timeout(5):
-            while len(heard) < 4:
+            while len(received) < 4:
                 await asyncio.sleep(0)
         given_up.cancel()
         await asyncio.wait([given_up])
         assert (await read(line, good.port)).error is None
-        # By then it would have been asked again.
+        # It would have been retried by then.
         assert (await read(line, silent.getsockname()[1], 0.6)).error
 
-    assert [heard.count(datagram) for datagram in heard[:4]] == [1] * 4
-    assert heard.count(heard[4]) > 1
+    assert [received.count(datagram) for datagram in received[:4]] == [1] * 4
+    assert received.count(received[4]) > 1
 
 
-async def test_a_closed_port_and_an_unknown_name_are_told_at_once() -> None:
+async def test_a_closed_port_and_an_unknown_name_are_reported_immediately() -> None:
     line = Reader()
-    async with hearing(lambda *_: []) as unused:
+    async with udp_socket(lambda *_: []) as unused:
         closed = unused.getsockname()[1]
     refused, unknown = await asyncio.gather(
         read(line, closed, 60), read(line, 7030, 60, "no-such-host.invalid")
@@ -128,16 +128,16 @@ async def test_a_closed_port_and_an_unknown_name_are_told_at_once() -> None:
     assert refused.cost.retransmissions == 0
 
 
-async def test_what_comes_from_elsewhere_is_counted_once() -> None:
+async def test_a_stray_datagram_is_counted_once() -> None:
     line = Reader()
-    async with hearing(lambda *_: []) as stranger:
+    async with udp_socket(lambda *_: []) as other:
 
-        def hear(datagram: bytes, source: Source) -> list[tuple[bytes, Source]]:
-            stranger.sendto(b"from elsewhere", source)
+        def handle(datagram: bytes, source: Source) -> list[tuple[bytes, Source]]:
+            other.sendto(b"from elsewhere", source)
             response = respond(datagram, TOKEN, answer)
             return [(response.encode(), source)] if response else []
 
-        async with hearing(hear) as server:
+        async with udp_socket(handle) as server:
             reading = await read(line, server.getsockname()[1])
 
     assert reading.error is None
@@ -145,7 +145,7 @@ async def test_what_comes_from_elsewhere_is_counted_once() -> None:
     assert line.take_strays() == {}
 
 
-async def test_answers_without_an_identifier_have_a_socket_of_their_own() -> None:
+async def test_dialects_without_identifiers_use_a_socket_per_target() -> None:
     dialect = replace(V0, identifier_echo="never")
     async with serve("127.0.0.1", 0, TOKEN, answer, dialect) as endpoint:
         line = Reader()
@@ -157,7 +157,7 @@ async def test_answers_without_an_identifier_have_a_socket_of_their_own() -> Non
 
 
 @pytest.mark.parametrize("dialect", ANONYMOUS_ERRORS)
-async def test_an_error_without_an_identifier_is_not_taken_for_another_questions(
+async def test_an_error_without_an_identifier_is_not_attributed_to_another_query(
     dialect: Dialect,
 ) -> None:
     line = Reader()
@@ -185,37 +185,37 @@ async def test_identifiers_of_one_byte_are_never_used_up() -> None:
     assert [reading.error for reading in readings] == [None] * 100
 
 
-def exchanges() -> list[Multiplexer]:
+def multiplexers() -> list[Multiplexer]:
     return [one for one in gc.get_objects() if isinstance(one, Multiplexer)]
 
 
-async def test_sockets_that_are_used_no_more_leave_nothing_to_the_garbage_collector() -> None:
+async def test_unused_sockets_leave_no_reference_cycles() -> None:
     line = Reader(lifetime=0)
     gc.collect()
     gc.disable()
-    others = exchanges()  # of earlier tests in this process
+    others = multiplexers()  # of earlier tests in this process
     try:
         async with serve("127.0.0.1", 0, TOKEN, answer) as endpoint:
             for _ in range(10):
                 assert (await read(line, endpoint.port)).error is None
             async with asyncio.timeout(30):
-                while len(exchanges()) > len(others):
+                while len(multiplexers()) > len(others):
                     await asyncio.sleep(0)
     finally:
         gc.enable()
 
 
-async def test_a_second_answer_is_counted_though_the_reading_has_ended() -> None:
+async def test_a_duplicate_response_after_the_reading_is_counted() -> None:
     seconds: list[tuple[bytes, Source]] = []
 
-    def hear(datagram: bytes, source: Source) -> list[tuple[bytes, Source]]:
+    def handle(datagram: bytes, source: Source) -> list[tuple[bytes, Source]]:
         response = respond(datagram, TOKEN, answer)
         assert response
         seconds.append((response.encode(), source))
         return [(response.encode(), source)]
 
     line = Reader()
-    async with hearing(hear) as server:
+    async with udp_socket(handle) as server:
         reading = await read(line, server.getsockname()[1])
         for datagram, source in seconds:
             server.sendto(datagram, source)
@@ -230,7 +230,7 @@ async def test_a_second_answer_is_counted_though_the_reading_has_ended() -> None
 
 
 class BrokenStatuses(dict[int, Status]):
-    """A defect in what one dialect needs to decode a response."""
+    """Dialect whose responses cannot be decoded because of a defect."""
 
     def get(self, *_: object) -> Status:
         raise RuntimeError("a defect")
@@ -250,7 +250,7 @@ async def test_a_defect_in_reading_one_target_fails_no_other() -> None:
         assert good.error is None
 
 
-async def test_a_defect_of_the_engine_is_raised_and_the_next_query_is_answered(
+async def test_a_defect_of_the_multiplexer_is_raised_and_the_next_query_is_answered(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def fail(*_: object) -> None:

@@ -1,4 +1,4 @@
-"""Faults that a kernel, a resolver and a name server really produce, in network namespaces."""
+"""Real faults of the kernel, the resolver and name servers, in network namespaces."""
 
 import json
 import subprocess
@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def in_namespace(tmp_path: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    """Runs a command in namespaces of its own, whose only name server is 127.0.0.1."""
+    """Runs a command in new namespaces whose only name server is 127.0.0.1."""
     require("ip")
     (tmp_path / "resolv.conf").write_text("nameserver 127.0.0.1\n")
     setup = (
@@ -41,13 +41,13 @@ def scenario(name: str, tmp_path: Path) -> dict[str, object]:
     return outcome
 
 
-def test_datagrams_that_the_own_interface_refuses_are_sent_again(tmp_path: Path) -> None:
+def test_datagrams_that_the_local_interface_refuses_are_sent_again(tmp_path: Path) -> None:
     require("tc")
 
     assert scenario("full-queue", tmp_path)["up"] == 200
 
 
-def test_a_network_that_is_gone_for_half_of_the_time_is_survived(tmp_path: Path) -> None:
+def test_readings_succeed_over_a_network_that_is_down_half_of_the_time(tmp_path: Path) -> None:
     assert scenario("outage", tmp_path)["errors"] == []
 
 
@@ -68,7 +68,7 @@ def test_only_a_port_unreachable_that_quotes_our_request_ends_a_query(
     assert (found["alone"], found["together"]) == (outcome, outcome)
 
 
-def test_writes_and_readings_of_a_name_stay_with_one_server(tmp_path: Path) -> None:
+def test_writes_and_readings_of_a_name_use_one_server(tmp_path: Path) -> None:
     found = scenario("rotating-name", tmp_path)
 
     assert found["seen"] in ([1] * 10, [2] * 10)
@@ -85,7 +85,7 @@ def test_a_server_that_answers_late_on_one_of_two_addresses_is_up(tmp_path: Path
     assert (found["outcome"], found["server"]) == ("up", "::1")
 
 
-def test_answers_that_waited_while_the_program_was_stopped_count(tmp_path: Path) -> None:
+def test_responses_received_while_the_program_was_stopped_are_accepted(tmp_path: Path) -> None:
     assert scenario("stopped", tmp_path)["outcome"] == "up"
 
 
@@ -93,10 +93,10 @@ def test_a_target_is_not_down_because_this_program_was_stopped(tmp_path: Path) -
     assert "Shortage" in str(scenario("stopped-unanswered", tmp_path)["error"])
 
 
-def test_the_command_ends_when_it_is_done_though_a_look_up_hangs(tmp_path: Path) -> None:
+def test_the_command_ends_although_a_look_up_hangs(tmp_path: Path) -> None:
     arguments = ("--token", "secretpa", "--timeout", "300ms", "get", "mail.example")
     began = time.monotonic()
-    # A name server that never answers: the socket is bound, and nobody reads from it.
+    # A name server that never answers: the socket is bound, but never read.
     code = (
         "import socket, runpy, sys; s = socket.socket(type=socket.SOCK_DGRAM);"
         " s.bind(('127.0.0.1', 53)); sys.argv[0] = 'smtpstatus';"
@@ -109,7 +109,7 @@ def test_the_command_ends_when_it_is_done_though_a_look_up_hangs(tmp_path: Path)
     assert time.monotonic() - began < 4
 
 
-def test_the_exporter_ends_when_asked_to_though_a_look_up_hangs(tmp_path: Path) -> None:
+def test_the_exporter_stops_although_a_look_up_hangs(tmp_path: Path) -> None:
     config = tmp_path / "exporter.yml"
     config.write_text("targets: [{name: mail, address: 'mail.example:7030', token: secretpa}]\n")
     script = f"""

@@ -1,4 +1,4 @@
-"""What the endpoint logs: wrong tokens, few lines for many; and every change of a setting."""
+"""Log lines of the endpoint: rejected tokens, rate limited, and every switch of the transforms."""
 
 import asyncio
 import logging
@@ -29,7 +29,7 @@ NETWORKS = {
 
 
 @pytest.mark.parametrize(("host", "network"), NETWORKS.items())
-def test_clients_are_counted_by_ipv4_address_and_by_ipv6_64(host: str, network: str) -> None:
+def test_clients_are_grouped_by_ipv4_address_and_ipv6_64(host: str, network: str) -> None:
     assert network_of(host) == network
 
 
@@ -58,7 +58,9 @@ async def test_wrong_tokens_of_a_network_are_logged_immediately_and_then_once_a_
     assert len(counted(caplog)) == 4
 
 
-async def test_many_networks_make_few_lines(caplog: pytest.LogCaptureFixture) -> None:
+async def test_wrong_tokens_of_many_networks_are_logged_in_few_lines(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     rejected = RejectedTokens(networks=3)
     for number in range(250):
         rejected.add(f"192.0.2.{number}")
@@ -99,7 +101,7 @@ async def test_the_endpoint_logs_wrong_tokens_and_switches_with_their_source(
 async def test_valid_requests_are_answered_among_a_burst_of_others(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The valid ones come last in a buffer full of wrong tokens, short and foreign datagrams."""
+    """Valid requests are last in a buffer full of wrong tokens, short and foreign datagrams."""
     loop = asyncio.get_running_loop()
     async with serve("127.0.0.1", 0, TOKEN, lambda _: 7) as endpoint:
         with (
@@ -111,7 +113,7 @@ async def test_valid_requests_are_answered_among_a_burst_of_others(
                 opened.connect(("127.0.0.1", endpoint.port))
             for number in range(
                 180
-            ):  # more than are examined in one wake of the loop, fewer than the buffer holds
+            ):  # more than are read in one callback, fewer than the buffer holds
                 flood.send(
                     (Request(1, b"x" * 8, 0).encode(), b"\xcf\xfe\x00", b"\xff")[number % 3]
                 )

@@ -23,7 +23,7 @@ def resolver() -> Iterator[Resolver]:
 
 
 class Names:
-    """A getaddrinfo that hangs for names with "slow" until it is released, and counts its calls."""
+    """getaddrinfo that hangs for names with "slow" until released, and counts its calls."""
 
     def __init__(self) -> None:
         self.released = threading.Event()
@@ -56,7 +56,7 @@ def names(monkeypatch: pytest.MonkeyPatch) -> Iterator[Names]:
     made.released.set()
 
 
-async def test_a_name_has_all_its_addresses(resolver: Resolver) -> None:
+async def test_a_name_resolves_to_all_its_addresses(resolver: Resolver) -> None:
     assert ("127.0.0.1", 7030) in await resolver.resolve(HostPort("localhost", 7030), 5)
 
 
@@ -68,9 +68,7 @@ async def test_the_error_for_a_name_without_an_address_names_it(
         await resolver.resolve(HostPort(name, 7030), 5)
 
 
-async def test_a_name_is_not_waited_for_after_the_timeout(
-    resolver: Resolver, names: Names
-) -> None:
+async def test_a_look_up_ends_at_the_timeout(resolver: Resolver, names: Names) -> None:
     with pytest.raises(UnknownName, match="timed out"):
         await resolver.resolve(HostPort("slow", 7030), 0)
     with pytest.raises(UnknownName, match="timed out"):
@@ -88,9 +86,7 @@ async def test_simultaneous_look_ups_of_one_name_are_one_call(
     assert found == [(("192.0.2.1", port),) for port in (1, 2, 3)]
 
 
-async def test_probes_leave_half_of_the_threads_to_targets(
-    resolver: Resolver, names: Names
-) -> None:
+async def test_probes_use_at_most_half_of_the_threads(resolver: Resolver, names: Names) -> None:
     probes = [
         asyncio.create_task(resolver.resolve(HostPort(f"slow-{number}", 1), 0.5, probe=True))
         for number in range(50)
@@ -100,11 +96,11 @@ async def test_probes_leave_half_of_the_threads_to_targets(
     results = await asyncio.gather(*probes, return_exceptions=True)
 
     assert all(isinstance(result, UnknownName) for result in results)
-    assert names.most <= 5  # half of eight, and the target's own
-    assert names.calls.total() == 5  # what nobody waits for any more is not looked up
+    assert names.most <= 5  # half of eight, and that of the target
+    assert names.calls.total() == 5  # a look-up without callers is not started
 
 
-async def test_a_name_that_hung_the_last_time_leaves_half_of_the_threads_to_others(
+async def test_names_that_hung_before_use_at_most_half_of_the_threads(
     resolver: Resolver, names: Names, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_SLOW_S", 0.0)
@@ -123,7 +119,7 @@ async def test_a_name_that_hung_the_last_time_leaves_half_of_the_threads_to_othe
 
 
 @pytest.mark.parametrize("late", [True, False], ids=["hangs", "fails for the moment"])
-async def test_the_last_good_addresses_are_used_for_a_minute_while_a_look_up_is_late(
+async def test_the_last_addresses_are_used_for_a_minute_while_a_look_up_hangs(
     late: bool, resolver: Resolver, names: Names, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     where = HostPort("slow", 7030)
@@ -143,11 +139,11 @@ async def test_the_last_good_addresses_are_used_for_a_minute_while_a_look_up_is_
         await resolver.resolve(where, 0.05)
 
 
-async def test_a_name_that_no_longer_exists_is_not_answered_from_memory(
+async def test_a_name_that_no_longer_exists_is_not_answered_from_the_cache(
     resolver: Resolver, names: Names
 ) -> None:
-    await resolver.resolve(HostPort("gone", 7030), 5)
+    await resolver.resolve(HostPort("removed", 7030), 5)
     names.failure = socket.EAI_NONAME
 
-    with pytest.raises(UnknownName, match="cannot resolve gone"):
-        await resolver.resolve(HostPort("gone", 7030), 5)
+    with pytest.raises(UnknownName, match="cannot resolve removed"):
+        await resolver.resolve(HostPort("removed", 7030), 5)

@@ -3,11 +3,11 @@ import pytest
 from protocol.roundtrip import RoundTrip
 
 
-def test_an_unknown_target_is_given_a_quarter_of_a_second() -> None:
+def test_the_initial_timeout_is_a_quarter_of_a_second() -> None:
     assert RoundTrip().timeout == 0.25
 
 
-def test_the_first_sample_is_taken_as_it_is_and_half_of_it_as_the_variation() -> None:
+def test_the_first_sample_sets_the_round_trip_and_half_of_it_the_variation() -> None:
     trip = RoundTrip()
 
     trip.observe(0.2)
@@ -16,7 +16,7 @@ def test_the_first_sample_is_taken_as_it_is_and_half_of_it_as_the_variation() ->
     assert trip.timeout == pytest.approx(0.6)
 
 
-def test_further_samples_weigh_as_rfc_6298_says() -> None:
+def test_further_samples_are_weighted_as_in_rfc_6298() -> None:
     trip = RoundTrip()
     trip.observe(0.2)
 
@@ -26,7 +26,7 @@ def test_further_samples_weigh_as_rfc_6298_says() -> None:
     assert trip.smoothed == pytest.approx(0.875 * 0.2 + 0.125 * 0.4)
 
 
-def test_a_fast_target_is_given_time_to_be_busy() -> None:
+def test_the_timeout_of_a_fast_target_has_a_minimum() -> None:
     trip = RoundTrip()
 
     trip.observe(0.0001)

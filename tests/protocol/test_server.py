@@ -1,4 +1,4 @@
-"""The endpoint over real sockets; what it answers is in test_vectors.py."""
+"""Endpoint over real sockets; the contents of its responses are tested in test_vectors.py."""
 
 import asyncio
 import logging
@@ -14,7 +14,7 @@ from protocol.ratelimit import ErrorRateLimiter
 from protocol.server import Endpoint, respond, serve
 from protocol.token import Token
 from protocol.vocabulary import Command, Status
-from tests.support.udp import hearing
+from tests.support.udp import udp_socket
 
 TOKEN = Token.parse("secretpa")
 
@@ -43,7 +43,7 @@ async def receive(client: socket.socket) -> bytes:
 
 
 async def count(client: socket.socket, until: bytes) -> int:
-    """How many datagrams come in before `until` does."""
+    """Number of datagrams received before `until`."""
     found = 0
     while await receive(client) != until:
         found += 1
@@ -58,7 +58,7 @@ def response(identifier: int = 1, status: Status = Status.DONE, number: int = 3)
     return Response(identifier, status, number.to_bytes(8)).encode()
 
 
-async def test_a_request_is_answered_from_where_it_went(
+async def test_a_request_is_answered_from_the_address_it_was_sent_to(
     endpoint: Endpoint, client: socket.socket
 ) -> None:
     client.sendto(request(0xBEEF), ("127.0.0.1", endpoint.port))
@@ -70,7 +70,7 @@ async def test_a_request_is_answered_from_where_it_went(
     )
 
 
-async def test_a_datagram_of_any_size_is_answered_or_met_with_silence_and_the_server_goes_on(
+async def test_a_datagram_of_any_size_is_answered_or_ignored_and_the_server_continues(
     endpoint: Endpoint, client: socket.socket
 ) -> None:
     where = ("127.0.0.1", endpoint.port)
@@ -85,7 +85,7 @@ async def test_a_failure_of_the_application_is_answered_and_logged_once(
     caplog: pytest.LogCaptureFixture, client: socket.socket
 ) -> None:
     def broken(command: Command) -> Value:
-        raise RuntimeError("the counters are gone")
+        raise RuntimeError("the counters are unavailable")
 
     async with serve("127.0.0.1", 0, TOKEN, broken) as endpoint:
         with caplog.at_level(logging.ERROR):
@@ -96,14 +96,18 @@ async def test_a_failure_of_the_application_is_answered_and_logged_once(
     assert "secretpa" not in caplog.text
 
 
-async def test_good_requests_are_never_rationed(endpoint: Endpoint, client: socket.socket) -> None:
+async def test_valid_requests_are_never_rate_limited(
+    endpoint: Endpoint, client: socket.socket
+) -> None:
     for identifier in range(500):
         client.sendto(request(identifier), ("127.0.0.1", endpoint.port))
 
         assert await receive(client) == response(identifier)
 
 
-async def test_errors_are_rationed_and_good_requests_still_answered(client: socket.socket) -> None:
+async def test_errors_are_rate_limited_and_valid_requests_still_answered(
+    client: socket.socket,
+) -> None:
     limiter = ErrorRateLimiter(burst=5, per_second=0)
     async with serve("127.0.0.1", 0, TOKEN, answer, limiter=limiter) as endpoint:
         where = ("127.0.0.1", endpoint.port)
@@ -114,14 +118,14 @@ async def test_errors_are_rationed_and_good_requests_still_answered(client: sock
         assert await count(client, until=response(99)) == 5
 
 
-async def test_senders_of_errors_are_not_kept_among_the_addresses_of_a_fleet(
+async def test_senders_of_errors_are_not_added_to_the_cached_addresses(
     endpoint: Endpoint, client: socket.socket
 ) -> None:
     kept = unpack_sockaddr.cache_info().currsize
     for number in range(20):
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
-            stranger.bind((f"127.0.1.{number}", 0))
-            stranger.sendto(request(token=b"xxxxxxxx"), ("127.0.0.1", endpoint.port))
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+            other.bind((f"127.0.1.{number}", 0))
+            other.sendto(request(token=b"xxxxxxxx"), ("127.0.0.1", endpoint.port))
     client.sendto(request(99), ("127.0.0.1", endpoint.port))
 
     assert await receive(client) == response(99)
@@ -129,33 +133,35 @@ async def test_senders_of_errors_are_not_kept_among_the_addresses_of_a_fleet(
 
 
 async def settle() -> None:
-    """Let the loop turn as often as a loop between servers would need to be seen."""
+    """Runs the event loop as often as a loop between servers needs to become visible."""
     for _ in range(500):
         await asyncio.sleep(0)
 
 
-async def test_a_loop_between_two_servers_dies_out() -> None:
-    """A relay hands each server the other's answers, as a forged source address would."""
+async def test_a_loop_between_two_servers_ends() -> None:
+    """A relay sends each server the other's responses, as a forged source address would."""
     ports: list[int] = []
-    heard: list[bytes] = []
+    received: list[bytes] = []
 
     def relay(datagram: bytes, source: tuple[str, int]) -> list[tuple[bytes, tuple[str, int]]]:
-        heard.append(datagram)
+        received.append(datagram)
         return [(datagram, ("127.0.0.1", ports[1 - ports.index(source[1])]))]
 
     async with (
         serve("127.0.0.1", 0, TOKEN, answer) as first,
         serve("127.0.0.1", 0, Token.parse("otherone"), answer) as second,
-        hearing(relay) as between,
+        udp_socket(relay) as between,
     ):
         ports += [first.port, second.port]
         between.sendto(response(), ("127.0.0.1", first.port))
         await settle()
 
-    assert 80 <= len(heard) <= 84  # forty from each, and what a slow machine's seconds add
+    assert (
+        80 <= len(received) <= 84
+    )  # forty from each, plus the refill while a slow machine runs the test
 
 
-async def test_a_loop_of_a_server_with_itself_dies_out() -> None:
+async def test_a_loop_of_a_server_with_itself_ends() -> None:
     asked: list[bool] = []
 
     class Witnessed(ErrorRateLimiter):
@@ -172,7 +178,7 @@ async def test_a_loop_of_a_server_with_itself_dies_out() -> None:
     assert asked == [True] * 5 + [False]
 
 
-def test_the_ration_refills_with_time_and_no_further_than_its_burst() -> None:
+def test_the_error_limit_refills_with_time_up_to_its_burst() -> None:
     limiter = ErrorRateLimiter(burst=2, per_second=1)
 
     assert [limiter.allows("a", 0) for _ in range(3)] == [True, True, False]
@@ -181,14 +187,14 @@ def test_the_ration_refills_with_time_and_no_further_than_its_burst() -> None:
     assert [limiter.allows("a", 100) for _ in range(3)] == [True, True, False]
 
 
-def test_each_source_has_a_ration_of_its_own_and_the_table_is_bounded() -> None:
+def test_each_source_has_its_own_error_limit_and_the_table_is_bounded() -> None:
     limiter = ErrorRateLimiter(burst=1, per_second=0, sources=100)
 
     assert all(limiter.allows(f"192.0.2.{number}", 0) for number in range(1000))
     assert len(limiter) == 100
 
 
-async def test_it_answers_over_ipv6_as_well() -> None:
+async def test_the_endpoint_answers_over_ipv6() -> None:
     async with serve("::1", 0, TOKEN, answer) as endpoint:
         with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as client:
             client.setblocking(False)
@@ -201,7 +207,7 @@ async def test_it_answers_over_ipv6_as_well() -> None:
     ("everywhere", "here"),
     [("0.0.0.0", "127.0.0.7"), ("::", "::1"), ("", "127.0.0.7"), ("0", "127.0.0.7")],
 )
-async def test_bound_to_every_address_it_answers_from_the_one_that_was_asked(
+async def test_a_wildcard_endpoint_answers_from_the_address_of_the_request(
     everywhere: str, here: str
 ) -> None:
     async with serve(everywhere, 0, TOKEN, answer) as endpoint:
@@ -221,17 +227,17 @@ async def test_an_address_in_use_is_an_error(endpoint: Endpoint) -> None:
             pass
 
 
-async def test_an_answer_that_cannot_be_delivered_does_no_harm(
+async def test_an_undeliverable_response_is_ignored(
     endpoint: Endpoint, client: socket.socket
 ) -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as gone:
-        gone.sendto(request(), ("127.0.0.1", endpoint.port))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as closed:
+        closed.sendto(request(), ("127.0.0.1", endpoint.port))
     client.sendto(request(2), ("127.0.0.1", endpoint.port))
 
     assert await receive(client) == response(2)
 
 
-def test_each_dialect_answers_its_own_requests_and_is_silent_to_the_others() -> None:
+def test_each_dialect_answers_only_its_own_requests() -> None:
     for dialect in DIALECTS.values():
         token = Token(bytes(dialect.token_length))
         for other in DIALECTS.values():

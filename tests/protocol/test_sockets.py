@@ -1,4 +1,4 @@
-"""One transfer over real sockets, by batches and one by one, for both address families."""
+"""Transfers over real sockets, in batches and individually, for both address families."""
 
 import asyncio
 import errno
@@ -39,7 +39,7 @@ async def until_something(sockets: Sockets) -> Transfer:
             await asyncio.sleep(0)
 
 
-async def test_what_is_due_is_sent_and_what_arrived_is_returned(
+async def test_a_transfer_sends_the_given_datagrams_and_returns_the_received_ones(
     sockets: Sockets, server: socket.socket
 ) -> None:
     with closing(server):
@@ -47,18 +47,18 @@ async def test_what_is_due_is_sent_and_what_arrived_is_returned(
         texts = [b"one", b"two", b"three"]  # of different lengths
 
         first = sockets.transfer([(text, address) for text in texts])
-        heard = [server.recvfrom(100) for _ in texts]
-        for text, client in heard:
+        received = [server.recvfrom(100) for _ in texts]
+        for text, client in received:
             server.sendto(text.upper(), client)
         answered = await until_something(sockets)
 
     assert first.undelivered == []
-    assert [text for text, _ in heard] == texts
+    assert [text for text, _ in received] == texts
     assert answered.arrived == [(b"ONE", address), (b"TWO", address), (b"THREE", address)]
     assert answered.drained
 
 
-async def test_a_datagram_that_is_too_long_is_seen_to_be(
+async def test_a_datagram_that_is_too_long_is_reported_as_such(
     sockets: Sockets, server: socket.socket
 ) -> None:
     with closing(server):
@@ -70,7 +70,7 @@ async def test_a_datagram_that_is_too_long_is_seen_to_be(
     assert 64 < len(found.arrived[0][0]) < 1000
 
 
-async def test_a_closed_port_is_reported_with_the_datagram_and_its_neighbours_are_sent(
+async def test_a_closed_port_is_reported_with_its_datagram_and_the_others_are_sent(
     sockets: Sockets, server: socket.socket
 ) -> None:
     with closing(server), socket.socket(server.family, socket.SOCK_DGRAM) as unused:
@@ -83,9 +83,9 @@ async def test_a_closed_port_is_reported_with_the_datagram_and_its_neighbours_ar
         undelivered = list(found.undelivered)
         while len(undelivered) < 2:
             undelivered += (await until_something(sockets)).undelivered
-        heard = [server.recvfrom(100)[0] for _ in range(2)]
+        received = [server.recvfrom(100)[0] for _ in range(2)]
 
-    assert heard == [b"b", b"d"]
+    assert received == [b"b", b"d"]
     assert {(one.datagram, one.address) for one in undelivered} == {(b"a", closed), (b"c", closed)}
     assert {one.error.errno for one in undelivered} == {errno.ECONNREFUSED}
     assert all(one.was_sent for one in undelivered)
@@ -98,9 +98,9 @@ async def test_a_datagram_that_cannot_be_sent_is_returned_and_the_others_are_sen
         here: Address = server.getsockname()
         nowhere: Address = (here[0], 0, *here[2:])
         found = sockets.transfer([(b"a", here), (b"b", nowhere), (b"c", here)])
-        heard = [server.recvfrom(100)[0] for _ in range(2)]
+        received = [server.recvfrom(100)[0] for _ in range(2)]
 
-    assert heard == [b"a", b"c"]
+    assert received == [b"a", b"c"]
     assert [(one.datagram, one.was_sent) for one in found.undelivered] == [(b"b", False)]
 
 
@@ -117,7 +117,7 @@ async def test_a_socket_that_cannot_be_opened_is_a_shortage(
     assert caught.value.resource is Resource.DESCRIPTORS
 
 
-async def test_a_family_that_the_system_lacks_is_no_shortage(
+async def test_an_unsupported_address_family_is_not_a_shortage(
     sockets: Sockets, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
@@ -129,7 +129,7 @@ async def test_a_family_that_the_system_lacks_is_no_shortage(
     assert [one.was_sent for one in found.undelivered] == [False]
 
 
-async def test_a_full_send_buffer_refuses_what_it_has_no_room_for(
+async def test_a_full_send_buffer_returns_the_datagrams_that_do_not_fit(
     sockets: Sockets, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     port = sockets.open(socket.AF_INET)

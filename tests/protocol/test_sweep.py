@@ -1,4 +1,4 @@
-"""The column path and the plain path over the same network: the outcome is the same, target by target."""
+"""Column path and plain path over the same network: each target has the same outcome."""
 
 import os
 import socket
@@ -22,9 +22,9 @@ from protocol.server import serve
 from protocol.sweep_table import can_sweep
 from protocol.token import Token
 from protocol.vocabulary import Command
-from tests.support.script import DEEDS, Deed, scripted_network, value
+from tests.support.script import FAULTS, Fault, scripted_network, value
 
-Script = Mapping[tuple[str, int], Sequence[Deed]]
+Script = Mapping[tuple[str, int], Sequence[Fault]]
 
 
 def token(dialect: Dialect) -> Token:
@@ -40,7 +40,7 @@ def host(number: int) -> str:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a user sees of a reading, and what it cost, but for times."""
+    """Values, error and cost of a reading, without times."""
 
     values: Mapping[Command, Value | None]
     reason: FailureReason | None
@@ -57,7 +57,7 @@ class Outcome:
         return cls(
             reading.values,
             reading.error.reason if reading.error else None,
-            "" if silent else str(reading.error or ""),  # with the seconds waited
+            "" if silent else str(reading.error or ""),  # the message contains the seconds waited
             cost.datagrams_sent,
             cost.retransmissions,
             len(cost.round_trips),
@@ -68,13 +68,13 @@ class Outcome:
 async def read(
     dialect: Dialect, script: Script, hosts: Sequence[str], closed: set[str], *, by_columns: bool
 ) -> tuple[list[Outcome], Counter[DiscardReason]]:
-    """The outcome for each host, and the strays."""
+    """Outcome for each host, and the number of stray datagrams."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as unused:
         unused.bind(("127.78.255.255", 0))
-        nobody = unused.getsockname()[1]
+        closed_port = unused.getsockname()[1]
     async with scripted_network(dialect, script) as port:
         peers = [
-            Peer(HostPort(one, nobody if one in closed else port), token(dialect), dialect)
+            Peer(HostPort(one, closed_port if one in closed else port), token(dialect), dialect)
             for one in hosts
         ]
         reader = Reader()
@@ -87,20 +87,20 @@ async def read(
 
 
 def draw(random: Random, dialect: Dialect, hosts: Sequence[str]) -> Script:
-    """For most targets some deed somewhere; a few are silent for ever."""
-    script: dict[tuple[str, int], Sequence[Deed]] = {}
+    """Draws some fault for most targets; a few never answer."""
+    script: dict[tuple[str, int], Sequence[Fault]] = {}
     codes = [dialect.operations[command].code for command in dialect.reads]
     for one in hosts:
         if random.random() < 0.05:
             script |= dict.fromkeys([(one, code) for code in codes], ["lose"] * 3)
         for code in random.sample(codes, random.choice([0, 1, 1, 2, len(codes)])):
-            script[one, code] = random.choices(DEEDS, k=3)
+            script[one, code] = random.choices(FAULTS, k=3)
     return script
 
 
 @pytest.mark.parametrize("dialect", SWEPT, ids=lambda dialect: dialect.name)
 @pytest.mark.parametrize("seed", range(2))
-async def test_the_column_path_and_the_plain_path_have_the_same_outcome(
+async def test_the_column_path_and_the_plain_path_return_the_same(
     dialect: Dialect, seed: int
 ) -> None:
     random = Random(seed)
@@ -108,7 +108,7 @@ async def test_the_column_path_and_the_plain_path_have_the_same_outcome(
     closed = set(random.sample(hosts, 8))
     script = draw(random, dialect, hosts)
     differing = hosts
-    for _ in range(4):  # on a busy machine an answer is late now and then, in one of the two
+    for _ in range(4):  # on a busy machine a response may be late in one of the two
         columns, strays = await read(dialect, script, differing, closed, by_columns=True)
         plain, plain_strays = await read(dialect, script, differing, closed, by_columns=False)
         pairs = list(zip(differing, columns, plain, strict=True))
@@ -133,7 +133,7 @@ async def fleet(
 
 
 @pytest.mark.parametrize("dialect", SWEPT, ids=lambda dialect: dialect.name)
-async def test_a_healthy_fleet_is_read_by_columns_alone(dialect: Dialect) -> None:
+async def test_a_healthy_fleet_is_read_on_the_column_path_only(dialect: Dialect) -> None:
     readings = await fleet(500, dialect)
 
     assert readings.others == {}
@@ -146,11 +146,11 @@ async def test_a_healthy_fleet_is_read_by_columns_alone(dialect: Dialect) -> Non
         assert 0 < max(reading.cost.round_trips) <= reading.seconds < 5
 
 
-def test_most_dialects_are_read_by_columns() -> None:
+def test_most_dialects_use_the_column_path() -> None:
     assert [dialect.name for dialect in SWEPT] == ["v0", "group-4", "group-11"]
 
 
-async def test_a_target_with_the_same_identifier_twice_draws_again(
+async def test_a_target_with_duplicate_identifiers_draws_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     drawn: list[int] = []
@@ -167,7 +167,7 @@ async def test_a_target_with_the_same_identifier_twice_draws_again(
     assert drawn[:2] == [24, 24]
 
 
-async def test_a_silent_target_costs_the_others_nothing_and_is_asked_again() -> None:
+async def test_a_silent_target_does_not_delay_others_and_is_retried() -> None:
     silent: Script = {(host(1), code): ["lose", "lose", "lose"] for code in range(4)}
     readings = await fleet(100, script=silent, timeout=0.6)
 
@@ -177,7 +177,7 @@ async def test_a_silent_target_costs_the_others_nothing_and_is_asked_again() -> 
     assert max(readings[0].seconds, readings[99].seconds) < 0.3
 
 
-async def test_a_closed_port_is_told_and_its_neighbours_are_read_by_columns() -> None:
+async def test_a_closed_port_is_reported_and_the_others_use_the_column_path() -> None:
     hosts = [host(number) for number in range(60)]
     outcomes, _ = await read(V0, {}, hosts, {host(5), host(40)}, by_columns=True)
 
@@ -187,7 +187,7 @@ async def test_a_closed_port_is_told_and_its_neighbours_are_read_by_columns() ->
     assert {one.sent for one in outcomes} == {4}
 
 
-async def test_targets_with_an_address_in_common_are_read_apart() -> None:
+async def test_targets_that_share_an_address_are_read_separately() -> None:
     async with serve(
         "127.0.0.1", 0, token(V0), lambda command: command is Command.TRANSFORMS
     ) as server:
@@ -201,7 +201,7 @@ async def test_targets_with_an_address_in_common_are_read_apart() -> None:
     ]
 
 
-async def test_families_and_dialects_are_read_together() -> None:
+async def test_address_families_and_dialects_are_read_together() -> None:
     def answer(command: Command) -> Value:
         return len(command)
 
@@ -225,7 +225,7 @@ async def test_families_and_dialects_are_read_together() -> None:
     assert set(readings.others) == {3}
 
 
-async def test_a_token_that_changes_is_sent_from_the_next_reading_on() -> None:
+async def test_a_changed_token_is_sent_from_the_next_reading_on() -> None:
     async with serve("127.0.0.1", 0, token(V0), lambda _: True) as server:
         peers = [Peer(HostPort("127.0.0.1", server.port), Token(b"mistaken"))]
         reader = Reader()
@@ -237,14 +237,14 @@ async def test_a_token_that_changes_is_sent_from_the_next_reading_on() -> None:
     assert answered[0].error is None
 
 
-async def test_what_has_no_time_left_is_not_asked() -> None:
+async def test_a_target_without_time_left_is_not_queried() -> None:
     readings = await fleet(3, timeout=0)
 
     assert {str(one.error) for one in readings} == {"deadline expired before a request was sent"}
     assert {one.cost.datagrams_sent for one in readings} == {0}
 
 
-async def test_round_trips_are_learned() -> None:
+async def test_round_trip_estimates_are_updated() -> None:
     async with scripted_network(V0, {}) as port:
         peers = [Peer(HostPort(host(number), port), token(V0)) for number in range(10)]
         await Reader().read_all(peers, timeout=5)

@@ -41,7 +41,7 @@ def test_whatever_the_text_parsing_raises_only_a_token_error(text: str) -> None:
 
 
 @pytest.mark.parametrize("end", ["", "\n", "\r\n"])
-def test_a_file_holds_a_token_with_or_without_a_line_end(tmp_path: Path, end: str) -> None:
+def test_a_token_file_may_end_with_a_newline(tmp_path: Path, end: str) -> None:
     path = tmp_path / "token"
     path.write_bytes(b"secretpa" + end.encode())
 
@@ -49,7 +49,7 @@ def test_a_file_holds_a_token_with_or_without_a_line_end(tmp_path: Path, end: st
 
 
 @pytest.mark.parametrize("content", [b"short", b"secretpa\n\n", b"\xff\xfe", None])
-def test_a_file_without_a_token_is_named_and_its_content_is_not(
+def test_a_file_without_a_token_is_named_without_its_content(
     tmp_path: Path, content: bytes | None
 ) -> None:
     path = tmp_path / "token"
@@ -62,11 +62,11 @@ def test_a_file_without_a_token_is_named_and_its_content_is_not(
     assert "secretpa" not in str(caught.value)
 
 
-def test_the_text_form_shows_nothing() -> None:
+def test_the_repr_of_a_token_hides_it() -> None:
     assert "secret" not in f"{Token.parse('secretpa')!r} {Token.parse('secretpa')}"
 
 
-def test_only_the_same_bytes_match() -> None:
+def test_a_token_matches_only_equal_bytes() -> None:
     token = Token.parse("secretpa")
 
     assert token.matches(b"secretpa")

@@ -1,4 +1,4 @@
-"""The hexadecimal blocks of docs/protocol.md, from the client's side and from the server's."""
+"""Test vectors of docs/protocol.md, run by the client and by the server."""
 
 import re
 from dataclasses import dataclass
@@ -30,16 +30,16 @@ class Vector:
     request: bytes
     asked: str
     response: bytes | None
-    told: str
+    meaning: str
 
     @property
     def value(self) -> Value | None:
         flags = {"on": True, "off": False}
-        return flags.get(self.told, int(self.told) if self.told.isdigit() else None)
+        return flags.get(self.meaning, int(self.meaning) if self.meaning.isdigit() else None)
 
     @property
     def status(self) -> Status:
-        return Status.DONE if self.value is not None else Status(self.told)
+        return Status.DONE if self.value is not None else Status(self.meaning)
 
 
 def split(line: str) -> tuple[bytes | None, str]:
@@ -54,20 +54,20 @@ def vectors() -> list[Vector]:
     blocks = re.findall(r"```smtpstatus\n(.*?)```", DOCUMENT.read_text(), re.S)
     lines = [line for block in blocks for line in block.splitlines()]
     found = []
-    for asked, told in zip(lines[::2], lines[1::2], strict=True):
-        assert (asked[0], told[0]) == (">", "<")
+    for asked, answered in zip(lines[::2], lines[1::2], strict=True):
+        assert (asked[0], answered[0]) == (">", "<")
         request, name = split(asked)
         assert request is not None
-        found.append(Vector(request, name, *split(told)))
+        found.append(Vector(request, name, *split(answered)))
     return found
 
 
 VECTORS = vectors()
-ids = [f"{vector.request.hex()}: {vector.told}" for vector in VECTORS]
+ids = [f"{vector.request.hex()}: {vector.meaning}" for vector in VECTORS]
 
 
 @pytest.mark.parametrize("vector", VECTORS, ids=ids)
-def test_the_server_answers_as_the_document_says(vector: Vector) -> None:
+def test_the_server_answers_each_documented_request_as_documented(vector: Vector) -> None:
     def answer(command: Command) -> Value | None:
         assert command is COMMANDS[vector.asked]
         return vector.value
@@ -78,7 +78,7 @@ def test_the_server_answers_as_the_document_says(vector: Vector) -> None:
 
 
 @pytest.mark.parametrize("vector", VECTORS, ids=ids)
-def test_the_client_sends_and_reads_as_the_document_says(vector: Vector) -> None:
+def test_the_client_encodes_and_decodes_each_documented_datagram(vector: Vector) -> None:
     if vector.response is None:
         return
     response = Response.decode(vector.response)
@@ -92,11 +92,11 @@ def test_the_client_sends_and_reads_as_the_document_says(vector: Vector) -> None
         assert response.value(command) is vector.value or response.value(command) == vector.value
 
 
-def test_the_document_shows_every_command_and_every_status_that_a_datagram_can_provoke() -> None:
-    told = {vector.status for vector in VECTORS if vector.response}
+def test_the_document_has_a_vector_for_every_command_and_status() -> None:
+    covered = {vector.status for vector in VECTORS if vector.response}
 
     assert {vector.asked for vector in VECTORS} >= set(COMMANDS)
-    assert told == {
+    assert covered == {
         Status.DONE,
         Status.AUTHENTICATION_FAILED,
         Status.INVALID_VERSION,

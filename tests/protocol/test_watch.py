@@ -20,7 +20,7 @@ from protocol.message import Value
 from protocol.server import respond
 from protocol.token import Token
 from protocol.vocabulary import Command
-from tests.support.udp import lying
+from tests.support.udp import udp_server
 
 NOON = datetime(2024, 5, 6, 12, 0)
 TOKEN = Token(b"secretpa")
@@ -40,7 +40,7 @@ def reading(connections: int, transferred: int = 0, *, on: bool = True) -> Readi
 
 
 def narrow(connections: int, sent: int, mails: int = 0) -> Reading:
-    """A reading of group-4, whose counters have four bytes."""
+    """Reading of group-4, which has four-byte counters."""
     values: dict[Command, Value | None] = {
         Command.CONNECTIONS: connections,
         Command.ACTIVE_CONNECTIONS: 2,
@@ -57,7 +57,7 @@ def compared(
     return compare(before, after, seconds, NOON, dialect)
 
 
-def test_a_rate_is_the_growth_over_the_time_between_two_readings() -> None:
+def test_a_rate_is_the_increase_divided_by_the_time_between_two_readings() -> None:
     sample = compared(reading(10, 1000), reading(20, 6000), 2.0)
 
     assert sample.rates == {Command.CONNECTIONS: 5.0, Command.TRANSFERRED_BYTES: 2500.0}
@@ -94,7 +94,7 @@ def test_a_narrow_counter_that_fell_while_others_increased_has_wrapped() -> None
         (narrow(10, 1000, 5), narrow(11, 900, 0), True),
     ],
 )
-def test_a_wrap_is_told_from_a_restart_by_the_other_counters(
+def test_a_wrapped_counter_is_distinguished_from_a_restart_by_the_other_counters(
     before: Reading, after: Reading, wrapped: bool
 ) -> None:
     sample = compared(before, after, dialect=GROUP_4)
@@ -126,7 +126,7 @@ async def test_a_restart_is_seen_after_a_missed_reading_and_rates_span_the_gap()
         return [response.encode()] if current and response else []
 
     found = []
-    async with lying(answer) as port:
+    async with udp_server(answer) as port:
         peer = Peer(HostPort("127.0.0.1", port), TOKEN)
         async for sample in samples(peer, interval=0.3, timeout=0.2, count=5):
             found.append(sample)
@@ -150,7 +150,7 @@ def written(stream: io.TextIOWrapper) -> str:
 def drawn(
     *samples: Sample, width: int = 80, height: int = 24, encoding: str = "utf-8"
 ) -> list[str]:
-    """The lines of the last screen."""
+    """Lines of the last screen."""
     stream = terminal(encoding)
     screen = Screen("mail:7030", V0, stream)
     for sample in samples:
@@ -163,14 +163,14 @@ READINGS = [reading(0), reading(1), reading(5), reading(2), SILENCE, reading(4),
 SAMPLES = [compared(before, after) for before, after in itertools.pairwise(READINGS)]
 
 
-def test_the_chart_moves_and_shows_restarts_and_silence() -> None:
+def test_the_chart_scrolls_and_shows_restarts_and_silence() -> None:
     lines = drawn(*SAMPLES)
 
     assert lines[0] == "mail:7030  12:00:00  up, restarts seen: 1"
     assert lines[1].split() == ["total", "connections", "8", "4/s", "▃█↺·", "█"]
 
 
-def test_the_last_good_values_stay_while_readings_fail() -> None:
+def test_the_last_good_values_are_shown_while_readings_fail() -> None:
     lines = drawn(compared(None, reading(7)), compared(reading(7), SILENCE), width=120)
 
     assert lines[0].endswith("no answer within 2 s to 12 datagrams, values of 12:00:00")
@@ -186,7 +186,7 @@ def test_a_terminal_without_utf_8_has_a_chart_in_ascii() -> None:
     assert all(line.isascii() for line in lines)
 
 
-def test_a_screen_is_drawn_over_the_one_before() -> None:
+def test_a_screen_is_redrawn_in_place() -> None:
     stream = terminal()
     screen = Screen("mail:7030", V0, stream)
     for _ in range(2):
@@ -223,7 +223,7 @@ def test_a_terminal_with_too_few_rows_gets_one_line_for_each_reading() -> None:
 
 
 @given(st.integers(1, 300), st.integers(0, 2**64 - 1))
-def test_no_number_is_cut_whatever_the_width(width: int, number: int) -> None:
+def test_no_number_is_truncated_at_any_width(width: int, number: int) -> None:
     sample = compared(reading(0), reading(number, number))
     lines = drawn(*[sample] * 5, width=width, height=1000)
 

@@ -88,11 +88,11 @@ def check_switch(server: Filter, port: int, receiver: mta.Mta) -> None:
     """Messages to two recipients are transformed while the switch is on, and untouched while it is off."""
     send(port, LETTER, "bob@example.org", "eve@example.org")
     for user in ("bob", "eve"):
-        [mail] = receiver.waits_for(user)
+        [mail] = receiver.wait_for_mail(user)
         assert mail.endswith(BODY + FOOTER), mail
     server.switch("off")
     send(port, LETTER, "bob@example.org")
-    mails = receiver.waits_for("bob", 2)
+    mails = receiver.wait_for_mail("bob", 2)
     assert sorted(mail.endswith(BODY) for mail in mails) == [False, True], mails
     counters = server.counters()
     assert counters["connections_total"] >= 1
@@ -119,7 +119,7 @@ def test_postfix_content_filter_transforms_and_passes_the_client_on(home: Path) 
 
         server.switch("on")
         send(postfix.port, LETTER, "ann@example.org", source="127.0.0.2")
-        [mail] = postfix.waits_for("ann")
+        [mail] = postfix.wait_for_mail("ann")
         assert mail.count(b"Return-Path:") == 1
         assert b"X-Client: 127.0.0.2 " in mail
         log = postfix.log.read_text()
@@ -147,7 +147,7 @@ def test_postfix_before_the_queue_rejects_to_the_client(home: Path) -> None:
                 "a@example.org", ["bob@example.org", "nobody@example.org"], LETTER.encode()
             )
         assert refused["nobody@example.org"][0] == 550
-        assert len(postfix.waits_for("bob", 3)) == 3
+        assert len(postfix.wait_for_mail("bob", 3)) == 3
         assert "proxy-accept" in postfix.log.read_text()
 
 
@@ -245,7 +245,7 @@ def test_postfix_delivers_through_the_filter_to_dovecot_and_gets_its_replies(hom
 
         check_switch(server, postfix.port, stored)
         send(postfix.port, LETTER, "bob@example.org", "ann@example.org")
-        stored.waits_for("bob", 3)
+        stored.wait_for_mail("bob", 3)
         statuses = r"to=<(ann|bob)@example.org>.*status=(.*)"
         found = eventually(
             lambda: (
@@ -286,7 +286,7 @@ def test_postfix_delivers_locally_and_dovecot_serves_the_maildirs(home: Path) ->
             *mail.rglob("*"),
         ):  # the server runs as root here, which Dovecot refuses
             shutil.chown(path, "nobody", "nogroup")
-        mta.accepts_connections(imap, process)
+        mta.wait_for_port(imap, process)
         with imaplib.IMAP4("127.0.0.1", imap) as client:
             client.login("bob", "secret")
             client.select()

@@ -58,7 +58,7 @@ class Part:
 
     def start(self) -> None:
         self.process = Process(*self.command, environment={"SMTPSTATUS_TOKEN": TOKEN})
-        mta.accepts_connections(self.port, self.process)
+        mta.wait_for_port(self.port, self.process)
 
     def kill(self, number: signal.Signals, pause_s: float) -> None:
         """Kills the process and all of its group, and starts it again after a pause."""

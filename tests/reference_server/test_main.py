@@ -250,7 +250,7 @@ def test_a_port_in_use_is_named_with_its_flag(flag: str, tmp_path: Path) -> None
     )
 
 
-def test_a_stdout_that_takes_nothing_is_one_clear_line_and_exit_status_2(tmp_path: Path) -> None:
+def test_a_stdout_that_cannot_be_written_is_one_line_and_exit_status_2(tmp_path: Path) -> None:
     with Path("/dev/full").open("w") as full:
         ended = subprocess.run(
             ["env", "-u", "PYTHONUNBUFFERED", sys.executable, "-m", "reference_server",

@@ -1,4 +1,4 @@
-"""YAML documents, with libyaml and with PyYAML's own parser: both accept and refuse the same."""
+"""YAML documents, with libyaml and PyYAML's own parser: both accept and reject the same."""
 
 from pathlib import Path
 
@@ -92,7 +92,7 @@ def test_a_second_document_is_refused(tmp_path: Path, parser: str) -> None:
     assert "file.yml:3: expected one document" in error(tmp_path, "---\na: 1\n---\nb: 2\n")
 
 
-def test_merge_keys_bring_the_keys_that_a_mapping_lacks(tmp_path: Path, parser: str) -> None:
+def test_merge_keys_add_the_missing_keys_of_a_mapping(tmp_path: Path, parser: str) -> None:
     text = """\
 base: &base {a: 1, b: 2}
 more: &more {b: 3, c: 4}
@@ -119,7 +119,7 @@ def test_a_merge_of_anything_but_mappings_is_refused(
     assert error(tmp_path, f"<<: {merged}").startswith("file.yml:1: ")
 
 
-def test_merges_of_merges_take_no_more_time_than_their_size(tmp_path: Path, parser: str) -> None:
+def test_nested_merges_are_composed_in_linear_time(tmp_path: Path, parser: str) -> None:
     lines = ["l0: &l0 {k: v}"]
     lines += [f"l{i}: &l{i} {{<<: [{', '.join([f'*l{i - 1}'] * 9)}]}}" for i in range(1, 25)]
 
@@ -148,5 +148,5 @@ def test_both_parsers_give_the_same_document(
                 found.append(None if value is None else plain(value))
             except ConfigError:
                 found.append("refused")
-    # The parsers differ in what they refuse; what both read, they read alike.
+    # The parsers reject different inputs; documents that both accept must be equal.
     assert "refused" in found or found[0] == found[1]

@@ -41,7 +41,7 @@ def read(directory: Path, text: str) -> Dialect:
     return config.load([path], {}).targets[0].dialect
 
 
-def test_a_dialect_can_be_written_that_is_one_of_the_known(tmp_path: Path) -> None:
+def test_a_built_in_dialect_can_be_written_as_a_table(tmp_path: Path) -> None:
     mine, known = read(tmp_path, MINE), DIALECTS["group-11"]
 
     for field in fields(Dialect):
@@ -89,7 +89,7 @@ def test_every_property_of_a_dialect_can_be_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "message"),
     [
         ("signature: feca", "signature: fecax", ":3: dialects.my-server.signature: 'fecax' is not pairs of hex digits"),
         ("signature: feca", "signature:", ":3: dialects.my-server.signature: expected pairs of hex digits"),
@@ -125,18 +125,18 @@ def test_every_property_of_a_dialect_can_be_written(tmp_path: Path) -> None:
         ),
     ],
 )  # fmt: skip
-def test_a_mistake_is_reported_with_its_line_the_key_and_the_remedy(
-    tmp_path: Path, old: str, new: str, told: str
+def test_a_mistake_is_reported_with_its_line_key_and_remedy(
+    tmp_path: Path, old: str, new: str, message: str
 ) -> None:
     with pytest.raises(ConfigError) as error:
         read(tmp_path, MINE.replace(old, new, 1))
 
-    assert told in str(error.value)
+    assert message in str(error.value)
     assert "\n" not in str(error.value)
 
 
 def test_every_mistake_in_any_value_is_one_line_with_a_place(tmp_path: Path) -> None:
-    """Whatever stands in the place of a value: a ConfigError, or a dialect."""
+    """Any value in any place yields a dialect or a ConfigError."""
     root = yaml.safe_load(MINE)
     table = root["dialects"]["my-server"]
     odd: list[object] = [None, "none", -1, 70000, [3, 0], {}]
@@ -169,7 +169,7 @@ def test_every_mistake_in_any_value_is_one_line_with_a_place(tmp_path: Path) -> 
 
 
 def error_of(path: Path) -> str:
-    """The error of a dialect file, or nothing."""
+    """Error message of a dialect file, or an empty string."""
     try:
         read_file(path)
     except ConfigError as error:
@@ -224,7 +224,7 @@ def test_a_summary_lists_what_a_dialect_reads_and_writes() -> None:
     assert summary(DIALECTS["group-11"]).endswith("; writes nothing")
 
 
-async def test_a_server_of_a_dialect_of_ones_own_is_read_end_to_end(
+async def test_a_server_of_a_user_defined_dialect_is_read_end_to_end(
     start: Start, tmp_path: Path
 ) -> None:
     async with running_mail_server(read(tmp_path, MINE)) as server:

@@ -1,4 +1,4 @@
-"""docs/dialects.md against the code: its keys are all there are, its tables work, and its datagrams are right."""
+"""docs/dialects.md against the code: its keys are complete, its tables work, and its datagrams are right."""
 
 import asyncio
 import re
@@ -93,14 +93,14 @@ async def test_a_server_of_each_table_is_read_and_conforms(
 
 
 def known(directory: Path, text: str) -> set[str]:
-    """The keys that are accepted where `zzzzzz` stands, from the error."""
+    """Keys that are accepted in place of `zzzzzz`, from the error message."""
     (directory / "known.yml").write_text(text)
     with pytest.raises(ConfigError) as error:
         read_file(directory / "known.yml")
     return set(str(error.value).split("known are ")[1].split(", "))
 
 
-def test_every_key_is_listed_with_default_and_unit_and_no_other(tmp_path: Path) -> None:
+def test_the_tables_list_exactly_the_keys_with_default_and_unit(tmp_path: Path) -> None:
     start = "dialects: {d: {signature: cffe, statuses: {done: 0}, "
     request = "request: {length: 14, identifier: [3, 2], token: [5, 8], command: 13}, "
     response = "response: {length: 14, identifier: [3, 2], status: 5, result: [6, 8]}, "

@@ -1,4 +1,4 @@
-"""docs/configuration.md against the code: its tables name what there is, and its YAML blocks are good."""
+"""docs/configuration.md against the code: its tables are complete and its YAML blocks valid."""
 
 import re
 from pathlib import Path
@@ -20,7 +20,7 @@ def blocks(language: str) -> list[str]:
 
 
 def documented() -> list[set[str]]:
-    """The keys of each table that lists some."""
+    """Keys listed in each table of the page."""
     found = re.findall(r"\| key .*\n\| ---.*\n((?:\|.*\n)+)", DOCUMENT)
     return [
         {key for row in table.splitlines() for key in re.findall(r"`(\w+)`", row.split("|")[1])}
@@ -29,11 +29,11 @@ def documented() -> list[set[str]]:
 
 
 def known(directory: Path, text: str) -> set[str]:
-    """The keys that there are where `zzzzzz` stands, as its refusal tells them."""
+    """Keys that are accepted in place of `zzzzzz`, from the error message."""
     (directory / "known.yml").write_text(text)
-    with pytest.raises(ConfigError) as told:
+    with pytest.raises(ConfigError) as raised:
         config.load([directory / "known.yml"], {})
-    return set(str(told.value).split("known are ")[1].split(", "))
+    return set(str(raised.value).split("known are ")[1].split(", "))
 
 
 def test_the_flags_are_listed_with_their_variables_and_defaults() -> None:
@@ -44,7 +44,7 @@ def test_the_flags_are_listed_with_their_variables_and_defaults() -> None:
         assert re.search(rf"^\| *{row} *\|$", DOCUMENT, re.M), flag.name
 
 
-def test_every_key_is_listed_and_no_other(tmp_path: Path) -> None:
+def test_the_tables_list_exactly_the_existing_keys(tmp_path: Path) -> None:
     places = [
         known(tmp_path, "zzzzzz: 1"),
         known(tmp_path, "targets: [{zzzzzz: 1}]"),
@@ -55,7 +55,7 @@ def test_every_key_is_listed_and_no_other(tmp_path: Path) -> None:
     assert documented() == places
 
 
-def test_every_yaml_block_is_a_good_configuration(tmp_path: Path) -> None:
+def test_every_yaml_block_is_a_valid_configuration(tmp_path: Path) -> None:
     for name in ("legacy.token", "api.token", "mail-1"):
         (tmp_path / name).write_text("secretpa\n")
     environ = {"FLEET_TOKEN": "secretpa", "CREDENTIALS_DIRECTORY": str(tmp_path)}
@@ -66,7 +66,7 @@ def test_every_yaml_block_is_a_good_configuration(tmp_path: Path) -> None:
     assert len(blocks("yaml")) == 3
 
 
-def test_the_web_configuration_shown_is_good_but_for_its_certificates(tmp_path: Path) -> None:
+def test_the_sample_web_configuration_is_valid_except_for_its_certificates(tmp_path: Path) -> None:
     (block,) = blocks("yaml-web")
     (tmp_path / "web.yml").write_text(block)
     with pytest.raises(ConfigError, match="cert_file"):

@@ -19,7 +19,7 @@ FLAGS = Flags(
 )
 
 
-def test_a_flag_wins_over_its_variable_which_wins_over_the_default() -> None:
+def test_a_flag_overrides_its_variable_which_overrides_the_default() -> None:
     environ = {"PROGRAM_LOG_LEVEL": "warn", "PROGRAM_CHECK": "true"}
 
     assert FLAGS.parse([], {}).text("log.level") == ("info", "--log.level")
@@ -40,7 +40,7 @@ def test_an_empty_variable_is_unset() -> None:
     assert not given.switch("check")
 
 
-def test_a_repeatable_flag_has_several_values_in_its_variable() -> None:
+def test_the_variable_of_a_repeatable_flag_holds_several_values() -> None:
     environ = {"PROGRAM_WEB_LISTEN_ADDRESS": ":1, :2,", "PROGRAM_FILTER": "a, b\nc\n"}
     given = FLAGS.parse([], environ)
 
@@ -50,7 +50,7 @@ def test_a_repeatable_flag_has_several_values_in_its_variable() -> None:
     assert FLAGS.parse([], {}).each("web.listen-address", str) == (":1",)
 
 
-def test_the_text_of_a_variable_is_kept_as_it_is() -> None:
+def test_the_text_of_a_variable_is_not_changed() -> None:
     assert FLAGS.parse([], {"PROGRAM_LOG_LEVEL": " a,b "}).text("log.level")[0] == " a,b "
 
 
@@ -73,7 +73,7 @@ def test_a_wrong_argument_is_named_without_its_value(arguments: list[str], messa
     assert "secretpa" not in str(error.value)
 
 
-def test_a_value_that_cannot_be_read_is_reported_with_its_flag_or_variable() -> None:
+def test_an_invalid_value_is_reported_with_its_flag_or_variable() -> None:
     for arguments, environ, place in (
         (["--log.level=x"], {}, "--log.level"),
         ([], {"PROGRAM_LOG_LEVEL": "x"}, "PROGRAM_LOG_LEVEL"),
@@ -107,7 +107,9 @@ def test_a_number_is_written_in_decimal_digits(text: str) -> None:
 
 
 @given(st.lists(st.text(max_size=12), max_size=4), st.text(max_size=12))
-def test_any_arguments_are_parsed_or_refused_in_one_line(arguments: list[str], value: str) -> None:
+def test_any_arguments_are_parsed_or_rejected_in_one_line(
+    arguments: list[str], value: str
+) -> None:
     try:
         FLAGS.parse(
             [argument for argument in arguments if argument not in ("-h",)],

@@ -1,4 +1,4 @@
-"""Sockets that the servers listen on."""
+"""Listening sockets of the servers."""
 
 import errno
 import socket
@@ -35,7 +35,7 @@ def reachable(bound: socket.socket, host: str) -> bool:
         ("::1", False, True),
     ],
 )
-def test_a_socket_is_reached_by_the_families_of_its_host(
+def test_a_listening_socket_accepts_the_address_families_of_its_host(
     host: str, v4: bool, v6: bool, kind: socket.SocketKind
 ) -> None:
     with bound_socket(host, 0, kind) as bound:

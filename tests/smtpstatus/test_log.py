@@ -25,7 +25,7 @@ def record(message: str = "Target is down", **fields: object) -> logging.LogReco
     return made
 
 
-def test_a_line_has_the_official_exporters_fields_and_the_records_own() -> None:
+def test_a_log_line_has_the_standard_fields_and_those_of_the_record() -> None:
     line = Formatter("logfmt").format(record(target="mail-1", count=3, err="no answer", good=True))
 
     assert line == (
@@ -47,7 +47,7 @@ def test_json_has_the_same_fields() -> None:
     }
 
 
-def test_an_exception_is_in_its_line() -> None:
+def test_an_exception_is_logged_in_one_line() -> None:
     try:
         raise ValueError("broken")
     except ValueError:
@@ -81,7 +81,7 @@ def stream() -> Iterator[io.StringIO]:
     root.handlers, root.level = before
 
 
-def test_what_is_below_the_level_is_not_written(stream: io.StringIO) -> None:
+def test_records_below_the_level_are_not_written(stream: io.StringIO) -> None:
     configure("warn", "logfmt", stream)
     logging.getLogger("exporter.x").info("not this")
     logging.getLogger("exporter.x").warning("this")
@@ -92,7 +92,7 @@ def test_what_is_below_the_level_is_not_written(stream: io.StringIO) -> None:
     assert datetime.fromisoformat(at).tzinfo is not None
 
 
-def test_that_no_connection_can_be_accepted_is_said_once_a_minute(stream: io.StringIO) -> None:
+def test_failures_to_accept_connections_are_logged_once_a_minute(stream: io.StringIO) -> None:
     configure("info", "logfmt", stream)
     for second in (0, 1, 59, 60, 61, 120):
         for message in ("socket.accept() out of system resource\nsocket: x", f"other {second}"):
@@ -107,7 +107,7 @@ def test_that_no_connection_can_be_accepted_is_said_once_a_minute(stream: io.Str
 
 
 class StuckReader(io.StringIO):
-    """A stream whose writes wait until it is released."""
+    """Stream whose writes block until it is released."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -119,9 +119,7 @@ class StuckReader(io.StringIO):
         return super().write(text)
 
 
-def test_a_reader_that_does_not_read_holds_up_nobody_and_is_told_how_many_lines_were_dropped() -> (
-    None
-):
+def test_a_stalled_log_reader_blocks_no_caller_and_dropped_lines_are_counted() -> None:
     reader = StuckReader()
     handler = QueueingHandler("logfmt", reader, queued_lines=5)
     handler.handle(record("first"))
@@ -140,7 +138,7 @@ def test_a_reader_that_does_not_read_holds_up_nobody_and_is_told_how_many_lines_
     assert re.fullmatch(r'time=\S+ level=warn msg="Log lines dropped: .*" lines=7', lines[6])
 
 
-def test_flush_does_not_wait_for_ever_for_a_reader_that_does_not_read() -> None:
+def test_flush_does_not_wait_forever_for_a_stalled_reader() -> None:
     reader = StuckReader()
     handler = QueueingHandler("logfmt", reader)
     handler.handle(record("first"))
@@ -152,7 +150,7 @@ def test_flush_does_not_wait_for_ever_for_a_reader_that_does_not_read() -> None:
     reader.released.set()
 
 
-def test_lines_that_the_stream_refuses_are_counted_as_dropped() -> None:
+def test_lines_that_cannot_be_written_are_counted_as_dropped() -> None:
     class Broken(io.StringIO):
         broken = True
 
@@ -174,7 +172,7 @@ def test_lines_that_the_stream_refuses_are_counted_as_dropped() -> None:
     assert re.search(r'msg="three"\n.*msg="Log lines dropped: .*" lines=2\n', reader.getvalue())
 
 
-async def test_a_target_that_goes_down_and_comes_back_is_two_lines_whatever_the_scrapes(
+async def test_a_target_that_fails_and_recovers_is_logged_in_two_lines(
     exporter: Exporter, mail_server: MailServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -187,16 +185,16 @@ async def test_a_target_that_goes_down_and_comes_back_is_two_lines_whatever_the_
     for _ in range(3):
         await exporter.http.get("/metrics")
 
-    told = [vars(record) for record in caplog.records if record.name == "exporter.service"]
-    assert [(line["message"], line["target"]) for line in told] == [
+    lines = [vars(record) for record in caplog.records if record.name == "exporter.service"]
+    assert [(line["message"], line["target"]) for line in lines] == [
         ("Target is down", "mail-1"),
         ("Target is back", "mail-1"),
     ]
-    assert told[0]["reason"] == "server"
-    assert told[0]["address"] == mail_server.address
+    assert lines[0]["reason"] == "server"
+    assert lines[0]["address"] == mail_server.address
 
 
-def test_two_applications_in_one_process_count_apart() -> None:
+def test_two_applications_in_one_process_count_separately() -> None:
     one, other = ExporterMetrics(), ExporterMetrics()
     one.writes.labels("done").inc()
 

@@ -1,4 +1,4 @@
-"""The one function that every token goes through: files, variables, flags and documents."""
+"""Secret parsing, used for tokens in files, variables, flags and documents."""
 
 import os
 from pathlib import Path
@@ -45,7 +45,7 @@ def test_one_trailing_newline_is_removed_from_text_and_files(tmp_path: Path, end
         ("<secret>", "placeholder"),
     ],
 )
-def test_text_that_cannot_stand_in_a_header_or_was_not_replaced_is_refused(
+def test_text_invalid_in_a_header_and_an_unreplaced_placeholder_are_rejected(
     text: str, reason: str
 ) -> None:
     with pytest.raises(ValueError, match=reason) as error:
@@ -68,7 +68,7 @@ def test_the_variable_in_a_placeholder_is_named() -> None:
 
 
 @given(st.text())
-def test_a_secret_is_accepted_unchanged_or_refused_without_repeating_it(text: str) -> None:
+def test_a_secret_is_accepted_unchanged_or_rejected_without_repeating_it(text: str) -> None:
     found: str | None = None
     refusal = ""
     try:

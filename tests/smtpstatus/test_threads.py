@@ -18,7 +18,7 @@ async def test_calls_return_or_raise_in_the_event_loop() -> None:
         await threads.run(lambda: 1 / 0)
 
 
-async def test_a_call_that_hangs_leaves_the_other_threads_and_can_be_given_up() -> None:
+async def test_a_call_that_hangs_can_be_cancelled_and_blocks_no_other() -> None:
     threads = DaemonThreads("test", 2)
     release = threading.Event()
     hanging = threads.run(release.wait)

@@ -125,9 +125,9 @@ def test_hostile_replies_never_change_a_value(scale: Scale) -> None:
         hostile_server(replies) as port,
         exporter(SMTPSTATUS_TARGET=f"127.0.0.1:{port}", SMTPSTATUS_TOKEN="secretpa") as url,
     ):
-        wanted = scale(full=1_000_000, short=20_000)
+        total = scale(full=1_000_000, short=20_000)
         ups = 0
-        while sent < wanted:
+        while sent < total:
             with urllib.request.urlopen(f"{url}/api/v1/targets/127.0.0.1:{port}") as answer:
                 state = json.load(answer)
             ups += state["up"]
@@ -137,7 +137,7 @@ def test_hostile_replies_never_change_a_value(scale: Scale) -> None:
 
 
 def valid_response_to(datagram: bytes, identifier: int) -> bool:
-    """Whether a datagram is, by chance, a forgery that no client can tell from the server's own response."""
+    """Whether a datagram is, by chance, indistinguishable from the server's own response."""
     place = V0.response_identifier
     return (
         len(datagram) == V0.response_length

@@ -1,4 +1,4 @@
-"""Hours in small: scrapes, mail, switches and reloads all at once, while memory, descriptors and threads stay flat."""
+"""Endurance: memory, descriptors and threads stay constant under scrapes, mail, switches and reloads."""
 
 import csv
 import json
@@ -26,7 +26,7 @@ API_TOKEN = "open-sesame"
 
 
 class Worker(threading.Thread):
-    """Repeats a step until it is told to stop; counts the steps and keeps the first error."""
+    """Repeats a step until stopped; counts the steps and keeps the first error."""
 
     def __init__(self, step: Callable[[], None], pause_s: float) -> None:
         super().__init__(daemon=True)
@@ -52,7 +52,7 @@ def test_resources_stay_flat_under_continuous_use(tmp_path: Path, scale: Scale) 
         configuration.write_text(
             "targets:\n"
             f"  - {{name: mail, address: '127.0.0.1:{server.status}', token: secretpa}}\n"
-            "  - {name: gone, address: '127.0.0.1:9', token: secretpa}\n"
+            "  - {name: closed, address: '127.0.0.1:9', token: secretpa}\n"
             f"api: {{token: {API_TOKEN}}}\n"
         )
         process = stack.enter_context(
@@ -116,7 +116,7 @@ def test_resources_stay_flat_under_continuous_use(tmp_path: Path, scale: Scale) 
 def observe(
     processes: list[Process], seconds: int, workers: list[Worker]
 ) -> list[list[tuple[float, Usage]]]:
-    """The usage of each process once a second."""
+    """Samples the usage of each process once a second."""
     start = time.monotonic()
     samples: list[list[tuple[float, Usage]]] = [[] for _ in processes]
     while (at := time.monotonic() - start) < seconds and not any(one.error for one in workers):
@@ -127,7 +127,7 @@ def observe(
 
 
 def assert_flat(history: list[tuple[float, Usage]]) -> None:
-    """The last quarter uses what the second quarter did: the first warms caches up."""
+    """Compares the last quarter with the second: caches fill in the first."""
     quarter = len(history) // 4
     early = [one for _, one in history[quarter : 2 * quarter]]
     late = [one for _, one in history[-quarter:]]
@@ -141,7 +141,7 @@ def assert_flat(history: list[tuple[float, Usage]]) -> None:
 
 
 def write(samples: list[list[tuple[float, Usage]]]) -> None:
-    """The measurements as a table, and memory as a picture, in run/soak/."""
+    """Writes the measurements as a table, and memory as an SVG, to run/soak/."""
     RESULTS.mkdir(parents=True, exist_ok=True)
     with (RESULTS / "endurance.csv").open("w", newline="") as file:
         table = csv.writer(file)

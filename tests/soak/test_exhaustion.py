@@ -160,7 +160,7 @@ def test_a_server_without_processes_defers_mail_until_there_are_some(
         assert server.process.poll() is None
 
 
-def test_a_server_short_of_memory_refuses_large_mail_and_serves_on(tmp_path: Path) -> None:
+def test_a_server_short_of_memory_rejects_large_mail_and_continues(tmp_path: Path) -> None:
     front = (require("prlimit"), "--as=700000000")
     with running(tmp_path, front=front) as server:
         codes: Counter[int] = Counter()

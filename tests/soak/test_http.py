@@ -54,7 +54,7 @@ def exchange(port: int, random: Random, data: bytes) -> bytes:
 
 
 def misbehave(port: int, random: Random, data: bytes) -> None:
-    """Sends a stream and leaves in a bad way: without reading, with a reset, or half way through."""
+    """Sends a stream and disconnects without reading, with a reset, or half way through."""
     with socket.create_connection(("127.0.0.1", port), timeout=20) as opened, suppress(OSError):
         opened.setblocking(False)
         for segment in segments(random, data * random.choice([1, 1, 50])):
@@ -65,7 +65,7 @@ def misbehave(port: int, random: Random, data: bytes) -> None:
 
 
 class Bystander:
-    """Another client, which asks for /-/healthy all the while."""
+    """Another client, which requests /-/healthy all the time."""
 
     def __init__(self, port: int) -> None:
         self.failures: list[str] = []
@@ -109,7 +109,7 @@ def test_hostile_clients_harm_no_other_client(scale: Scale) -> None:
         assert "Traceback" not in process.output
 
 
-def test_requests_are_delimited_as_a_strict_parser_does(scale: Scale) -> None:
+def test_requests_are_delimited_as_by_a_strict_parser(scale: Scale) -> None:
     """Whatever h11 does not read as a request must not be executed as one."""
     random = Random(443)
     differences: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""Each part killed at random moments under traffic: no accepted mail lost, no false counter, everything up again."""
+"""Each process killed at random moments under traffic: no accepted mail is lost, no counter is false, all recover."""
 
 import json
 import signal
@@ -25,7 +25,7 @@ TOKEN = "secretpa"
 
 
 class Part:
-    """A command that is started again after each end, with the same arguments."""
+    """Command that is restarted after each end, with the same arguments."""
 
     def __init__(self, ready: str, arguments: Sequence[str], **environment: str) -> None:
         self._ready = ready
@@ -92,7 +92,7 @@ def query(port: int, expression: str) -> list[float]:
     return [float(result["value"][1]) for result in results]
 
 
-def test_parts_killed_under_traffic_lose_no_mail_and_tell_no_lie(
+def test_killed_processes_lose_no_accepted_mail_and_report_no_false_counter(
     tmp_path: Path, scale: Scale
 ) -> None:
     random = Random(25)

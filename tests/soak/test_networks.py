@@ -1,4 +1,4 @@
-"""Hostile names and networks between two namespaces: which targets are down, why, and that it is true."""
+"""Faulty name servers and networks between two namespaces: which targets are reported down, and why."""
 
 import json
 import re
@@ -87,7 +87,7 @@ def network(tmp_path: Path, targets: dict[str, str]) -> Iterator[Network]:
     with two_hosts(tmp_path) as (near, far), ExitStack() as stack:
 
         def start(host: Host, *arguments: str, **environment: str) -> Process:
-            process = Process(*host.front, *arguments, environment=environment)
+            process = Process(*host.prefix, *arguments, environment=environment)
             stack.callback(process.end, signal.SIGKILL)
             return process
 
@@ -119,7 +119,7 @@ def network(tmp_path: Path, targets: dict[str, str]) -> Iterator[Network]:
 ADDRESSES = {f"mail-{address}": f"{address}:7030" for address in SERVERS}
 
 
-def test_names_that_do_not_resolve_harm_no_other_target(tmp_path: Path, scale: Scale) -> None:
+def test_names_that_do_not_resolve_affect_no_other_target(tmp_path: Path, scale: Scale) -> None:
     silent = {f"silent-{number}": f"s{number}.silent:7030" for number in range(40)}
     named = {f"named-{number}": f"m{number}.example:7030" for number in range(5)}
     with network(tmp_path, {**ADDRESSES, **silent, **named}) as one:
@@ -159,7 +159,7 @@ def test_a_first_address_without_a_server_does_not_hide_the_second(
             assert one.down() == {}
 
 
-def test_loss_of_half_the_datagrams_is_survived_by_retransmission(
+def test_readings_succeed_when_half_of_the_datagrams_are_lost(
     tmp_path: Path, scale: Scale
 ) -> None:
     with network(tmp_path, ADDRESSES) as one:
@@ -200,7 +200,7 @@ def test_a_closed_port_is_reported_as_unreachable(tmp_path: Path) -> None:
         assert one.down() == {f"mail-{SERVERS[0]}": "unreachable"}
 
 
-def test_an_interface_that_goes_down_and_comes_back(tmp_path: Path) -> None:
+def test_targets_recover_after_an_interface_was_down(tmp_path: Path) -> None:
     with network(tmp_path, ADDRESSES) as one:
         assert one.down() == {}
         one.far.run(require("ip"), "link", "set", one.far.interface, "down")
@@ -221,7 +221,9 @@ def test_a_stopped_exporter_reports_no_target_down(tmp_path: Path, scale: Scale)
             assert [value for _, value in UP.findall(page) if float(value) != 1] == []
 
 
-def test_a_shaped_link_of_the_exporter_is_its_own_shortage(tmp_path: Path, scale: Scale) -> None:
+def test_a_congested_link_of_the_exporter_is_a_local_shortage(
+    tmp_path: Path, scale: Scale
+) -> None:
     with network(tmp_path, ADDRESSES) as one:
         one.near.run(
             require("tc"), "qdisc", "add", "dev", one.near.interface, "root",

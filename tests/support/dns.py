@@ -1,4 +1,4 @@
-"""A name server for tests: answers A and AAAA from a table, rotates the addresses, and is silent for some names."""
+"""Name server that answers A and AAAA from a table, rotates addresses, and does not answer for some names."""
 
 import asyncio
 import socket
@@ -11,7 +11,7 @@ _NAME_ERROR = 3
 
 
 class NameServer(asyncio.DatagramProtocol):
-    """`names` has the addresses of each name; one below `.slow` is never answered."""
+    """`names` maps each name to its addresses; names below `.slow` are never answered."""
 
     def __init__(self, names: Mapping[str, Sequence[str]]) -> None:
         self._names = names
@@ -56,7 +56,7 @@ class NameServer(asyncio.DatagramProtocol):
 
 
 async def serve_names(names: Mapping[str, Sequence[str]]) -> NameServer:
-    """On port 53 of 127.0.0.1, in a namespace whose resolv.conf has that address."""
+    """Serves on port 53 of 127.0.0.1, in a namespace whose resolv.conf names that address."""
     loop = asyncio.get_running_loop()
     _, server = await loop.create_datagram_endpoint(
         lambda: NameServer(names), ("127.0.0.1", 53), family=socket.AF_INET

@@ -1,4 +1,4 @@
-"""Run inside a network namespace (tests/protocol/test_real_faults.py): one scenario, its outcome printed as JSON."""
+"""Runs a fault scenario in a network namespace and prints its outcome as JSON (for test_real_faults.py)."""
 
 import asyncio
 import json
@@ -40,7 +40,7 @@ def run(*command: str) -> None:
 
 
 async def full_queue() -> Outcome:
-    """The interface has room for about a hundred datagrams, and sends them slowly. The servers are behind it."""
+    """An interface whose transmit queue holds about a hundred datagrams leads to the servers, slowly."""
     for line in (
         "ip netns add servers",
         "ip link add here type veth peer name there netns servers",
@@ -69,7 +69,7 @@ async def full_queue() -> Outcome:
 
 
 async def servers() -> Outcome:
-    """Serves on every address, until it is ended."""
+    """Serves on every address until terminated."""
     async with serve("0.0.0.0", PORT, TOKEN, answer):
         print("ready", flush=True)
         await asyncio.Event().wait()
@@ -77,7 +77,7 @@ async def servers() -> Outcome:
 
 
 async def outage() -> Outcome:
-    """The network is gone for the first second of two."""
+    """The network is down for the first of every two seconds."""
     run("ip", "link", "set", "lo", "down")
     loop = asyncio.get_running_loop()
     loop.call_later(1.0, lambda: loop.run_in_executor(None, run, "ip", "link", "set", "lo", "up"))
@@ -109,7 +109,7 @@ def icmp(code: int, client: tuple[str, int], payload: bytes) -> None:
 
 
 async def forged_errors(code: int, quote: Callable[[bytes], bytes]) -> Outcome:
-    """A server that answers after 50 ms; before that, an ICMP error about each request."""
+    """Sends an ICMP error about each request, then answers it after 50 ms."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as opened:
         opened.setblocking(False)
         opened.bind(("127.0.0.1", PORT))

@@ -35,17 +35,17 @@ def documented(name: str, replacements: Mapping[str, str | int | Path]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A running filter and its status port."""
+    """Running filter and its status port."""
 
     process: Process
     status: int
 
     def switch(self, state: str) -> None:
-        """Switches the transforms `on` or `off` by SMTPStatus."""
+        """Turns the transforms `on` or `off` by SMTPStatus."""
         self._command("transforms", f"127.0.0.1:{self.status}", state)
 
     def counters(self) -> dict[str, Any]:
-        """What the filter answers by SMTPStatus."""
+        """Returns the filter's counters by SMTPStatus."""
         found: dict[str, Any] = json.loads(
             self._command("get", f"127.0.0.1:{self.status}", "--json")
         )

@@ -1,4 +1,4 @@
-"""Reading a fleet with a reader of its own."""
+"""Reads a fleet with a new reader."""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -9,7 +9,7 @@ _MIB = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Memory in MiB (resident now, and its peak), open descriptors, threads, and CPU time in seconds."""
+    """Memory in MiB (resident and peak), open descriptors, threads, and CPU time in seconds."""
 
     resident_mib: float
     peak_mib: float

@@ -1,4 +1,4 @@
-"""Hostile HTTP/1.1 byte streams, and how a strict parser (h11) reads them."""
+"""Hostile HTTP/1.1 byte streams, and their strict interpretation by h11."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -93,14 +93,14 @@ def stream(random: Random) -> bytes:
 
 
 def segments(random: Random, data: bytes) -> list[bytes]:
-    """The stream cut at random places."""
+    """Splits the stream at random places."""
     cuts = sorted(random.randrange(len(data) + 1) for _ in range(random.randrange(4)))
     return [data[start:end] for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True)]
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How h11 reads a stream: the number of request heads, and whether an error or a close ended them."""
+    """Number of request heads that h11 reads in a stream, and whether an error or a close ended them."""
 
     requests: int
     rejected: bool

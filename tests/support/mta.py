@@ -1,4 +1,4 @@
-"""Real mail servers, each an instance of its own with everything it writes in a directory of the test."""
+"""Real mail servers (Postfix, Exim, OpenSMTPD, Dovecot) that write only to a directory of the test."""
 
 import os
 import pwd
@@ -15,7 +15,7 @@ from tests.support.processes import Process, eventually, free_port
 from tests.support.real import missing, require
 
 USERS = ("ann", "bob", "eve")
-"""Who has a mailbox at example.org."""
+"""Users with a mailbox at example.org."""
 
 _POSTFIX_MAIN = """\
 compatibility_level = 3.6
@@ -82,12 +82,12 @@ exec smtpd -d -f "$0/smtpd.conf"
 """
 
 _CHECKED: list[TemporaryDirectory[str]] = []
-"""With a copy of the queue directory that `postfix check` has made first."""
+"""Holds a copy of the queue directory that the first `postfix check` made."""
 
 
 @dataclass(slots=True)
 class Mta:
-    """A running mail server: where it accepts mail, and the directory with one Maildir per user."""
+    """Running mail server: its SMTP port, and the directory with one Maildir per user."""
 
     home: Path
     port: int
@@ -95,11 +95,11 @@ class Mta:
     log: Path
 
     def mails(self, user: str) -> list[bytes]:
-        """What was delivered to a user, in any order."""
+        """Messages delivered to a user, in any order."""
         return [path.read_bytes() for path in (self.home / "mail" / user / "new").glob("*")]
 
-    def waits_for(self, user: str, count: int = 1, seconds: float = 30) -> list[bytes]:
-        """Returns a user's messages once there are so many; fails with the log."""
+    def wait_for_mail(self, user: str, count: int = 1, seconds: float = 30) -> list[bytes]:
+        """Waits until a user has `count` messages and returns them; fails with the log."""
         try:
             return eventually(
                 lambda: found if len(found := self.mails(user)) >= count else None, seconds
@@ -119,37 +119,39 @@ def directory() -> Iterator[Path]:
 
 
 def require_root() -> None:
-    """Mail servers change to users of their own. Skips the test, or fails it under SMTPSTATUS_REQUIRE_REAL=1."""
+    """Skips the test unless run as root, which mail servers need; fails it under SMTPSTATUS_REQUIRE_REAL=1."""
     if os.geteuid() != 0:
         missing("not running as root, which mail servers need")
 
 
 @contextmanager
 def postfix(home: Path, main: str = "", master: str = "", port: int = 0) -> Iterator[Mta]:
-    """A Postfix with these lines in addition to what an instance needs; it stores mail for `USERS` of example.org."""
+    """Runs a Postfix with these lines added to its main.cf and master.cf; it stores mail for `USERS` of example.org."""
     port = port or free_port()
     configure_postfix(home, port, main, master)
     process = Process(*postfix_command(home))
     with _ended(process):
-        accepts_connections(port, process)
+        wait_for_port(port, process)
         yield Mta(home, port, process, home / "log/mail.log")
 
 
 def configure_postfix(home: Path, port: int, main: str = "", master: str = "") -> None:
-    """Makes the directories and files of an instance."""
+    """Creates the directories and files of a Postfix instance."""
     require("postfix")
     require_root()
-    nobody = pwd.getpwnam("nobody")
+    unprivileged = pwd.getpwnam("nobody")
     for part in ("etc", "queue", "data", "log", "mail"):
         (home / part).mkdir(parents=True)
     os.chown(home / "data", pwd.getpwnam("postfix").pw_uid, -1)
-    os.chown(home / "mail", nobody.pw_uid, nobody.pw_gid)
+    os.chown(home / "mail", unprivileged.pw_uid, unprivileged.pw_gid)
     users = ", ".join(f"{{ {user}@example.org = {user}/ }}" for user in USERS)
-    own = _POSTFIX_MAIN.format(home=home, uid=nobody.pw_uid, gid=nobody.pw_gid, users=users)
+    own = _POSTFIX_MAIN.format(
+        home=home, uid=unprivileged.pw_uid, gid=unprivileged.pw_gid, users=users
+    )
     (home / "etc/main.cf").write_text(own + main)
     (home / "etc/master.cf").write_text(_POSTFIX_MASTER.format(port=port) + master)
     if checked := next(iter(_CHECKED), None):
-        # `postfix check` takes a second and more, and does the same for every instance.
+        # `postfix check` needs a second or more, and its result is the same for every instance.
         (home / "queue").rmdir()
         subprocess.run(("cp", "-a", Path(checked.name) / "queue", home), check=True)
     else:
@@ -159,21 +161,21 @@ def configure_postfix(home: Path, port: int, main: str = "", master: str = "") -
 
 
 def postfix_command(home: Path) -> tuple[str, ...]:
-    """The command that runs an instance in the foreground; all its processes are in one group."""
+    """Command that runs an instance in the foreground with all processes in one group."""
     query = ("postconf", "-h", "daemon_directory")
     daemons = subprocess.run(query, check=True, capture_output=True, text=True).stdout.strip()
     return (f"{daemons}/master", "-c", str(home / "etc"), "-d")
 
 
 def postfix_queue(home: Path) -> str:
-    """What waits in an instance's queue, as `postqueue -p` shows it."""
+    """Queue of an instance, as printed by `postqueue -p`."""
     command = ("postqueue", "-c", home / "etc", "-p")
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
 @contextmanager
 def exim(home: Path, configuration: str, port: int) -> Iterator[Mta]:
-    """An Exim with this configuration, which says where it listens and stores in HOME/mail."""
+    """Runs an Exim with this configuration, which sets its port and stores mail in HOME/mail."""
     require("exim4")
     require_root()
     for part in ("spool", "log", "mail"):
@@ -185,49 +187,49 @@ def exim(home: Path, configuration: str, port: int) -> Iterator[Mta]:
     file.write_text(f"{_EXIM.format(home=home)}{configuration}")
     process = Process("exim4", "-C", str(file), "-bdf", "-q2s")
     with _ended(process):
-        accepts_connections(port, process)
+        wait_for_port(port, process)
         yield Mta(home, port, process, home / "log/mainlog")
 
 
 @contextmanager
 def opensmtpd(home: Path, configuration: str, port: int) -> Iterator[Mta]:
-    """An OpenSMTPD with this configuration, which says where it listens and stores in HOME/mail.
+    """Runs an OpenSMTPD with this configuration, which sets its port and stores mail in HOME/mail.
 
-    It runs in a mount namespace: its queue and its socket have fixed places, and may be in use.
+    It runs in a mount namespace, because the paths of its queue and socket are fixed and may be in use.
     """
     require("smtpd")
     require("unshare")
     require_root()
     for part in ("spool", "run", "mail"):
         (home / part).mkdir(parents=True)
-    nobody = pwd.getpwnam("nobody")
-    os.chown(home / "mail", nobody.pw_uid, nobody.pw_gid)
+    unprivileged = pwd.getpwnam("nobody")
+    os.chown(home / "mail", unprivileged.pw_uid, unprivileged.pw_gid)
     (home / "spool").chmod(0o711)
     (home / "resolv.conf").write_text("lookup file\n")
     (home / "smtpd.conf").write_text(configuration)
     process = Process("unshare", "--mount", "sh", "-ec", _OPENSMTPD, str(home))
     with _ended(process):
-        accepts_connections(port, process)
+        wait_for_port(port, process)
         yield Mta(home, port, process, home / "log")
 
 
 @contextmanager
 def dovecot(home: Path, configuration: str) -> Iterator[Process]:
-    """A Dovecot with this configuration."""
+    """Runs a Dovecot with this configuration."""
     require("dovecot")
     require_root()
     (home / "run").mkdir(parents=True, exist_ok=True)
     file = home / "dovecot.conf"
     file.write_text(f"base_dir = {home}/run\nlog_path = /dev/stderr\n{configuration}")
     process = Process("dovecot", "-F", "-c", str(file))
-    with _ended(process, signal.SIGTERM):  # its processes have groups of their own
+    with _ended(process, signal.SIGTERM):  # its processes are in separate groups
         yield process
 
 
-def accepts_connections(port: int, process: Process) -> None:
-    """Waits until a server listens on a port of 127.0.0.1; fails with its output if it ends before."""
+def wait_for_port(port: int, process: Process) -> None:
+    """Waits until a server listens on a port of 127.0.0.1; fails with its output if it ends first."""
 
-    def look() -> bool:
+    def is_listening() -> bool:
         assert not process.ended, process.output
         try:
             socket.create_connection(("127.0.0.1", port), 1).close()
@@ -235,7 +237,7 @@ def accepts_connections(port: int, process: Process) -> None:
             return False
         return True
 
-    eventually(look)
+    eventually(is_listening)
 
 
 @contextmanager
@@ -243,7 +245,7 @@ def _ended(process: Process, number: signal.Signals = signal.SIGKILL) -> Iterato
     try:
         yield
     finally:
-        # The whole group: what serves a connection that the filter keeps would go on until that is closed.
+        # The whole group, because a process with an open connection continues until that is closed.
         with suppress(ProcessLookupError):
             os.killpg(process.pid, number)
         process.wait()

@@ -1,4 +1,4 @@
-"""A name server for tests, on UDP: `python -m tests.support.nameserver ADDRESS ZONE.json`.
+"""Name server for tests, on UDP: `python -m tests.support.nameserver ADDRESS ZONE.json`.
 
 The zone maps a name to a list of IPv4 addresses, whose order rotates with each answer, to "silent" (no answer), or to
 "flapping" (an answer to every second query). Other names do not exist. The file is read for each query, so a test can

@@ -1,4 +1,4 @@
-"""Two hosts on one machine: network namespaces that a veth pair joins."""
+"""Two hosts on one machine: network namespaces connected by a veth pair."""
 
 import itertools
 import os
@@ -22,13 +22,13 @@ class Host:
     interface: str
 
     @property
-    def front(self) -> tuple[str, ...]:
-        """What to put in front of a command so that it runs on this host."""
+    def prefix(self) -> tuple[str, ...]:
+        """Command prefix that runs a command on this host."""
         return (require("ip"), "netns", "exec", self.name)
 
     def run(self, *command: str) -> str:
         done = subprocess.run(
-            [*self.front, *command], capture_output=True, text=True, check=False, timeout=20
+            [*self.prefix, *command], capture_output=True, text=True, check=False, timeout=20
         )
         assert done.returncode == 0, f"{command}: {done.stderr}"
         return done.stdout

@@ -1,4 +1,4 @@
-"""The installed commands, started as a user starts them, and the real programs around them."""
+"""Runs the installed commands and a real Prometheus as processes."""
 
 import json
 import os
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 def eventually(observe: Callable[[], T | None], seconds: float = 30) -> T:
-    """Ask again until there is an answer that counts as true; fails with the last one."""
+    """Calls a function until its result is true and returns it; fails with the last result."""
     deadline = time.monotonic() + seconds
     while True:
         found = observe()
@@ -34,7 +34,7 @@ def eventually(observe: Callable[[], T | None], seconds: float = 30) -> T:
 
 
 class Process:
-    """A running command; its output is kept, and can be waited for."""
+    """Running command whose output is collected and can be waited for."""
 
     def __init__(self, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
         self.lines: list[str] = []
@@ -68,7 +68,7 @@ class Process:
         return self._popen.poll() is not None
 
     def says(self, pattern: str) -> re.Match[str]:
-        """Wait for a line that matches; fails with the output when the command ends before."""
+        """Waits for a matching line; fails with the output if the command ends first."""
 
         def look() -> re.Match[str] | None:
             ended = self.ended
@@ -84,7 +84,7 @@ class Process:
         self._popen.send_signal(number)
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Ask it to end and wait; returns the exit status."""
+        """Sends a signal, waits, and returns the exit status."""
         with suppress(ProcessLookupError):
             self.send(number)
         return self.wait()
@@ -99,7 +99,7 @@ class Process:
 
 @contextmanager
 def running(*arguments: str, **environment: str) -> Iterator[Process]:
-    """A command by its name; killed when the context is left, if it still runs."""
+    """Runs an installed command; it is killed when the context is left."""
     process = Process(str(COMMANDS / arguments[0]), *arguments[1:], environment=environment)
     try:
         yield process
@@ -108,7 +108,7 @@ def running(*arguments: str, **environment: str) -> Iterator[Process]:
 
 
 class MailServer:
-    """A running `smtpstatus-server`, with its two ports and its Maildirs."""
+    """Running `smtpstatus-server` with its SMTP port, status port and Maildirs."""
 
     def __init__(self, process: Process, maildir: Path) -> None:
         self.process = process
@@ -118,7 +118,7 @@ class MailServer:
         self.status = int(found[2])
 
     def mails(self, user: str) -> list[bytes]:
-        """What is delivered to a local user, oldest first."""
+        """Messages delivered to a local user, oldest first."""
         found = [path for path in self.maildir.glob(f"{user}/new/*") if path.is_file()]
         return [path.read_bytes() for path in sorted(found, key=lambda p: p.stat().st_mtime_ns)]
 
@@ -141,7 +141,7 @@ def mail_server(
 
 @contextmanager
 def exporter(*arguments: str, **environment: str) -> Iterator[str]:
-    """A running `smtpstatus-exporter` on a free port; yields its URL."""
+    """Runs `smtpstatus-exporter` on a free port; yields its URL."""
     with running(
         "smtpstatus-exporter", "--web.listen-address=127.0.0.1:0", *arguments, **environment
     ) as process:
@@ -157,7 +157,7 @@ def free_port() -> int:
 
 
 class Prometheus:
-    """A real Prometheus and its query API."""
+    """Running Prometheus and its query API."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -177,7 +177,7 @@ class Prometheus:
 def prometheus(
     folder: Path, configuration: str, *flags: str, program: str = "prometheus"
 ) -> Iterator[Prometheus]:
-    """A Prometheus with this configuration, ready to be asked; `flags` say where it stores, if not in `folder`."""
+    """Runs a Prometheus with this configuration; `flags` may set a storage path other than `folder`."""
     folder.mkdir(exist_ok=True)
     file = folder / "prometheus.yml"
     file.write_text(configuration)

@@ -1,4 +1,4 @@
-"""The real programs that tests use: Prometheus, swaks, a browser, mail servers."""
+"""Locates the real programs that tests use: Prometheus, swaks, a browser, mail servers."""
 
 import os
 import shutil
@@ -8,7 +8,7 @@ import pytest
 
 
 def require(program: str) -> str:
-    """The path of a program. Missing, it skips the test, or fails it under SMTPSTATUS_REQUIRE_REAL=1.
+    """Returns the path of a program. If it is missing, skips the test, or fails it under SMTPSTATUS_REQUIRE_REAL=1.
 
     SMTPSTATUS_UNAVAILABLE lists programs, separated by spaces, that this machine cannot have: their tests are skipped.
     """

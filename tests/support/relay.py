@@ -1,4 +1,4 @@
-"""A TCP relay that counts: what a client and a server have really said to each other."""
+"""TCP relay that counts the connections and bytes between a client and a server."""
 
 import socket
 import threading
@@ -18,7 +18,7 @@ class Count:
 
 @contextmanager
 def counting(server_port: int) -> Iterator[Count]:
-    """A relay on a free port of 127.0.0.1 in front of `server_port`."""
+    """Runs a relay on a free port of 127.0.0.1 to `server_port`."""
     lock = threading.Lock()
     with socket.create_server(("127.0.0.1", 0)) as listening:
         count = Count(listening.getsockname()[1])

@@ -1,6 +1,6 @@
-"""A network that does to each request of each target what a script says, whoever asks.
+"""Network with a scripted fault for each request of each target.
 
-One socket is every server: at every address of 127.0.0.0/8, on one port. Another port of the same addresses is closed.
+One socket acts as the server at every address of 127.0.0.0/8, on one port. Another port of these addresses is closed.
 """
 
 import asyncio
@@ -16,14 +16,14 @@ from protocol.dialect import Dialect
 from protocol.message import Request, Response, Value, result
 from protocol.vocabulary import FLAGS, Command, Status
 
-Deed = Literal[
+Fault = Literal[
     "answer",
     "lose",
     "double",
     "delay",
     "error",
-    "silly flag",
-    "only a silly flag",
+    "invalid flag",
+    "only a invalid flag",
     "short",
     "long",
     "signature",
@@ -34,9 +34,9 @@ Deed = Literal[
     "echo",
     "unknown status",
 ]
-"""What becomes of a request. In most cases it is answered too, after or before the rest."""
+"""Fault applied to a request. In most cases a valid response is sent too, after or before the faulty one."""
 
-DEEDS: tuple[Deed, ...] = Deed.__args__  # type: ignore[attr-defined]
+FAULTS: tuple[Fault, ...] = Fault.__args__  # type: ignore[attr-defined]
 
 _PACKET_INFO = struct.Struct("=I4s4s")
 _IP_PKTINFO = 8
@@ -51,13 +51,13 @@ def value(address: str, command: Command) -> Value:
 
 
 class ScriptedNetwork:
-    """`script` has for each address and code what becomes of the first, second, … transmission."""
+    """`script` lists for each address and code the faults of the first, second, … transmission."""
 
     def __init__(
         self,
         opened: socket.socket,
         dialect: Dialect,
-        script: Mapping[tuple[str, int], Sequence[Deed]],
+        script: Mapping[tuple[str, int], Sequence[Fault]],
     ) -> None:
         self._socket, self._dialect, self._script = opened, dialect, script
         self._seen: defaultdict[tuple[str, int, tuple[str, int]], int] = defaultdict(int)
@@ -77,24 +77,24 @@ class ScriptedNetwork:
         number = self._seen[address, request.code, client]
         self._seen[address, request.code, client] += 1
         script = self._script.get((address, request.code), ())
-        deed: Deed = script[number] if number < len(script) else "answer"
+        fault: Fault = script[number] if number < len(script) else "answer"
         command = dialect.codes[request.code]
         answer = Response(
             request.identifier, Status.DONE, result(command, value(address, command), dialect)
         ).encode(dialect)
-        for octets, source, delay in self._deeds(deed, datagram, answer, address):
+        for octets, source, delay in self._responses(fault, datagram, answer, address):
             if delay:
                 loop = asyncio.get_running_loop()
                 loop.call_later(delay, self._send, octets, source, client)
             else:
                 self._send(octets, source, client)
 
-    def _deeds(
-        self, deed: Deed, request: bytes, answer: bytes, address: str
+    def _responses(
+        self, fault: Fault, request: bytes, answer: bytes, address: str
     ) -> list[tuple[bytes, str, float]]:
         dialect, good = self._dialect, (answer, address, 0.0)
         place, status = dialect.response_identifier, dialect.status.offset
-        match deed:
+        match fault:
             case "lose":
                 return []
             case "double":
@@ -104,9 +104,9 @@ class ScriptedNetwork:
             case "error":
                 code = dialect.status_codes[Status.AUTHENTICATION_FAILED]
                 return [(_set(answer, status, code), address, 0.0)]
-            case "silly flag":
+            case "invalid flag":
                 return [(answer[:-1] + b"\x77", address, 0.0), good]
-            case "only a silly flag":
+            case "only a invalid flag":
                 return [(answer[:-1] + b"\x77", address, 0.0)]
             case "short":
                 return [(answer[:-1], address, 0.0), good]
@@ -141,9 +141,9 @@ def _set(datagram: bytes, place: int, octet: int) -> bytes:
 
 @asynccontextmanager
 async def scripted_network(
-    dialect: Dialect, script: Mapping[tuple[str, int], Sequence[Deed]]
+    dialect: Dialect, script: Mapping[tuple[str, int], Sequence[Fault]]
 ) -> AsyncIterator[int]:
-    """Yields the port that is every server's."""
+    """Yields the port of every server."""
     loop = asyncio.get_running_loop()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as opened:
         opened.setblocking(False)

@@ -108,8 +108,8 @@ async def test_postfix_takes_messages(home: Path) -> None:
         hop = NextHop(Protocol.SMTP, HostPort("127.0.0.1", postfix.port))
 
         assert await send(hop, BOB, EVE) == [250, 250]
-        assert stored(postfix.waits_for("bob", 2))
-        assert stored(postfix.waits_for("eve", 2))
+        assert stored(postfix.wait_for_mail("bob", 2))
+        assert stored(postfix.wait_for_mail("eve", 2))
 
 
 async def test_exim_takes_messages_and_its_refusal_of_a_recipient_is_returned(home: Path) -> None:
@@ -118,8 +118,8 @@ async def test_exim_takes_messages_and_its_refusal_of_a_recipient_is_returned(ho
         hop = NextHop(Protocol.SMTP, HostPort("127.0.0.1", port))
 
         assert await send(hop, BOB, STRANGER, EVE) == [250, 550, 250]
-        assert stored(exim.waits_for("bob", 2))
-        assert stored(exim.waits_for("eve", 2))
+        assert stored(exim.wait_for_mail("bob", 2))
+        assert stored(exim.wait_for_mail("eve", 2))
 
 
 async def test_opensmtpd_takes_messages_and_its_refusal_of_a_recipient_is_returned(
@@ -130,8 +130,8 @@ async def test_opensmtpd_takes_messages_and_its_refusal_of_a_recipient_is_return
         hop = NextHop(Protocol.SMTP, HostPort("127.0.0.1", port))
 
         assert await send(hop, BOB, STRANGER, EVE) == [250, 550, 250]
-        assert stored(opensmtpd.waits_for("bob", 2))
-        assert stored(opensmtpd.waits_for("eve", 2))
+        assert stored(opensmtpd.wait_for_mail("bob", 2))
+        assert stored(opensmtpd.wait_for_mail("eve", 2))
 
 
 async def test_dovecot_takes_messages_by_lmtp_over_a_unix_socket(home: Path) -> None:

@@ -1,4 +1,4 @@
-"""Run inside a network namespace that loses datagrams: reads a fleet there, and prints what came of it as JSON."""
+"""Reads a fleet of its own servers and prints the outcome as JSON; run in a network namespace that drops datagrams."""
 
 import asyncio
 import json
