@@ -82,7 +82,7 @@ def measure(bench: Bench) -> list[Ratio]:
             return process.cpu() - began
 
         cost(before + now)  # the blocks are read from disk once
-        rounds = [(cost(before), cost(now)) for _ in range(min(3, form.rounds))]
+        rounds = [(cost(now), cost(before)) for _ in range(min(3, form.rounds))]
     ours, theirs = (statistics.median(costs) for costs in zip(*rounds, strict=True))
     subject = f"overview, {form.history_servers:,} servers, {form.history_hours:g} h"
     quantity = "Prometheus CPU per refresh, s"

@@ -60,7 +60,9 @@ def now() -> Row:
             "Last data",
             "The age of the newest sample of any server. More than some scrape intervals: the rest of this "
             "page is old.",
-            Query(f"time() - max(timestamp({UP}) or last_over_time({LAST_DATA}[$__range]))"),
+            Query(
+                f"round(time() - max(timestamp({UP}) or last_over_time({LAST_DATA}[$__range])))"
+            ),
             Look("s", decimals=0, steps=((None, "green"), (90, "orange"), (180, "red"))),
         ),
         stat(
