@@ -56,7 +56,7 @@ def test_an_address_is_read_as_rfc_5321_writes_it(text: str, address: Address) -
 
 
 @pytest.mark.parametrize("text", BAD)
-def test_what_is_no_address_is_refused_and_not_repaired(text: str) -> None:
+def test_invalid_addresses_are_rejected(text: str) -> None:
     with pytest.raises(ValueError, match=r"address|local part|domain"):
         parse_path(text)
 
@@ -94,9 +94,7 @@ locals_ = st.text(st.characters(codec="utf-8"), max_size=16)
 
 
 @given(locals_, locals_)
-def test_whatever_the_local_part_its_directory_is_one_short_part_of_a_path_and_its_own(
-    one: str, other: str
-) -> None:
+def test_directories_of_local_parts_are_safe_and_distinct(one: str, other: str) -> None:
     name = Address(one, "x").directory
 
     assert PurePosixPath("root", name).parts == ("root", name)

@@ -69,7 +69,7 @@ def test_every_case_that_meets_no_server_is_known_to(outcomes: dict[str, Outcome
     assert alone == {case for case in outcomes if APART.covers(case)}
 
 
-def test_where_a_reply_differs_it_is_the_one_that_is_said(outcomes: dict[str, Outcome]) -> None:
+def test_differing_replies_have_the_documented_code(outcomes: dict[str, Outcome]) -> None:
     for known in DIFFERENCES:
         for case in filter(known.covers, outcomes):
             if known.answer:

@@ -53,7 +53,7 @@ sent = st.lists(
 
 @given(sent, st.lists(st.integers(0, 100)))
 @example(b"\r\r\n.\r\r\n.\r\n", [1, 2, 3, 4, 5, 6, 7, 8])
-def test_however_the_bytes_are_cut_the_content_is_the_same(octets: bytes, cuts: list[int]) -> None:
+def test_content_does_not_depend_on_the_pieces(octets: bytes, cuts: list[int]) -> None:
     content, rest, body = decode(octets, line_limit=4)
     again, rest_again, body_again = decode(octets, cuts, line_limit=4)
 
@@ -76,7 +76,7 @@ def test_a_message_ends_at_the_first_crlf_dot_crlf_and_nowhere_else(
 @given(
     st.lists(st.sampled_from(["", ".", "..", ".a", "text", "ü"])), st.lists(st.integers(0, 100))
 )
-def test_what_a_client_encodes_comes_out_as_it_was(lines: list[str], cuts: list[int]) -> None:
+def test_dot_stuffing_round_trips(lines: list[str], cuts: list[int]) -> None:
     encoded = "".join(f".{line}\r\n" if line.startswith(".") else f"{line}\r\n" for line in lines)
 
     content, rest, body = decode(encoded.encode() + b".\r\n", cuts)

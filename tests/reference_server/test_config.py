@@ -17,7 +17,7 @@ DOCUMENT = Path(__file__).parents[2] / "docs/reference-server.md"
 TOKEN = {"SMTPSTATUS_TOKEN": "secretpa", "PATH": "/usr/bin:/bin"}
 
 
-def test_a_token_is_all_that_must_be_given() -> None:
+def test_only_a_token_is_required() -> None:
     config = parse([], TOKEN)
 
     assert (config.smtp, config.status) == (
@@ -29,7 +29,7 @@ def test_a_token_is_all_that_must_be_given() -> None:
     assert (config.programs, config.transforms_enabled) == ((), True)
 
 
-def test_what_is_not_given_is_as_the_values_have_it_and_reads_as_people_write_it() -> None:
+def test_defaults_are_those_of_the_limits() -> None:
     config = parse([], TOKEN)
 
     assert (config.bounds, config.session_limits, config.limits) == (
@@ -45,7 +45,7 @@ def test_what_is_not_given_is_as_the_values_have_it_and_reads_as_people_write_it
     ]
 
 
-def test_every_flag_has_a_twin_in_the_environment_and_wins() -> None:
+def test_flags_take_precedence_over_environment_variables() -> None:
     environment = TOKEN | {
         "SMTPSTATUS_SERVER_SMTP_LISTEN_ADDRESS": "127.0.0.1:1",
         "SMTPSTATUS_SERVER_STATUS_LISTEN_ADDRESS": "[::1]:2",
@@ -92,13 +92,13 @@ def test_a_token_comes_from_the_flag_then_the_file_then_the_variables(tmp_path: 
     )
 
 
-def test_a_dialect_brings_its_tokens_length() -> None:
+def test_the_dialect_determines_the_length_of_the_token() -> None:
     config = parse(["--dialect", "group-6", "--token", "hex:6f"], {})
 
     assert (config.dialect, config.token) == (DIALECTS["group-6"], Token(b"o"))
 
 
-def test_an_error_names_the_variable_where_the_variable_is_wrong_and_never_the_token() -> None:
+def test_errors_name_the_variable_and_never_the_token() -> None:
     with pytest.raises(ConfigError) as caught:
         parse([], {"SMTPSTATUS_TOKEN": "sesame"})
     assert str(caught.value).startswith("SMTPSTATUS_TOKEN: token has 6 bytes")

@@ -67,7 +67,7 @@ KINDS = [polite, with_mail, in_small_pieces, half_closed, gone_in_data, babbling
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-async def test_bytes_are_what_the_client_sent_and_received(
+async def test_received_and_sent_bytes_are_those_of_the_client(
     kind: Callable[[Client], Awaitable[None]], tmp_path: Path
 ) -> None:
     async with mail_server(tmp_path) as inside:
@@ -79,7 +79,7 @@ async def test_bytes_are_what_the_client_sent_and_received(
         assert inside.status.connections == 1
 
 
-async def test_connections_are_active_until_they_close_and_historic_for_ever(
+async def test_connections_are_active_until_closed_and_counted_forever(
     tmp_path: Path,
 ) -> None:
     async with mail_server(tmp_path) as inside:
@@ -110,7 +110,7 @@ FEW = {
 
 
 @pytest.mark.parametrize("limits", FEW.values(), ids=FEW)
-async def test_a_client_that_is_one_too_many_is_told_so_counted_and_closed(
+async def test_a_client_over_the_limit_gets_421_and_is_counted(
     limits: ServerLimits, tmp_path: Path
 ) -> None:
     async with mail_server(tmp_path, limits=limits) as inside:
@@ -128,7 +128,7 @@ async def test_a_client_that_is_one_too_many_is_told_so_counted_and_closed(
             assert await third.code() == 220
 
 
-async def test_those_who_are_refused_take_no_more_sockets_than_there_may_be(
+async def test_rejected_clients_stay_within_the_socket_limit(
     tmp_path: Path,
 ) -> None:
     sockets: list[int] = []
@@ -148,7 +148,7 @@ async def test_those_who_are_refused_take_no_more_sockets_than_there_may_be(
     assert max(sockets) <= 4
 
 
-async def test_those_who_are_refused_keep_nobody_out(tmp_path: Path) -> None:
+async def test_rejected_clients_do_not_count_as_sessions(tmp_path: Path) -> None:
     async with mail_server(tmp_path, limits=ServerLimits(connections=1)) as inside:
         async with client(inside.port) as first, client(inside.port) as lingering:
             assert await first.code() == 220
@@ -161,7 +161,7 @@ async def test_those_who_are_refused_keep_nobody_out(tmp_path: Path) -> None:
                 assert await next_one.code() == 220
 
 
-async def test_a_client_that_is_gone_counts_until_its_message_is_stored(tmp_path: Path) -> None:
+async def test_a_disconnected_client_counts_until_its_message_is_stored(tmp_path: Path) -> None:
     program = f"sh -c 'until [ -e {tmp_path}/go ]; do sleep 0.01; done; exec cat'"
     async with mail_server(tmp_path, program, limits=ServerLimits(connections=1)) as inside:
         async with client(inside.port) as gone:
@@ -179,7 +179,7 @@ async def test_a_client_that_is_gone_counts_until_its_message_is_stored(tmp_path
             assert inside.admission.sessions == 1
 
 
-async def test_ten_thousand_ugly_connections_leave_no_active_one_and_no_task(
+async def test_ten_thousand_aborted_connections_leave_no_session_and_no_task(
     tmp_path: Path,
 ) -> None:
     dice = random.Random(1)
@@ -218,7 +218,7 @@ async def test_a_client_that_closes_its_sending_half_still_gets_its_answer(tmp_p
         assert len(inside.stored()) == 2
 
 
-async def test_a_message_whose_client_is_gone_after_the_final_dot_is_stored(
+async def test_a_message_is_stored_if_its_client_disconnects_after_the_final_dot(
     tmp_path: Path,
 ) -> None:
     async with mail_server(tmp_path, "sh -c 'sleep 0.2; cat'") as inside:
@@ -232,7 +232,7 @@ async def test_a_message_whose_client_is_gone_after_the_final_dot_is_stored(
         assert len(inside.stored()) == 1
 
 
-async def test_a_client_that_said_quit_and_left_while_it_was_not_read_from_is_no_connection(
+async def test_a_client_that_quits_while_reading_is_paused_is_disconnected(
     tmp_path: Path,
 ) -> None:
     program = f"sh -c 'until [ -e {tmp_path}/gone ]; do sleep 0.01; done; exec cat'"
@@ -247,14 +247,14 @@ async def test_a_client_that_said_quit_and_left_while_it_was_not_read_from_is_no
         assert len(inside.stored()) == 1
 
 
-async def test_a_silent_client_is_told_and_closed(tmp_path: Path) -> None:
+async def test_a_silent_client_gets_421(tmp_path: Path) -> None:
     async with mail_server(tmp_path, limits=ServerLimits(idle=0.05)) as inside:
         async with client(inside.port) as c:
             assert await c.code() == 220
             assert await c.rest() == b"421 4.4.2 Error: timeout exceeded\r\n"
 
 
-async def test_a_session_ends_in_time_however_lively_its_client(tmp_path: Path) -> None:
+async def test_a_session_ends_at_its_time_limit(tmp_path: Path) -> None:
     async def chat(c: Client) -> None:
         while True:
             await c.send(b"NOOP\r\n")
@@ -267,7 +267,7 @@ async def test_a_session_ends_in_time_however_lively_its_client(tmp_path: Path) 
             chatting.cancel()
 
 
-async def test_a_client_that_drips_its_message_is_cut_off(tmp_path: Path) -> None:
+async def test_a_client_that_sends_its_message_too_slowly_gets_421(tmp_path: Path) -> None:
     async def drip(c: Client) -> None:
         while True:
             await c.send(b"x\r\n")
@@ -282,7 +282,7 @@ async def test_a_client_that_drips_its_message_is_cut_off(tmp_path: Path) -> Non
         assert inside.stored() == []
 
 
-async def test_a_slow_program_is_not_a_slow_client(tmp_path: Path) -> None:
+async def test_time_limits_of_clients_do_not_include_transforms(tmp_path: Path) -> None:
     limits = ServerLimits(idle=0.1, message=0.1)
     async with mail_server(tmp_path, "sh -c 'sleep 0.4; cat'", limits=limits) as inside:
         async with client(inside.port) as c:
@@ -293,7 +293,7 @@ async def test_a_slow_program_is_not_a_slow_client(tmp_path: Path) -> None:
             assert await c.rest() == b"421 4.4.2 Error: timeout exceeded\r\n"
 
 
-async def test_a_client_that_does_not_read_its_replies_is_not_read_from_and_then_cut_off(
+async def test_a_client_that_does_not_read_replies_is_paused_and_then_disconnected(
     tmp_path: Path,
 ) -> None:
     limits, tireless = ServerLimits(idle=0.5), SessionLimits(commands=10_000_000)
@@ -308,7 +308,7 @@ async def test_a_client_that_does_not_read_its_replies_is_not_read_from_and_then
             flood.cancel()
 
 
-async def test_a_client_that_closes_its_sending_half_and_never_reads_is_cut_off(
+async def test_a_half_closed_client_that_does_not_read_is_disconnected(
     tmp_path: Path,
 ) -> None:
     sent = MAIL + b"EHLO a\r\n" * 7900
@@ -328,7 +328,7 @@ async def test_a_client_that_closes_its_sending_half_and_never_reads_is_cut_off(
         assert (inside.status.received_bytes, inside.status.sent_bytes) == (len(sent), received)
 
 
-async def test_what_the_kernel_did_not_take_before_a_client_vanished_was_not_sent(
+async def test_octets_left_in_the_buffer_of_a_lost_client_are_not_counted(
     tmp_path: Path,
 ) -> None:
     async with mail_server(tmp_path) as inside:
@@ -364,7 +364,7 @@ class Clogged(asyncio.Transport):
         pass
 
 
-async def test_messages_of_clients_that_are_gone_are_stored_before_the_server_has_ended(
+async def test_messages_of_disconnected_clients_are_stored_before_the_server_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def slowly(descriptor: int) -> None:
@@ -399,7 +399,7 @@ async def test_a_message_of_any_size_is_stored_as_it_was_sent(size: int, tmp_pat
         assert inside.leftovers() == []
 
 
-async def test_a_full_disk_while_a_large_message_comes_in_is_452(
+async def test_a_full_disk_while_a_large_message_arrives_is_452(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(directory: Path) -> None:
@@ -416,7 +416,7 @@ async def test_a_full_disk_while_a_large_message_comes_in_is_452(
         assert len(inside.stored()) == 1
 
 
-async def test_one_clients_greeting_does_not_change_what_another_one_may_do(
+async def test_sessions_do_not_share_limits(
     tmp_path: Path,
 ) -> None:
     async with mail_server(tmp_path) as inside:
@@ -430,7 +430,7 @@ async def test_one_clients_greeting_does_not_change_what_another_one_may_do(
             assert await one.ask(b"RCPT TO:<bob@example.com>\r\n") == 250
 
 
-async def test_when_the_server_ends_messages_that_are_being_stored_are_answered_before_421(
+async def test_messages_being_stored_are_answered_before_421_at_shutdown(
     tmp_path: Path,
 ) -> None:
     async with mail_server(tmp_path, "sh -c 'sleep 0.3; cat'") as inside:
@@ -447,7 +447,7 @@ async def test_when_the_server_ends_messages_that_are_being_stored_are_answered_
         assert len(inside.stored()) == 1
 
 
-async def test_when_the_grace_is_over_messages_are_refused_and_nothing_of_them_stays(
+async def test_messages_are_rejected_after_the_grace_period_and_leave_nothing(
     tmp_path: Path,
 ) -> None:
     async with mail_server(

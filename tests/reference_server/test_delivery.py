@@ -36,7 +36,7 @@ async def deliver(root: Path, *users: str, content: bytes = b"hello\n") -> Maild
     return maildirs
 
 
-async def test_every_user_has_the_message_once_under_a_maildirs_name(tmp_path: Path) -> None:
+async def test_each_user_gets_one_copy_with_a_maildir_name(tmp_path: Path) -> None:
     await deliver(tmp_path, "bob", "eve")
 
     parts = [path.parts for path in sorted(files(tmp_path))]
@@ -49,7 +49,7 @@ async def test_every_user_has_the_message_once_under_a_maildirs_name(tmp_path: P
     assert host == "mail.example"
 
 
-async def test_nobody_else_may_read_the_mail(tmp_path: Path) -> None:
+async def test_mail_is_readable_by_its_owner_only(tmp_path: Path) -> None:
     await deliver(tmp_path, "bob")
 
     [file] = files(tmp_path)
@@ -58,7 +58,7 @@ async def test_nobody_else_may_read_the_mail(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "bob").iterdir()) == ["cur", "new", "tmp"]
 
 
-async def test_messages_at_the_same_time_each_get_a_name_and_share_the_directorys_fsync(
+async def test_simultaneous_messages_share_the_fsync_of_the_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     synced: list[bool] = []
@@ -97,7 +97,7 @@ FAULTS: dict[str, tuple[str, int, int]] = {
 
 
 @pytest.mark.parametrize(("call", "which", "error"), FAULTS.values(), ids=FAULTS)
-async def test_when_the_system_fails_at_any_step_nobody_has_the_message_and_nothing_is_left(
+async def test_a_failed_system_call_leaves_no_file_for_any_recipient(
     call: str, which: int, error: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fail_nth(monkeypatch, call, which, error)
@@ -110,7 +110,7 @@ async def test_when_the_system_fails_at_any_step_nobody_has_the_message_and_noth
     assert len(files(tmp_path)) == 2
 
 
-async def test_a_file_system_that_takes_no_hints_stores_mail_all_the_same(
+async def test_mail_is_stored_where_posix_fadvise_is_not_supported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fail_nth(monkeypatch, "posix_fadvise", 1, errno.ENOSYS)
@@ -135,7 +135,7 @@ def fail_nth(monkeypatch: pytest.MonkeyPatch, call: str, which: int, error: int)
     monkeypatch.setattr(os, call, failing)
 
 
-async def test_what_is_wrong_with_a_message_is_not_the_concern_of_those_stored_with_it(
+async def test_a_failed_message_does_not_fail_others_of_its_batch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     maildirs = Maildirs(tmp_path, "mail.example")
@@ -155,7 +155,7 @@ async def test_what_is_wrong_with_a_message_is_not_the_concern_of_those_stored_w
     assert len(files(tmp_path)) == 8
 
 
-async def test_when_the_fsync_of_a_directory_fails_nobody_who_relied_on_it_has_the_message(
+async def test_a_failed_directory_fsync_fails_every_message_in_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     maildirs = Maildirs(tmp_path, "mail.example")
@@ -180,7 +180,7 @@ async def test_when_the_fsync_of_a_directory_fails_nobody_who_relied_on_it_has_t
     assert sorted(path.parts[0] for path in files(tmp_path)) == ["bob", "eve", "eve"]
 
 
-async def test_large_messages_do_not_make_one_another_wait_for_many(
+async def test_large_messages_are_stored_in_several_batches(
     tmp_path: Path,
 ) -> None:
     content = bytes(6_000_000)
@@ -206,7 +206,7 @@ REPLIES = {
 
 
 @pytest.mark.parametrize(("error", "reply"), REPLIES.items())
-async def test_the_client_is_told_to_try_again_and_never_why(
+async def test_a_storage_error_is_a_temporary_reply_without_its_reason(
     error: int, reply: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with mail_server(tmp_path) as inside:
@@ -221,7 +221,7 @@ async def test_the_client_is_told_to_try_again_and_never_why(
         assert inside.leftovers() == []
 
 
-async def test_a_failure_of_the_program_itself_is_451_without_its_text(
+async def test_an_unexpected_exception_is_451_without_its_text(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object) -> bytes:
@@ -237,7 +237,7 @@ async def test_a_failure_of_the_program_itself_is_451_without_its_text(
     assert b"secret" not in told
 
 
-async def test_a_maildir_that_was_removed_is_made_again(tmp_path: Path) -> None:
+async def test_a_removed_maildir_is_created_again(tmp_path: Path) -> None:
     maildirs = Maildirs(tmp_path, "mail.example")
     await maildirs.store(["bob"], HEAD, spool(tmp_path))
     for path in sorted((tmp_path / "bob").rglob("*"), reverse=True):

@@ -17,7 +17,7 @@ from tests.reference_server.server import TOKEN, running
 from tests.support.real import require
 
 
-def test_a_system_without_room_for_a_connection_is_told_of_once_a_second_and_asked_again(
+def test_accept_errors_are_logged_once_a_second_and_retried(
     tmp_path: Path,
 ) -> None:
     failing = ("strace", "-D", "-f", "-o", "/dev/null", "-e", "trace=accept4", "-e")
@@ -39,7 +39,7 @@ WARNING = 'level=warn msg="Open file limit (ulimit -n) allows fewer sessions" co
 
 
 @pytest.mark.parametrize("program", [(), ("--transform", "cat", "--transform.slots", "1")])
-async def test_with_few_descriptors_some_are_let_in_and_stored_the_others_told_and_none_fails(
+async def test_few_descriptors_limit_the_sessions_and_no_message_fails(
     program: tuple[str, ...], tmp_path: Path
 ) -> None:
     codes: Counter[int] = Counter()
@@ -76,7 +76,7 @@ async def test_with_few_descriptors_some_are_let_in_and_stored_the_others_told_a
     assert len(refused) == codes[421]
 
 
-async def test_those_who_are_refused_and_stay_do_not_take_the_last_descriptors(
+async def test_rejected_clients_that_stay_do_not_exhaust_descriptors(
     tmp_path: Path,
 ) -> None:
     with running(tmp_path, front=("prlimit", "--nofile=40")) as server:
@@ -90,7 +90,7 @@ async def test_those_who_are_refused_and_stay_do_not_take_the_last_descriptors(
     assert "level=error" not in server.log.read_text()
 
 
-def test_too_few_descriptors_are_one_clear_line_and_exit_status_2(tmp_path: Path) -> None:
+def test_too_few_descriptors_exit_with_status_2(tmp_path: Path) -> None:
     ended = subprocess.run(
         ["prlimit", "--nofile=5", sys.executable, "-m", "reference_server",
          "--token", TOKEN, "--maildir", str(tmp_path)],
@@ -103,7 +103,7 @@ def test_too_few_descriptors_are_one_clear_line_and_exit_status_2(tmp_path: Path
     )
 
 
-def test_what_a_parent_left_open_counts(tmp_path: Path) -> None:
+def test_inherited_descriptors_are_counted(tmp_path: Path) -> None:
     few = ("bash", "-c", 'for _ in {1..20}; do exec {fd}</dev/null; done; ulimit -n 60; exec "$@"')
 
     with running(tmp_path, front=(*few, "bash")) as server:
@@ -112,7 +112,7 @@ def test_what_a_parent_left_open_counts(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("slots", [0, 1, 16])
 @pytest.mark.parametrize("descriptors", [140, 141, 142, 400, 1000, 2114, 2300, 1_000_000])
-def test_there_is_a_descriptor_for_everything_that_sessions_may_open(
+def test_limits_leave_a_descriptor_for_every_file_of_a_session(
     descriptors: int, slots: int
 ) -> None:
     limits = within(descriptors, ServerLimits(), slots)
@@ -123,7 +123,7 @@ def test_there_is_a_descriptor_for_everything_that_sessions_may_open(
     assert (sessions == 1000) == (descriptors - 7 * slots >= 2117)
 
 
-def test_one_session_is_the_least() -> None:
+def test_fewer_descriptors_than_one_session_needs_are_an_error() -> None:
     assert within(20, ServerLimits(), 0).connections == 1
     with pytest.raises(TooFewDescriptors, match="by 8 or more"):
         within(19, ServerLimits(), 1)

@@ -25,7 +25,7 @@ from tests.support.real import require
 LETTER = "Subject: hi\r\n\r\nhello\r\n.dot\r\n"
 
 
-async def test_a_mail_is_counted_transformed_stored_and_the_switch_changes_the_next_one(
+async def test_a_message_is_counted_transformed_and_stored_and_the_switch_applies_to_the_next(
     tmp_path: Path,
 ) -> None:
     with running(tmp_path, "--transform", "sed s/hello/HELLO/", "--transform", "cat") as server:
@@ -43,7 +43,7 @@ async def test_a_mail_is_counted_transformed_stored_and_the_switch_changes_the_n
         assert server.stop() == 0
 
 
-async def test_the_server_ends_within_two_seconds_and_tells_idle_clients_why(
+async def test_sigterm_ends_within_two_seconds_and_idle_clients_get_421(
     tmp_path: Path,
 ) -> None:
     with running(tmp_path) as server, smtplib.SMTP("127.0.0.1", server.smtp) as idle:
@@ -76,7 +76,7 @@ async def test_the_status_port_answers_until_the_last_message_is_answered(tmp_pa
         assert server.process.wait(5) == 0
 
 
-def test_what_a_crash_left_in_tmp_is_removed_at_the_start_when_it_is_old(tmp_path: Path) -> None:
+def test_old_temporary_files_are_removed_at_the_start(tmp_path: Path) -> None:
     for name in ("tmp", "new", "cur"):
         (tmp_path / "mail/bob" / name).mkdir(parents=True)
     tmp = tmp_path / "mail/bob/tmp"
@@ -222,7 +222,7 @@ BAD = {
 
 
 @pytest.mark.parametrize(("flags", "told"), BAD.values(), ids=BAD)
-def test_a_bad_setting_is_one_clear_line_and_exit_status_2(
+def test_an_invalid_setting_is_one_line_and_exit_status_2(
     flags: list[str], told: str, tmp_path: Path
 ) -> None:
     ended = subprocess.run(

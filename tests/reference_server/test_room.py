@@ -55,7 +55,7 @@ def send(server: Server, *mails: tuple[str, bytes]) -> list[tuple[str, bytes]]:
     return told
 
 
-def test_a_message_that_would_not_fit_is_refused_before_it_is_sent(server: Server) -> None:
+def test_a_message_larger_than_the_free_space_is_452_at_mail(server: Server) -> None:
     content = b"x" * 998 + b"\r\n"
 
     large, small = send(
@@ -69,7 +69,7 @@ def test_a_message_that_would_not_fit_is_refused_before_it_is_sent(server: Serve
     assert len(stored) > 999_000
 
 
-def test_when_hardly_anything_is_free_mail_of_any_size_is_refused_before_it_is_sent(
+def test_mail_is_452_when_hardly_any_space_is_free(
     server: Server,
 ) -> None:
     (server.maildir / "other").write_bytes(bytes(3_500_000))
@@ -78,7 +78,7 @@ def test_when_hardly_anything_is_free_mail_of_any_size_is_refused_before_it_is_s
     eventually(lambda: send(server, ("", b"small\r\n")) == [("MAIL", NO_ROOM)], seconds=5)
 
 
-def test_when_the_disk_is_full_messages_are_refused_and_nothing_of_them_stays(
+def test_a_full_disk_rejects_messages_and_keeps_nothing_of_them(
     server: Server,
 ) -> None:
     unannounced = ("", (b"x" * 998 + b"\r\n") * 1500)

@@ -86,7 +86,7 @@ def reply_to(*lines: str) -> str:
     return talk([b"".join(line.encode() + b"\r\n" for line in ("EHLO me", *lines))]).replies[-1]
 
 
-def test_the_greeting_and_ehlo_say_who_it_is_and_what_it_offers() -> None:
+def test_greeting_and_ehlo_state_the_hostname_and_the_extensions() -> None:
     assert talk([b"EHLO me.example\r\n"]).replies == [
         "220 mail.example ESMTP smtpstatus",
         "250-mail.example",
@@ -103,7 +103,7 @@ def test_helo_is_answered_with_one_line() -> None:
     assert talk([b"HELO me\r\n"]).replies[1:] == ["250 mail.example"]
 
 
-def test_a_message_comes_with_its_envelope_and_without_its_dots() -> None:
+def test_a_message_has_its_envelope_and_no_doubled_dots() -> None:
     sent = ENVELOPE + b"Subject: hi\r\n\r\n..dot\r\n.\r\nQUIT\r\n"
 
     done = talk([sent])
@@ -179,7 +179,7 @@ def test_a_wrong_command_is_refused(line: str, reply: str) -> None:
     assert reply_to(line).startswith(reply)
 
 
-def test_a_message_that_finds_no_room_is_refused_for_now_before_it_is_sent() -> None:
+def test_mail_with_a_size_that_does_not_fit_is_452() -> None:
     mails = [f"MAIL FROM:<a@x> SIZE={size}".encode() for size in (501, 1001, 500)]
 
     done = talk([b"\r\n".join([b"EHLO me", *mails, b""])], room=500)
@@ -191,7 +191,7 @@ def test_a_message_that_finds_no_room_is_refused_for_now_before_it_is_sent() -> 
     ]
 
 
-def test_clients_that_find_no_room_may_ask_as_often_as_they_like() -> None:
+def test_replies_452_do_not_count_as_errors() -> None:
     done = talk([b"EHLO me\r\n" + b"MAIL FROM:<a@x> SIZE=9\r\n" * 9], room=8)
 
     assert done.codes == [220, 250] + [452] * 9
@@ -213,7 +213,7 @@ RECIPIENTS = {
 
 
 @pytest.mark.parametrize(("line", "reply"), RECIPIENTS.values(), ids=RECIPIENTS)
-def test_only_our_own_recipients_are_taken(line: str, reply: str) -> None:
+def test_only_recipients_of_own_domains_are_accepted(line: str, reply: str) -> None:
     assert reply_to("MAIL FROM:<a@x>", line).startswith(reply)
 
 
@@ -251,13 +251,13 @@ def test_commands_out_of_order_are_refused() -> None:
 
 
 @pytest.mark.parametrize("between", [b"RSET\r\n", b"EHLO again\r\n"])
-def test_rset_and_ehlo_forget_the_mail(between: bytes) -> None:
+def test_rset_and_ehlo_end_the_transaction(between: bytes) -> None:
     done = talk([ENVELOPE.replace(b"DATA\r\n", between + b"DATA\r\n")])
 
     assert done.codes[-1] == 503
 
 
-def test_one_recipient_too_many_is_refused_for_now_and_the_others_keep_their_places() -> None:
+def test_recipients_over_the_limit_are_452_and_the_others_stay() -> None:
     recipients = [f"RCPT TO:<{name}@example.com>" for name in ("a", "b", "c", "d", "a")]
 
     done = talk([("\r\n".join(["EHLO me", "MAIL FROM:<>", *recipients, ""])).encode()])
@@ -283,7 +283,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("line", "times", "reply"), REFUSED.values(), ids=REFUSED)
-def test_content_that_is_refused_is_read_to_its_end_and_the_session_goes_on(
+def test_rejected_content_is_read_to_its_end_and_the_session_continues(
     line: bytes, times: int, reply: str
 ) -> None:
     done = talk([ENVELOPE + line * times + b".\r\n" + ENVELOPE + b"ok\r\n.\r\n"])
@@ -307,7 +307,7 @@ def test_too_many_commands_without_a_message_end_the_session() -> None:
     assert done.closed
 
 
-def test_a_message_that_was_accepted_starts_the_commands_anew_and_forgets_the_envelope() -> None:
+def test_an_accepted_message_resets_the_command_count_and_the_envelope() -> None:
     mail = ENVELOPE.removeprefix(b"EHLO me.example\r\n") + b".\r\n"
 
     done = talk([b"EHLO me\r\n" + mail * 4 + b"DATA\r\n"], SessionLimits(commands=6))
@@ -316,7 +316,7 @@ def test_a_message_that_was_accepted_starts_the_commands_anew_and_forgets_the_en
     assert done.codes[-1] == 503
 
 
-def test_a_command_line_that_is_too_long_is_refused_once_and_the_next_one_is_read() -> None:
+def test_an_overlong_command_line_is_rejected_once() -> None:
     assert talk([b"NOOP " + b"x" * 500 + b"\r\nNOOP\r\n"]).codes == [220, 500, 250]
     assert talk([b"NOOP " + b"x" * 193 + b"\r\n"]).codes == [220, 250]
     assert talk([b"NOOP " + b"x" * 194 + b"\r\n"]).codes == [220, 500]
@@ -325,20 +325,20 @@ def test_a_command_line_that_is_too_long_is_refused_once_and_the_next_one_is_rea
 @pytest.mark.parametrize(
     "line", [b"BDAT 10 LAST\r\n", b"GET / HTTP/1.1\r\n", b"POST / HTTP/1.1\r\n"]
 )
-def test_what_can_only_go_wrong_closes_the_connection(line: bytes) -> None:
+def test_bdat_and_http_requests_close_the_connection(line: bytes) -> None:
     done = talk([line + ENVELOPE])
 
     assert done.codes == [220, 502]
     assert done.closed
 
 
-def test_a_verdict_other_than_250_is_passed_on_and_the_session_goes_on() -> None:
+def test_a_reply_other_than_250_is_sent_and_the_session_continues() -> None:
     done = talk([ENVELOPE + b".\r\nNOOP\r\n"], verdict=Reply(451, "4.3.0", "later"))
 
     assert done.replies[-2:] == ["451 4.3.0 later", "250 2.0.0 Ok"]
 
 
-def test_a_message_that_failed_leaves_nothing_of_its_envelope() -> None:
+def test_a_failed_message_ends_its_transaction() -> None:
     again = b"MAIL FROM:<b@x.org>\r\nDATA\r\n"
 
     done = talk([ENVELOPE + b".\r\n" + again], verdict=Reply(451, "4.3.0", "later"))
@@ -346,7 +346,7 @@ def test_a_message_that_failed_leaves_nothing_of_its_envelope() -> None:
     assert done.codes[-3:] == [451, 250, 554]
 
 
-def test_a_farewell_waits_for_the_message_and_for_nothing_after_it() -> None:
+def test_finish_waits_for_the_message_in_progress_only() -> None:
     session = Session(ANYTHING, LIMITS)
     session.receive(ENVELOPE + b"text\r\n.\r\nNOOP\r\nNOOP\r\n")
     while session.pending:
@@ -407,9 +407,7 @@ streams = st.lists(st.one_of(lines, st.binary(max_size=8)), max_size=25).map(b""
 
 
 @given(streams, st.lists(st.integers(0, 400), max_size=20))
-def test_however_a_session_is_cut_replies_and_messages_are_the_same(
-    stream: bytes, cuts: list[int]
-) -> None:
+def test_replies_and_messages_do_not_depend_on_the_pieces(stream: bytes, cuts: list[int]) -> None:
     bounds = [0, *sorted({cut for cut in cuts if cut < len(stream)}), len(stream)]
     pieces = [stream[a:b] for a, b in itertools.pairwise(bounds)]
 
@@ -417,7 +415,7 @@ def test_however_a_session_is_cut_replies_and_messages_are_the_same(
 
 
 @given(st.lists(st.binary(max_size=300), max_size=10))
-def test_no_bytes_make_a_session_raise(chunks: list[bytes]) -> None:
+def test_a_session_raises_for_no_input(chunks: list[bytes]) -> None:
     done = talk(chunks)
 
     assert done.codes[0] == 220

@@ -14,7 +14,7 @@ PIECES = [bytes([n % 256]) * 1000 for n in range(1500)]
 @pytest.mark.parametrize(
     "spilled", [(), (1499,), (3, 700)], ids=["in memory", "at the end", "between"]
 )
-def test_content_comes_out_as_it_went_in_wherever_it_lay(
+def test_content_round_trips_in_memory_and_in_a_file(
     spilled: Sequence[int], tmp_path: Path
 ) -> None:
     spool = Spool(tmp_path, Memory(limit=0))
@@ -34,7 +34,7 @@ def test_content_comes_out_as_it_went_in_wherever_it_lay(
     assert [path.name for path in tmp_path.iterdir()] == ["copy"]
 
 
-def test_a_message_may_take_more_memory_while_all_together_leave_room(tmp_path: Path) -> None:
+def test_a_message_may_use_more_memory_below_the_budget(tmp_path: Path) -> None:
     memory = Memory(limit=4_000_000)
     spools = [Spool(tmp_path, memory) for _ in range(3)]
     for spool in spools:
@@ -53,7 +53,7 @@ def test_a_message_may_take_more_memory_while_all_together_leave_room(tmp_path: 
     spools[0].close()
 
 
-def test_a_message_in_tiny_pieces_takes_no_more_memory_than_one_in_large_ones(
+def test_tiny_pieces_use_no_more_memory_than_large_ones(
     tmp_path: Path,
 ) -> None:
     spool = Spool(tmp_path)
@@ -69,7 +69,7 @@ def test_a_message_in_tiny_pieces_takes_no_more_memory_than_one_in_large_ones(
     spool.close()
 
 
-def test_a_file_that_ends_too_early_is_an_error_and_no_short_message(tmp_path: Path) -> None:
+def test_a_truncated_spool_is_an_error(tmp_path: Path) -> None:
     spool = Spool(tmp_path)
     for piece in PIECES:
         spool.append(piece)
@@ -82,9 +82,7 @@ def test_a_file_that_ends_too_early_is_an_error_and_no_short_message(tmp_path: P
     spool.close()
 
 
-def test_a_system_that_writes_less_than_it_was_given_is_given_the_rest(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_short_writes_are_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     writev, write = os.writev, os.write
     monkeypatch.setattr(os, "writev", lambda fd, pieces: writev(fd, [b"".join(pieces)[:1234]]))
     monkeypatch.setattr(os, "write", lambda fd, octets: write(fd, octets[:100_000]))

@@ -25,7 +25,7 @@ COUNTS = {
 }
 
 
-def test_every_counter_is_told() -> None:
+def test_every_counter_is_reported() -> None:
     status = ServerStatus(1, 2, 3, 4, 5)
 
     assert {command: status.answer(command) for command in COUNTS} == COUNTS
@@ -84,7 +84,7 @@ async def test_a_dialect_from_a_file_is_served(tmp_path: Path) -> None:
     assert reading.values == {Command.CONNECTIONS: 0, Command.MAILS: 0}
 
 
-def test_a_verbose_server_logs_who_comes_and_goes(tmp_path: Path) -> None:
+def test_a_verbose_server_logs_connections(tmp_path: Path) -> None:
     async def converse(port: int, status: int) -> None:
         peer = Peer(HostPort("127.0.0.1", status), Token.parse("hex:6f", 1), DIALECTS["group-6"])
         async with connect(peer) as connection:

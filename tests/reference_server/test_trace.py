@@ -20,7 +20,7 @@ def lines(envelope: Envelope, client: str = "192.0.2.1") -> str:
     return headers[: date.start()]
 
 
-def test_a_message_says_whose_it_is_where_it_came_from_and_for_whom() -> None:
+def test_received_names_client_server_and_recipient() -> None:
     envelope = Envelope(Address("a", "x.org"), (BOB,), "me.example", "ESMTP")
 
     assert lines(envelope) == (
@@ -35,7 +35,7 @@ def test_return_path_of_the_null_sender_is_empty() -> None:
     assert return_path(None) == b"Return-Path: <>\n"
 
 
-def test_of_several_recipients_none_is_told_to_the_others() -> None:
+def test_received_does_not_reveal_several_recipients() -> None:
     told = lines(Envelope(None, (BOB, EVE), "me", "SMTP"))
 
     assert told.endswith("with SMTP id 1F;\n")

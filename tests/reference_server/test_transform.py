@@ -63,7 +63,7 @@ def descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
-def test_programs_run_in_order_each_on_what_the_one_before_wrote(
+def test_programs_run_in_order_on_the_output_of_the_previous_one(
     chain: TransformChain, tmp_path: Path
 ) -> None:
     assert (
@@ -90,7 +90,7 @@ def test_no_shell_reads_the_arguments(chain: TransformChain, tmp_path: Path) -> 
     assert run(chain, tmp_path, program("sed 's/$/ $HOME; `id`/'")) == b"hello $HOME; `id`\n"
 
 
-def test_the_environment_is_ours_and_the_messages_and_nothing_else(
+def test_the_environment_has_the_documented_variables_only(
     chain: TransformChain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SMTPSTATUS_TOKEN", "secretpa")
@@ -110,7 +110,7 @@ CODES = {
 
 
 @pytest.mark.parametrize(("code", "reply"), CODES.items())
-def test_the_exit_status_decides(
+def test_exit_status_determines_the_reply(
     code: int, reply: tuple[int, str], chain: TransformChain, tmp_path: Path
 ) -> None:
     told = failure(chain, tmp_path, shell(f"cat; exit {code}")).reply
@@ -133,7 +133,7 @@ BAD = {
 
 
 @pytest.mark.parametrize(("script", "reason"), BAD.values(), ids=BAD)
-def test_what_went_wrong_is_the_servers_affair_and_the_client_tries_again(
+def test_a_failed_program_is_a_temporary_reply(
     script: str, reason: str, chain: TransformChain, tmp_path: Path
 ) -> None:
     failed = failure(chain, tmp_path, shell(script))
@@ -142,7 +142,7 @@ def test_what_went_wrong_is_the_servers_affair_and_the_client_tries_again(
     assert reason in str(failed)
 
 
-def test_a_program_that_vanished_is_our_fault(chain: TransformChain, tmp_path: Path) -> None:
+def test_a_missing_program_is_a_configuration_error(chain: TransformChain, tmp_path: Path) -> None:
     script = tmp_path / "script"
     script.write_text("#!/bin/sh\ncat\n")
     script.chmod(0o700)
@@ -152,7 +152,7 @@ def test_a_program_that_vanished_is_our_fault(chain: TransformChain, tmp_path: P
     assert failure(chain, tmp_path, vanishing).reply.status == "4.3.5"
 
 
-def test_a_refusal_tells_the_client_the_first_line_of_stderr_and_nothing_unprintable(
+def test_a_rejection_has_the_first_line_of_stderr_in_printable_ascii(
     chain: TransformChain, tmp_path: Path
 ) -> None:
     def told(text: str, code: int) -> Reply:
@@ -166,7 +166,7 @@ def test_a_refusal_tells_the_client_the_first_line_of_stderr_and_nothing_unprint
     assert told("our secret", 75).text == "Error: local error in processing"
 
 
-def test_a_program_that_hangs_is_killed_with_its_whole_group_at_the_limit(tmp_path: Path) -> None:
+def test_a_program_is_killed_with_its_group_at_the_time_limit(tmp_path: Path) -> None:
     mark = f"29.{os.getpid()}"
     chain = TransformChain(Bounds(seconds=0.3), {"PATH": os.environ["PATH"]}, tmp_path)
     started = time.monotonic()
@@ -181,7 +181,7 @@ def test_a_program_that_hangs_is_killed_with_its_whole_group_at_the_limit(tmp_pa
     assert not alive(f"sleep {mark}")
 
 
-def test_what_a_program_leaves_behind_is_killed_when_it_ends_and_holds_nobody_up(
+def test_background_processes_are_killed_when_a_program_ends(
     chain: TransformChain, tmp_path: Path
 ) -> None:
     mark = f"28.{os.getpid()}"
@@ -232,7 +232,7 @@ def test_transforms_are_killed_when_the_server_is_killed(script: str, tmp_path: 
             eventually(lambda: not alive(f"sleep {mark}"), seconds=10)
 
 
-def test_a_program_that_cannot_be_killed_gives_up_its_slot_and_holds_up_nobody(
+def test_a_program_that_cannot_be_killed_frees_its_slot(
     tmp_path: Path,
 ) -> None:
     """As root the tests can kill everything: the system refuses by strace."""
@@ -316,9 +316,7 @@ def zombies() -> list[str]:
     return found
 
 
-def test_no_zombie_and_no_descriptor_is_left_by_good_and_bad_programs(
-    chain: TransformChain, tmp_path: Path
-) -> None:
+def test_programs_leave_no_zombie_and_no_descriptor(chain: TransformChain, tmp_path: Path) -> None:
     before = descriptors()
     for _ in range(100):
         run(chain, tmp_path, program("cat"))
@@ -328,7 +326,7 @@ def test_no_zombie_and_no_descriptor_is_left_by_good_and_bad_programs(
     assert zombies() == []
 
 
-def test_when_the_time_for_the_whole_chain_is_over_the_client_tries_again(tmp_path: Path) -> None:
+def test_the_total_time_limit_is_a_temporary_reply(tmp_path: Path) -> None:
     chain = TransformChain(
         Bounds(seconds=5, chain_seconds=0.2), {"PATH": os.environ["PATH"]}, tmp_path
     )
@@ -338,7 +336,7 @@ def test_when_the_time_for_the_whole_chain_is_over_the_client_tries_again(tmp_pa
     chain.close()
 
 
-def test_who_waited_too_long_for_a_free_slot_tries_again(
+def test_waiting_too_long_for_a_slot_is_a_temporary_reply(
     chain: TransformChain, tmp_path: Path
 ) -> None:
     with pytest.raises(TransformFailed, match="no free slot") as caught:
@@ -347,7 +345,7 @@ def test_who_waited_too_long_for_a_free_slot_tries_again(
     assert caught.value.reply.status == "4.3.2"
 
 
-def test_an_environment_that_is_too_large_for_the_system_is_our_fault(
+def test_an_environment_too_large_for_execve_is_a_configuration_error(
     chain: TransformChain, tmp_path: Path
 ) -> None:
     with pytest.raises(TransformFailed, match="cannot be started") as caught:
@@ -358,7 +356,7 @@ def test_an_environment_that_is_too_large_for_the_system_is_our_fault(
     assert caught.value.reply.status == "4.3.5"
 
 
-def test_when_the_server_ends_programs_are_killed(chain: TransformChain, tmp_path: Path) -> None:
+def test_stop_kills_running_programs(chain: TransformChain, tmp_path: Path) -> None:
     stopper = threading.Thread(target=stop_when, args=(chain, tmp_path / "runs"))
     stopper.start()
     failed = failure(chain, tmp_path, shell(f"cat; touch {tmp_path}/runs; sleep 20"))
@@ -375,9 +373,7 @@ def stop_when(chain: TransformChain, runs: Path) -> None:
     chain.stop()
 
 
-def test_when_the_server_ends_no_program_is_started_any_more(
-    chain: TransformChain, tmp_path: Path
-) -> None:
+def test_no_program_is_started_after_stop(chain: TransformChain, tmp_path: Path) -> None:
     chain.stop()
     failed = failure(chain, tmp_path, shell("cat"))
 
@@ -414,7 +410,7 @@ async def test_the_switch_is_read_once_when_the_message_ends(tmp_path: Path) -> 
         assert sorted(message[-6:] for message in inside.stored()) == [b"HELLO\n", b"hello\n"]
 
 
-async def test_a_message_that_was_not_transformed_is_not_stored_and_the_session_goes_on(
+async def test_a_message_that_cannot_be_transformed_is_not_stored(
     tmp_path: Path,
 ) -> None:
     async with mail_server(tmp_path, "sh -c 'grep -q good && cat'", "false") as inside:
@@ -446,7 +442,7 @@ async def test_hostile_envelopes_reach_programs_as_plain_text(tmp_path: Path) ->
         )
 
 
-async def test_only_so_many_messages_are_transformed_at_once_and_the_others_wait(
+async def test_slots_limit_simultaneous_transforms(
     tmp_path: Path,
 ) -> None:
     running = tmp_path / "running"
