@@ -46,6 +46,8 @@ class DialectWarnings:
         if len(self._judged) + len(self._before) >= _MAX_SERVERS:
             self.clear()
         values, before = scrape.reading.values, self._before.get(server)
+        if values == before:  # as of a server that is not in use: it was judged already
+            return
         text = doubt(values, scrape.dialect, before)
         if text:
             extra = {"server": server, "dialect": scrape.dialect.name, "err": text}

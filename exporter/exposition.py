@@ -4,7 +4,7 @@ Written here rather than by prometheus_client, because ten thousand targets are 
 same to the letter. The exporter's own metrics are prometheus_client's, and stand in front.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 
 from prometheus_client import CollectorRegistry
@@ -19,6 +19,9 @@ from exporter.samples import (
     Samples,
 )
 from protocol.errors import FailureReason
+from protocol.timeslice import batches
+
+_REASONS = tuple((reason, reason.value) for reason in FailureReason)
 
 _SLICE = 500
 """Lines written in one go: about a millisecond, then whoever writes may let others have their turn."""
@@ -45,18 +48,22 @@ def exposition(
         yield _own_text(own, form)
     if samples:
         for family, header in _HEADERS[form].items():
-            yield from _with_header(header, _lines(family, samples))
-        yield from _with_header(_ERROR_HEADER, _error_lines(samples))
+            column = family.column(samples)
+            if column.count(None) == len(column):  # most targets have four of all quantities
+                continue
+            for start in range(0, len(column), _SLICE):
+                lines = _lines(
+                    family, samples.labels[start : start + _SLICE], column[start : start + _SLICE]
+                )
+                if lines:
+                    yield header + lines
+                    header = ""
+        header = _ERROR_HEADER
+        for lines in _error_lines(samples):
+            yield header + lines
+            header = ""
     if form is Format.OPENMETRICS:
         yield "# EOF\n"
-
-
-def _with_header(header: str, slices: Iterator[str]) -> Iterator[str]:
-    """The header before the first line; nothing where there is no line."""
-    for text in slices:
-        if text:
-            yield header + text
-            header = ""
 
 
 def _own_text(own: CollectorRegistry, form: Format) -> str:
@@ -66,36 +73,37 @@ def _own_text(own: CollectorRegistry, form: Format) -> str:
     return generate_latest(own).decode()
 
 
-def _lines(family: Family, samples: Samples) -> Iterator[str]:
-    name, labels, column = family.name, samples.labels, family.column(samples)
-    if column.count(None) == len(column):  # most targets have no more than four of all quantities
-        return
-    for start in range(0, len(column), _SLICE):
-        part = column[start : start + _SLICE]
-        # Most columns have few different values.
-        texts = {one: family.text(one) for one in set(part) if one is not None}
-        yield "".join(
-            [
-                f"{name}{label} {texts[one]}\n"
-                for label, one in zip(labels[start : start + _SLICE], part, strict=True)
-                if one is not None
-            ]
-        )
+def _lines(family: Family, labels: Sequence[str], column: Sequence[float | None]) -> str:
+    name, text = family.name, family.text
+    if len(column) == 1:
+        return "" if column[0] is None else f"{name}{labels[0]} {text(column[0])}\n"
+    # Most columns have few different values.
+    texts = {one: text(one) for one in set(column) if one is not None}
+    return "".join(
+        [
+            f"{name}{label} {texts[one]}\n"
+            for label, one in zip(labels, column, strict=True)
+            if one is not None
+        ]
+    )
 
 
 def _error_lines(samples: Samples) -> Iterator[str]:
-    errors = samples.readings.errors
+    errors, labels = samples.readings.errors, samples.error_labels
     if samples.all_reasons:
-        shown = [(one, reason) for one in range(len(samples.labels)) for reason in FailureReason]
-    else:
-        shown = [(one, error.reason) for one, error in errors.items()]
-    for start in range(0, len(shown), _SLICE):
-        lines = []
-        for target, reason in shown[start : start + _SLICE]:
-            failed = target in errors and errors[target].reason is reason
-            labels = samples.error_labels(target, reason.value)
-            lines.append(f"{SCRAPE_ERROR}{labels} {'1.0' if failed else '0.0'}\n")
-        yield "".join(lines)
+        for target in range(len(samples.labels)):
+            failed = errors[target].reason if target in errors else None
+            yield "".join(
+                [
+                    f"{SCRAPE_ERROR}{labels(target, text)} {'1.0' if one is failed else '0.0'}\n"
+                    for one, text in _REASONS
+                ]
+            )
+        return
+    for batch in batches(tuple(errors.items()), _SLICE):
+        yield "".join(
+            [f"{SCRAPE_ERROR}{labels(one, error.reason.value)} 1.0\n" for one, error in batch]
+        )
 
 
 def _escaped(value: str) -> str:

@@ -91,15 +91,14 @@ class ExporterMetrics:
         readings = found.readings
         self._requests.inc(len(readings))
         self._sent.inc(sum(readings.datagrams_sent()))
-        self._retransmitted.inc(sum(readings.retransmissions()))
-        discarded = Tally(strays)
-        for reading in readings.others.values():
-            if reading.cost.discarded:
-                discarded.update(reading.cost.discarded)
-        for failure, count in Tally(error.reason for error in readings.errors.values()).items():
-            self._failures.labels(failure.value).inc(count)
-        for reason, count in discarded.items():
-            self._discarded.labels(reason.value).inc(count)
+        if again := sum(readings.retransmissions()):
+            self._retransmitted.inc(again)
+        for discarded in (strays, *[one.cost.discarded for one in readings.others.values()]):
+            for reason, count in discarded.items():
+                self._discarded.labels(reason.value).inc(count)
+        if errors := readings.errors:
+            for failure, count in Tally(error.reason for error in errors.values()).items():
+                self._failures.labels(failure.value).inc(count)
         self.round_trips.observe(readings.round_trips())
 
     def _counter(
@@ -126,7 +125,8 @@ class RoundTrips:
 
     def observe(self, seconds: Sequence[float]) -> None:
         counts = self._counts
-        for sample, count in Tally(seconds).items():
+        tally = Tally(seconds).items() if len(seconds) > 100 else [(one, 1) for one in seconds]
+        for sample, count in tally:
             counts[bisect_left(_ROUND_TRIP_BUCKETS, sample)] += count
         self._sum += sum(seconds)
 

@@ -163,6 +163,8 @@ class Readings(Sequence[Reading]):
         absent: T,
         others: Mapping[int, T],
     ) -> list[T]:
+        if len(others) == self._size:
+            return [others[target] for target in range(self._size)]
         column = [absent] * self._size
         for targets, part in parts:
             if part is None:
