@@ -154,6 +154,7 @@ def _spool(config: Config) -> Path:
 async def _maildirs(config: Config) -> Maildirs:
     with _naming("--maildir", f"cannot write to {config.maildir}"):
         make_root(config.maildir)
+    with _naming("--maildir", f"cannot store files durably in {config.maildir}"):
         hard_links = has_hard_links(config.maildir)
     if not hard_links:
         logger.warning("No hard links in --maildir: each recipient's copy is written separately")

@@ -180,7 +180,7 @@ def test_a_file_system_that_cannot_sync_directories_is_refused_at_the_start(
     )  # fmt: skip
 
     assert (ended.returncode, ended.stdout) == (2, "")
-    assert ended.stderr.startswith("smtpstatus-server: --maildir: cannot write to")
+    assert ended.stderr.startswith("smtpstatus-server: --maildir: cannot store files durably in")
 
 
 def test_mail_is_stored_on_a_file_system_without_hard_links(tmp_path: Path) -> None:
