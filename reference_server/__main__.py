@@ -35,6 +35,7 @@ from reference_server.transform import TransformChain
 from smtpstatus import log
 from smtpstatus.errors import ConfigError
 from smtpstatus.listen import bound_socket
+from smtpstatus.version import __version__
 
 logger = logging.getLogger("reference_server")
 
@@ -101,6 +102,7 @@ async def _run(config: Config) -> None:
             listener.listen(listening, offered)
         addresses = [f"{name} {address}" for name, _, address, _ in sockets]
         addresses.append(f"status {replace(config.status, port=endpoint.port)}")
+        _log_start(config)
         _announce(f"smtpstatus-server ready: {', '.join(addresses)}")
         await stopped.wait()
         await listener.stop(_GRACE)
@@ -116,6 +118,21 @@ def _configure_logging(config: Config) -> None:
         log.configure(config.log_level, config.log_format, sys.stderr)
     except RuntimeError:
         raise TooFewThreads from None
+
+
+def _log_start(config: Config) -> None:
+    logger.info(
+        "Starting smtpstatus-server",
+        extra={
+            "version": __version__,
+            "dialect": config.dialect.name,
+            "hostname": config.hostname,
+            "domains": ",".join(config.domains),
+            "destination": config.route.next_hop or config.maildir,
+            "transforms": ",".join(program.name for program in config.programs),
+            "transforms_enabled": config.transforms_enabled,
+        },
+    )
     if config.token.is_weak:
         logger.warning("Weak token: it can be found by trying; hex: and random digits cannot")
     if config.programs and os.geteuid() == 0:

@@ -28,7 +28,7 @@ def test_accept_errors_are_logged_once_a_second_and_retried(
             assert client.noop()[0] == 250
         server.stop()
 
-    [line] = server.log.read_text().splitlines()
+    _start, line = server.log.read_text().splitlines()
     assert line.endswith(
         'level=error msg="Cannot accept connections" err="[Errno 23] Too many open files in system"'
     )

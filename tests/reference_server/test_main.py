@@ -104,6 +104,20 @@ def test_a_server_whose_threads_cannot_start_exits_with_status_2(tmp_path: Path)
     assert ended.stderr.startswith("smtpstatus-server: cannot start a thread: raise the limit")
 
 
+def test_the_first_log_line_has_the_version_and_the_configuration_without_the_token(
+    tmp_path: Path,
+) -> None:
+    with running(tmp_path, "--transform", "cat", "--transforms", "off") as server:
+        log = eventually(server.log.read_text, seconds=5)
+
+    first = log.splitlines()[0]
+    assert re.search(
+        r'level=info msg="Starting smtpstatus-server" version=\S+ dialect=v0 hostname=', first
+    )
+    assert f"destination={tmp_path}/mail transforms=cat transforms_enabled=false" in first
+    assert TOKEN not in log
+
+
 def test_sighup_neither_ends_the_server_nor_a_session(tmp_path: Path) -> None:
     with running(tmp_path) as server:
         with smtplib.SMTP("127.0.0.1", server.smtp) as sender:
