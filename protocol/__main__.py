@@ -16,7 +16,7 @@ from protocol.errors import Shortage
 
 _INTERRUPTED = 130
 _BROKEN_PIPE = 141
-"""What a shell reports for a program that a signal ended."""
+"""Exit status that a shell reports for a program terminated by SIGPIPE."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # for terminals without UTF-8
-    # A variable that is set to nothing is not set.
+    # An empty variable counts as unset.
     options.environment_token = os.environ.get("SMTPSTATUS_TOKEN") or None
     options.environment_dialect = os.environ.get("SMTPSTATUS_DIALECT") or None
     options.terminal = os.environ.get("TERM", "")

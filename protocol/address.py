@@ -1,4 +1,4 @@
-"""Where a server is: `host:port` as people write it, and numeric addresses; names are protocol/resolver.py's."""
+"""Parses `host:port` and numeric addresses; protocol/resolver.py resolves names."""
 
 import socket
 from collections.abc import Iterable
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 Address = tuple[str, int] | tuple[str, int, int, int]
-"""A numeric socket address as the system writes it: IPv4's two members or IPv6's four."""
+"""Numeric socket address as Python's socket module has it: a tuple of two for IPv4, of four for IPv6."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,9 +18,9 @@ class HostPort:
 
     @classmethod
     def parse(cls, text: str, default_port: int | None = None) -> Self:
-        """Read `host:port`, `[v6]:port`, `:port` (any address), and `host` where there is a default port.
+        """Parse `host:port`, `[v6]:port`, `:port` (any address), and `host` where there is a default port.
 
-        Raises `ValueError`, which says what is wrong and what would fit.
+        Raises `ValueError` with the problem and the accepted forms.
         """
         host, colon, port = text.rpartition(":")
         if not colon or text.endswith("]"):
@@ -46,7 +46,7 @@ class HostPort:
 
 
 def numeric(where: HostPort) -> tuple[Address, ...]:
-    """The one address that is written in numbers, without asking anybody; empty for a name."""
+    """Returns the single address of a numeric host, without a look-up; empty for a name."""
     try:
         return unique_addresses(
             socket.getaddrinfo(
@@ -58,6 +58,6 @@ def numeric(where: HostPort) -> tuple[Address, ...]:
 
 
 def unique_addresses(found: Iterable[tuple[Any, ...]]) -> tuple[Address, ...]:
-    """The addresses in what getaddrinfo(3) found, in its order, each once."""
+    """Returns the addresses of a getaddrinfo(3) result in their order, without duplicates."""
     unique = {entry[4]: None for entry in found if entry[0] in (socket.AF_INET, socket.AF_INET6)}
     return tuple(unique)

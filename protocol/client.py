@@ -1,7 +1,7 @@
-"""Asking one server: `connect(peer)` gives a `Connection`. protocol/reader.py asks many.
+"""Client for one server: `connect(peer)` returns a `Connection`. protocol/reader.py reads many.
 
-Every operation takes a timeout in seconds and has one deadline; it looks its server's name up once, and ends by the
-deadline with a `Reading`: all that was asked, or the error. Cancelled, it leaves nothing behind.
+Every operation has a timeout in seconds, and resolves the server's name once. It returns a `Reading`, with all values
+or an error, at the latest at the deadline. A cancelled operation releases its resources.
 """
 
 from collections import Counter
@@ -26,7 +26,7 @@ __all__ = ["Connection", "Peer", "Reading", "Switched", "connect"]
 
 
 class Peer:
-    """A server to ask, and what was learned about the way to it. Kept as long as the server is of interest."""
+    """Server to query, and its round-trip time estimate. Kept as long as the server is configured."""
 
     __slots__ = ("dialect", "numeric", "preferred", "round_trip", "token", "where")
 
@@ -38,16 +38,16 @@ class Peer:
         self.numeric = numeric(where)
         """Its address if `where` is numeric; a name is looked up for every operation."""
         self.preferred: Address | None = None
-        """The address that answered last: it is asked first while the name still has it."""
+        """The address that answered last; it is queried first as long as the name resolves to it."""
 
     def ordered(self, addresses: tuple[Address, ...]) -> tuple[Address, ...]:
-        """The addresses in the order in which they are to be asked."""
+        """Returns the addresses in the order in which they are queried."""
         if len(addresses) == 1:
             return addresses
         return tuple(sorted(addresses, key=lambda address: address != self.preferred))
 
     def learn(self, reading: Reading) -> None:
-        """Learns from a reading: one sample for each round trip, as RFC 6298 has it."""
+        """Updates the round-trip time estimate from a reading, one sample per round trip (RFC 6298)."""
         if reading.cost.round_trips:
             self.round_trip.observe(reading.cost.round_trips[0])
         if reading.server:
@@ -55,19 +55,19 @@ class Peer:
 
 
 class Switched(NamedTuple):
-    """The outcome of a write: the state before it, if it was read, and the reading of the state after it."""
+    """Outcome of a write: the state before it, if it was read, and the reading of the state after it."""
 
     before: bool | None
     reading: Reading
 
 
 class Connection:
-    """One server, asked as often as needed over the same socket."""
+    """Connection to one server: any number of queries over the same socket."""
 
     def __init__(
         self, peer: Peer, resolver: Resolver | None = None, trace: Trace | None = None
     ) -> None:
-        """Without a `resolver` it has one of its own."""
+        """Without a `resolver` the connection creates its own."""
         self.peer = peer
         self._trace = masked(trace, peer.token, peer.dialect) if trace else None
         self._own_resolver = None if resolver else Resolver()
@@ -94,7 +94,7 @@ class Connection:
         return replace(reading, seconds=reading.seconds + looked_up)
 
     async def read(self, *, timeout: float, attempts: int = 3) -> Reading:
-        """Asks everything that the dialect declares as a read. Raises `Shortage`."""
+        """Queries everything that the dialect declares as a read. Raises `Shortage`."""
         return await self.ask(*self.peer.dialect.reads, timeout=timeout, attempts=attempts)
 
     async def set_transforms(
@@ -102,8 +102,8 @@ class Connection:
     ) -> Switched:
         """Reads the state of the transforms, sets it, and reads it back (protocol.md 6.5). Raises `Shortage`.
 
-        The write goes only to the address that answered the read before it. The error is `ReadbackMismatch` where
-        another state is read back than was set.
+        The write goes only to the address that answered the read before it. The error is `ReadbackMismatch` if the
+        state read back differs from the state set.
         """
         began = monotonic()
         deadline = began + timeout
@@ -133,11 +133,11 @@ class Connection:
         deadline: float,
         attempts: int,
     ) -> Reading:
-        """As `ask`, of the addresses given, until a time of the monotonic clock. Raises `Shortage`."""
+        """Like `ask`, for the given addresses, until a time of the monotonic clock. Raises `Shortage`."""
         if self.peer.dialect.identifier_echo != "never":
             return await self._ask_together(addresses, commands, deadline, attempts)
-        # Answers without an identifier: one command at a time, each from a port of its own. A late answer to an
-        # earlier command finds a closed port, and is not taken for the answer to the next.
+        # Answers without an identifier: one command at a time, each from its own port. A late answer to an
+        # earlier command meets a closed port, so it cannot be mistaken for the answer to the next.
         readings: list[Reading] = []
         for command in commands:
             self._multiplexer.close()
@@ -179,5 +179,5 @@ class Connection:
 
 
 def connect(peer: Peer, trace: Trace | None = None) -> Connection:
-    """A connection for `async with`; `trace` is called with every datagram, the token masked."""
+    """Returns a connection for `async with`; `trace` is called with every datagram, its token masked."""
     return Connection(peer, trace=trace)

@@ -43,7 +43,7 @@ def describe(
 ) -> list[Description]:
     """Every interpretation of a datagram without faults, or, if there is none, those with the fewest.
 
-    Without `dialects` the built-in ones are tried. `by_signature` leaves out those whose signature it does not have; a
+    Without `dialects` the built-in ones are tried. `by_signature` excludes those with another signature; a
     datagram with a foreign signature is then read as version 0, and one that begins with zeros may be an error
     without a header.
     """

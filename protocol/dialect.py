@@ -83,7 +83,7 @@ class Dialect:
     """The first bytes of every datagram: signature and version."""
     codes: Mapping[int, Command] = field(init=False)
     status_codes: Mapping[Status, int] = field(init=False)
-    tells_apart: bool = field(init=False)
+    matches_responses: bool = field(init=False)
     """Whether every response, errors included, has the RID of its request."""
 
     def __post_init__(self) -> None:
@@ -94,7 +94,9 @@ class Dialect:
         ordered = sorted(self.operations, key=lambda command: self.operations[command].code)
         _derive(self, "reads", tuple(command for command in ordered if command not in WRITES))
         _derive(self, "codes", {self.operations[command].code: command for command in ordered})
-        _derive(self, "tells_apart", self.identifier_echo == "always" and not self.zeroed_errors)
+        _derive(
+            self, "matches_responses", self.identifier_echo == "always" and not self.zeroed_errors
+        )
         _derive(self, "status_codes", {status: code for code, status in self.statuses.items()})
 
     @property

@@ -7,7 +7,7 @@ _POOL_BYTES = 4096
 
 
 class Entropy:
-    """The system's randomness, fetched in blocks."""
+    """Pool of random bytes, fetched from the system in blocks."""
 
     def __init__(self) -> None:
         self._pool, self._used = b"", 0

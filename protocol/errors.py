@@ -60,7 +60,7 @@ class DiscardReason(StrEnum):
 
 
 class Resource(StrEnum):
-    """What this machine can run short of: the whole list, as a metric's label has it."""
+    """Local resources that can run out; the values are those of a metric label."""
 
     DESCRIPTORS = "descriptors"
     MEMORY = "memory"

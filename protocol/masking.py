@@ -1,6 +1,6 @@
 """Datagrams for reports and traces, without the token.
 
-Requests are masked by position: AUTH of every request, also where it carries a wrong token. Responses may repeat
+Requests are masked by position: AUTH of every request, even of one that carries a wrong token. Responses may repeat
 any part of the token anywhere, so they are masked by content: each run of three or more bytes of the token, forwards or
 backwards.
 """
@@ -68,7 +68,7 @@ class Mask:
 
 
 def _common(one: bytes, other: bytes) -> int:
-    """The length of the beginning that two datagrams share."""
+    """Length of the common prefix of two datagrams."""
     shared = takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))
     return sum(1 for _ in shared)
 

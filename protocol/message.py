@@ -148,9 +148,9 @@ def meaning(number: int, command: Command, dialect: Dialect = V0) -> Value:
 
 
 def good_beginning(dialect: Dialect = V0) -> tuple[bytes, bytes] | None:
-    """What every good answer has before and behind its identifier, and no other datagram: header, and STAT "done".
+    """Returns the bytes before and after the identifier in every good response: header, and STAT "done".
 
-    None for a dialect in which these do not stand together, or whose answers have no identifier of their own.
+    None for a dialect in which these are not contiguous, or whose responses have no identifier of their own.
     """
     header, place = dialect.header, dialect.response_identifier
     together = len(header) == place.offset and place.end == dialect.status.offset

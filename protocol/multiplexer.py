@@ -1,6 +1,6 @@
-"""Any number of queries over the same few sockets.
+"""Drives any number of queries over a few UDP sockets.
 
-One coroutine sends what is due, receives what arrived, and yields queries as they finish.
+One coroutine sends the due datagrams, receives responses, and yields queries as they finish.
 """
 
 import asyncio
@@ -25,14 +25,14 @@ from protocol.trace import Event, Kind, Trace
 logger = logging.getLogger(__name__)
 
 _BATCH = 128
-"""Datagrams sent between two looks at what arrived: their answers fit the smallest receive buffer."""
+"""Datagrams sent between two receive calls: their responses fit the smallest receive buffer."""
 
 _WINDOW = 64
 """First requests, to one target each, in flight: 256 datagrams, which the default receive buffer of one busy server
-holds, should all targets be behind it."""
+holds if all targets are on it."""
 
 _CLEARING_S = 0.005
-"""Seconds after which an unanswered target makes room for the next: 12,800 silent ones per second can be asked."""
+"""Seconds after which an unanswered target leaves the window: up to 12,800 silent ones per second can be queried."""
 
 _DRAWS = 64
 """Attempts to draw identifiers that are free."""
@@ -48,20 +48,20 @@ _OVERDUE_S = 0.25
 
 
 class Multiplexer:
-    """Queries under way, and their sockets. To be closed.
+    """Queries in progress, and their sockets; must be closed.
 
-    With `lasting` it waits for further queries until it is retired; otherwise it is done when no query is under way.
+    With `lasting` it waits for further queries until it is retired; otherwise it ends with the last query.
     """
 
     def __init__(self, trace: Trace | None = None, *, lasting: bool = False) -> None:
         self.strays: Counter[DiscardReason] = Counter()
-        """Datagrams from addresses that were not asked, or for queries that had ended."""
+        """Datagrams from addresses that were not queried, or for queries that had ended."""
         self._trace = trace
         self._lasting = lasting
         self.wake = asyncio.Event()
         self.sockets = Sockets(self.wake)
         self.resumes_at = inf
-        """When the loop is to run next: later than that by more than a moment, it is stalled."""
+        """Time at which the loop should run next; if it runs much later, it was stalled."""
         self._entropy = Entropy()
         self._pending = PendingTable()
         self.under_way: set[Query] = set()
@@ -69,7 +69,7 @@ class Multiplexer:
         self._waiting: deque[Query] = deque()
         """Queries to be started."""
         self._recent: deque[tuple[float, Query]] = deque()
-        """The last that were started, and when."""
+        """Recently started queries, with their start times."""
         self._timers: list[tuple[float, int, Query]] = []
         self._order = count()
         """Orders timers of the same moment."""
@@ -82,7 +82,7 @@ class Multiplexer:
         self.sockets.close()
 
     def retire(self) -> None:
-        """Accept no further queries; `finished` ends with the last one under way."""
+        """Accept no further queries; `finished` ends with the last one in progress."""
         self._lasting = False
         self.wake.set()
 
@@ -95,7 +95,7 @@ class Multiplexer:
         attempts: int,
         deadline: float,
     ) -> Query | None:
-        """Begins a query; None where its answers could not be told from another's over the same sockets."""
+        """Begins a query; None if its responses could not be distinguished from another's over the same sockets."""
         size, number = template.dialect.request_identifier.size, len(template.entries)
         for _ in range(_DRAWS):
             drawn = self._entropy.octets(size * number)
@@ -121,7 +121,7 @@ class Multiplexer:
         return query
 
     def adopt(self, query: Query, identifiers: Sequence[bytes]) -> None:
-        """Carries a query on that was started elsewhere, over these sockets."""
+        """Continues a query that was started elsewhere over these sockets."""
         self._pending.add(query, identifiers)
         if not query.done:
             self.under_way.add(query)
@@ -133,7 +133,7 @@ class Multiplexer:
         self.under_way.discard(query)
 
     async def finished(self) -> AsyncIterator[Query]:
-        """Carries the queries to their end and yields each as it finishes. Raises `Shortage`."""
+        """Runs the queries and yields each as it finishes. Raises `Shortage`."""
         while self.under_way or self._lasting:
             now = monotonic()
             self.wake.clear()
@@ -156,7 +156,7 @@ class Multiplexer:
                 await self.wait(self._next_due())
 
     def _due(self, now: float, *, stalled: bool) -> list[Outgoing]:
-        """The datagrams that are due; what is past its deadline is put aside."""
+        """Returns the datagrams that are due; queries past their deadline are put aside."""
         outgoing: list[Outgoing] = []
         while (
             self._timers
@@ -192,14 +192,14 @@ class Multiplexer:
                 self._trace(Event(now, "sent", address, datagram))
 
     def _has_room(self, now: float) -> bool:
-        """Whether one more target may be asked: as fast as answers come, or as silent ones are passed over."""
+        """Whether one more target may be queried: the window has room when targets answer or time out of it."""
         recent = self._recent
         while recent and (recent[0][1].done or recent[0][0] + _CLEARING_S <= now):
             recent.popleft()
         return len(recent) < _WINDOW
 
     def receive(self, datagram: bytes, address: Address, now: float) -> None:
-        """A datagram arrived."""
+        """Handles a received datagram."""
         query = self._pending.find(datagram, address)
         stray = query is None or query.done
         reason: DiscardReason | None = DiscardReason.SOURCE
@@ -221,7 +221,7 @@ class Multiplexer:
             self._trace(Event(now, kind, address, datagram, reason))
 
     def report(self, undelivered: Undelivered, now: float) -> None:
-        """A datagram was not sent, or the network reported it as undeliverable."""
+        """Handles a datagram that was not sent, or that the network reported as undeliverable."""
         datagram, address, error = undelivered.datagram, undelivered.address, undelivered.error
         query = self._pending.find(datagram, address, request=True)
         if query is None or query.done:
@@ -243,7 +243,7 @@ class Multiplexer:
             self._schedule(query)
 
     def _expire(self, now: float, *, drained: bool) -> None:
-        """Ends what is past its deadline, when what had arrived by then has been received."""
+        """Ends queries past their deadline, once the datagrams that arrived before it have been received."""
         while self._overdue and (drained or now - self._overdue[0][0] > _OVERDUE_S):
             _, stalled, query = self._overdue.popleft()
             if not query.done:
@@ -259,7 +259,7 @@ class Multiplexer:
         heappush(self._timers, (query.due, next(self._order), query))
 
     async def wait(self, due: float) -> None:
-        """Waits until a time, or until there is something to do."""
+        """Waits until `until`, or until a socket or a new query needs attention."""
         self.resumes_at = due
         # uvloop's timers have milliseconds, rounded down.
         after = max(due - monotonic(), 0) + 0.001 if due < inf else _LONG_S

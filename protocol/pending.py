@@ -1,4 +1,4 @@
-"""The pending table, as DNS resolvers have it: (address, identifier) → query.
+"""Pending table, as in DNS resolvers: (address, identifier) → query.
 
 Entries of finished queries stay as long as the sockets, so that late answers are recognised and counted.
 """
@@ -12,18 +12,18 @@ from protocol.query import Query
 
 
 class _Asked:
-    """What was asked of one address."""
+    """Queries sent to one address."""
 
     __slots__ = ("latest", "queries")
 
     def __init__(self) -> None:
         self.queries: dict[bytes, Query] = {}
         self.latest: dict[int, Query] = {}
-        """The latest query in each dialect: it shows where identifiers are."""
+        """The latest query in each dialect; its dialect has the position of identifiers."""
 
 
 class PendingTable:
-    """The queries that were sent from one set of sockets."""
+    """Queries sent from one set of sockets."""
 
     def __init__(self) -> None:
         self._asked: defaultdict[Address, _Asked] = defaultdict(_Asked)
@@ -31,7 +31,7 @@ class PendingTable:
     def has_room(
         self, dialect: Dialect, addresses: tuple[Address, ...], identifiers: Sequence[bytes]
     ) -> bool:
-        """Whether answers to these identifiers could be told from all others at these addresses."""
+        """Whether responses to these identifiers can be distinguished from all others of these addresses."""
         if len(set(identifiers)) < len(identifiers):
             return False
         for address in addresses:
@@ -39,8 +39,10 @@ class PendingTable:
             if not asked.queries.keys().isdisjoint(identifiers):
                 return False
             others = [query.dialect for query in asked.latest.values()]
-            if not dialect.tells_apart and not all(other.tells_apart for other in others):
-                return False  # an error does not tell which request it answers
+            if not dialect.matches_responses and not all(
+                other.matches_responses for other in others
+            ):
+                return False  # an error does not identify the request that it answers
         return True
 
     def add(self, query: Query, identifiers: Sequence[bytes]) -> None:

@@ -1,10 +1,10 @@
-"""One target asked some commands: a state machine without sockets, clock and randomness.
+"""State machine of a query, some commands to one target, without sockets, clock and randomness.
 
 Inputs are `start`, `timer`, `datagram`, `unreachable` and `refused`, each with the time in seconds of a monotonic
 clock. Outputs are values: the datagrams to send, when the query is `due` next, and in the end its reading.
 protocol/multiplexer.py moves the bytes.
 
-- Every command has an identifier of its own and keeps it when it is sent again, so an answer to any copy counts.
+- Every command has its own identifier, the same in retransmissions, so a response to any copy is accepted.
 - A datagram is accepted if its source, size, signature, version, identifier, status and result fit a command
   (protocol.md 6.4). All others are discarded and counted by reason.
 - All answers of a reading come from one server: the address that answered first. Until one has, each attempt asks
@@ -37,7 +37,7 @@ from protocol.template import RequestTemplate
 from protocol.vocabulary import Command, Status
 
 Outgoing = tuple[bytes, Address]
-"""A datagram to send, and where to."""
+"""Datagram to send, and its destination."""
 
 REASONS = {
     Status.AUTHENTICATION_FAILED: FailureReason.AUTHENTICATION,
@@ -50,17 +50,17 @@ REASONS = {
 }
 
 _FOREIGN = frozenset({DiscardReason.SIZE, DiscardReason.SIGNATURE, DiscardReason.VERSION})
-"""What is wrong with the answers of a server that speaks another dialect."""
+"""Reasons for which responses of a server with another dialect are discarded."""
 
 _RETRY_S = 0.01
-"""Seconds until a datagram that this machine refused to send is tried again."""
+"""Seconds until a datagram that the kernel refused is sent again."""
 
 
 class Query:
-    """The state of one query; `deadline` is when it ends without an answer."""
+    """State of one query; it ends without a response at `deadline`."""
 
     due = 0.0
-    """When `timer` is to be called, or `expire` where this is the deadline."""
+    """Time to call `timer`, or `expire` if this is the deadline."""
     done = False
     error: NoReading | Shortage | None = None
     server: Address | None = None
@@ -73,7 +73,7 @@ class Query:
     _shortage = Resource.SEND_QUEUE
     _closed: frozenset[Address] = frozenset()
     _reports: Mapping[Address, str] = MappingProxyType({})
-    """What the network reported about addresses."""
+    """ICMP errors by address."""
     _sent = _retransmissions = 0
     _round_trips: tuple[float, ...] = ()
     _discarded: Mapping[DiscardReason, int] = NO_DISCARDS
@@ -104,11 +104,11 @@ class Query:
         self._rto, self._jitter = rto, jitter
         self._attempts = max(attempts, len(addresses))
         self._asked: dict[Address, tuple[int, float]] = {}
-        """How often each address was asked, and when last."""
+        """Number and last time of the attempts at each address."""
 
     @property
     def reading(self) -> Reading:
-        """What came of it, once it is done. Raises `Shortage`."""
+        """The reading, once the query is done. Raises `Shortage`."""
         if isinstance(self.error, Shortage):
             raise self.error
         cost = Cost(self._sent, self._retransmissions, self._round_trips, self._discarded)
@@ -152,7 +152,7 @@ class Query:
         self.due = self._next_attempt
 
     def _targets(self) -> list[Address]:
-        """The server; while none is known, the addresses that were asked before, and one more."""
+        """Returns the server; until one answered, the addresses queried before and one more."""
         if self.server:
             return [self.server]
         targets = [address for address in self._asked if address not in self._closed]
@@ -181,12 +181,12 @@ class Query:
         return again
 
     def not_sent(self, address: Address) -> None:
-        """Input: the system did not take a datagram to `address`."""
+        """Input: the kernel did not send a datagram to `address`."""
         self._sent -= 1
         self._retransmissions -= self._asked[address][0] > 1
 
     def refused(self, outgoing: Outgoing, resource: Resource, now: float) -> None:
-        """Input: this machine has no room for a datagram at the moment. It is sent again soon."""
+        """Input: a send buffer of this machine was full. The datagram is sent again soon."""
         self.not_sent(outgoing[1])
         self._refused += (outgoing,)
         self._shortage = resource
@@ -195,7 +195,7 @@ class Query:
     def datagram(self, datagram: bytes, address: Address, now: float) -> DiscardReason | None:
         """Input: a datagram came from `address`. Returns why it is discarded, or None.
 
-        After the end it changes nothing, and the reason still tells what is wrong with it.
+        After the end of the query it changes nothing; the reason is still returned.
         """
         try:
             response = Response.decode(datagram, self.dialect)
@@ -208,11 +208,11 @@ class Query:
             if not self.done:
                 self._discard(datagram, error.reason)
             return error.reason
-        if self.done:  # as when the first of its answers was a refusal
+        if self.done:  # as when its first response was an error
             return None
         self.server, self._ended = address, now
         times, sent_at = self._asked[address]
-        if times == 1:  # Karn: it is clear which datagram was answered
+        if times == 1:  # Karn's algorithm: only unambiguous samples
             self._round_trips += (now - sent_at,)
         if response.status is Status.DONE:
             del self._unanswered[identifier]
@@ -228,7 +228,7 @@ class Query:
             raise BadResponse(DiscardReason.SOURCE, "an answer from another server")
         identifier = datagram[self.dialect.response_identifier.span]
         if response.identifier is None and self._unanswered:
-            # Either an error, which ends the query whatever was asked, or the answer to a command asked alone.
+            # Either an error, which ends any query, or the response to a query of a single command.
             identifier = next(iter(self._unanswered))
         if identifier not in self._unanswered:
             raise BadResponse(DiscardReason.IDENTIFIER, "an answer to nothing that is asked")
@@ -240,7 +240,7 @@ class Query:
             self._fitting |= frozenset(fitting_dialects(datagram))
 
     def has_sent(self, quoted: bytes) -> bool:
-        """Whether `quoted`, the datagram in an ICMP error, is the beginning of a request that is still unanswered.
+        """Whether `quoted`, the datagram in an ICMP error, is a prefix of a request that is still unanswered.
 
         It must have the identifier, which only this machine, the server and those between them know (RFC 5927).
         """

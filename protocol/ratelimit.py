@@ -10,9 +10,9 @@ _MAPPED = bytes(10) + b"\xff\xff"
 
 
 def network_of(host: str) -> str:
-    """The network that a numeric address is counted by: an IPv4 address itself, of an IPv6 address its /64.
+    """Returns the network that an address counts as: an IPv4 address itself, the /64 of an IPv6 address.
 
-    A /64 is what one subscriber has; limits per IPv6 address would be no limits. IPv4-mapped addresses
+    One subscriber has a /64, so a limit per IPv6 address would have no effect. IPv4-mapped addresses
     (`::ffff:192.0.2.1`) count as IPv4. Any other text is returned as it is.
     """
     if ":" not in host:
@@ -27,7 +27,7 @@ def network_of(host: str) -> str:
 
 
 class ErrorRateLimiter:
-    """How many error responses a source network receives: a token bucket per network (protocol.md 6.1).
+    """Limits error responses by source network, with a token bucket per network (protocol.md 6.1).
 
     An error response has the size and signature of a request, so two servers, or one and itself, could answer each
     other's "authentication failed" for ever. After `burst` errors, and then more than `per_second`, a source is not

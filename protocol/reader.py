@@ -1,7 +1,7 @@
-"""Asking many servers, one at a time for each caller (`read`) or all of a fleet (`read_all`).
+"""Reads many servers: one per call (`read`) or a fleet (`read_all`).
 
-Queries share sockets and system calls: a socket for each would take a third of what asking takes. The sockets, and so
-the ports that a forger would have to guess, are replaced every second.
+Queries share sockets and system calls: a socket each would be a third of the cost of a query. The sockets are replaced
+every second, and with them the ports that an off-path attacker has to guess.
 """
 
 import asyncio
@@ -26,11 +26,11 @@ from protocol.token import Token
 from protocol.trace import Trace
 
 _OWN_SOCKETS = 100
-"""Targets that are asked over a socket of their own at the same time, at most; others wait."""
+"""Maximum number of simultaneous queries with a socket of their own; others wait."""
 
 
 class Reader:
-    """Sockets, name resolution and request templates for readings in one event loop. To be closed.
+    """Sockets, name resolution and request templates for readings in one event loop; must be closed.
 
     Sockets accept new queries for `lifetime` seconds.
     """
@@ -44,21 +44,21 @@ class Reader:
         self._strays: Counter[DiscardReason] = Counter()
         self._templates: dict[tuple[bytes, int], RequestTemplate] = {}
         self._fleet: _Fleet | None = None
-        """The last fleet that was read."""
+        """Tables of the fleet that was read last."""
         self._alone = asyncio.Semaphore(_OWN_SOCKETS)
 
     def close(self) -> None:
-        """Ends the queries under way, and closes the sockets."""
+        """Cancels the queries in progress, and closes the sockets."""
         for task in self._carrying.values():
             task.cancel()
         self.resolver.close()
 
     def connect(self, peer: Peer, trace: Trace | None = None) -> Connection:
-        """A connection of its own to one server, with this reader's name resolution."""
+        """Returns a separate connection to one server, with this reader's name resolution."""
         return Connection(peer, self.resolver, trace)
 
     async def read(self, peer: Peer, *, timeout: float, attempts: int = 3) -> Reading:
-        """Everything that the peer's dialect declares as a read. Raises `Shortage`."""
+        """Reads everything that the peer's dialect declares as a read. Raises `Shortage`."""
         began = monotonic()
         deadline = began + timeout
         try:
@@ -68,7 +68,9 @@ class Reader:
         looked_up = 0.0 if peer.numeric else monotonic() - began
         multiplexer = self._current()
         query = self._ask(multiplexer, peer, addresses, attempts, deadline)
-        if query is None:  # a socket of its own: its answers could not be told from others'
+        if (
+            query is None
+        ):  # a separate socket: its responses could not be distinguished from others
             async with self._alone, self.connect(peer) as connection:
                 reading = await connection.ask_at(
                     addresses, peer.dialect.reads, deadline, attempts
@@ -90,7 +92,7 @@ class Reader:
         """Reads all peers simultaneously; the readings are in their order. Raises `Shortage`.
 
         The first round is by columns (protocol/sweep.py) where a target allows it. A silent peer, or a name that is
-        slow to resolve, costs the others nothing.
+        slow to resolve, does not delay the others.
         """
         deadline = monotonic() + timeout
         fleet = await self._prepared(peers)
@@ -123,9 +125,9 @@ class Reader:
         return Readings(len(peers), parts, others)
 
     async def _prepared(self, peers: Sequence[Peer]) -> "_Fleet":
-        """The tables of a fleet: those of the last time, unless it or a token has changed.
+        """Returns the tables of a fleet, cached until the fleet or a token changes.
 
-        There is one for each address family and dialect. Peers with an address in common are read one by one.
+        There is one for each address family and dialect. Peers that share an address are read individually.
         """
         fleet, tokens = self._fleet, [peer.token for peer in peers]
         if fleet and fleet.peers is peers and fleet.tokens == tokens:
@@ -152,7 +154,7 @@ class Reader:
         return self._fleet
 
     def take_strays(self) -> Mapping[DiscardReason, int]:
-        """Datagrams from addresses that were not asked, or too late for a reading, since the last call."""
+        """Returns the stray datagrams since the last call: from unknown addresses, or after the end of a reading."""
         if self._multiplexer:
             self._strays.update(self._multiplexer.strays)
             self._multiplexer.strays.clear()
@@ -215,7 +217,7 @@ class Reader:
 
 @dataclass(frozen=True, slots=True)
 class _Fleet:
-    """Peers that are read together: by tables, each with the numbers of its peers, and `others` each alone."""
+    """Peers that are read together: in tables, each with the indexes of its peers, and `others` individually."""
 
     peers: Sequence[Peer]
     tokens: Sequence[Token]

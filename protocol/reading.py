@@ -1,4 +1,4 @@
-"""What a server answered, and what asking it cost."""
+"""Readings: the values that servers returned, and the cost of the queries."""
 
 from bisect import bisect_left
 from collections import Counter
@@ -19,7 +19,7 @@ NO_DISCARDS: Mapping[DiscardReason, int] = MappingProxyType({})
 
 
 class Cost(NamedTuple):
-    """What an operation cost. Round trips, in seconds, are those of answers to a command sent once."""
+    """Cost of an operation. Round trips, in seconds, are those of requests transmitted once."""
 
     datagrams_sent: int = 0
     retransmissions: int = 0
@@ -29,7 +29,7 @@ class Cost(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What one server answered: every command, or `error` and no value.
+    """Result of reading one server: a value for every command, or `error` and no value.
 
     `seconds` is how long it took, from the start of the operation, name resolution included, to the last answer
     or the deadline. `server` is the address that answered, if one did.
@@ -50,9 +50,9 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """The readings of targets that answered everything at the first request, by columns, a row for each target.
+    """Columns of the readings of targets that answered every first transmission; one row per target.
 
-    `round_trips` has `width` entries for each. The rows in `void` mean nothing.
+    `round_trips` has `width` entries for each. The rows in `void` are unused.
     """
 
     width: int
@@ -69,7 +69,7 @@ class Columns:
 
 
 class Readings(Sequence[Reading]):
-    """The readings of a fleet, in the order of its targets. Single ones are made when they are asked for.
+    """Readings of a fleet in the order of its targets. `Reading` objects are created on access.
 
     `others` are the readings that are not in the columns of `parts`; each part has the targets of its rows.
     """
@@ -89,7 +89,7 @@ class Readings(Sequence[Reading]):
         return cls(len(readings), (), dict(enumerate(readings)))
 
     def replaced(self, others: Mapping[int, Reading]) -> "Readings":
-        """The same with other readings of some targets."""
+        """Returns a copy with other readings of some targets."""
         return Readings(self._size, self._parts, {**self.others, **others})
 
     def __len__(self) -> int:
@@ -112,7 +112,7 @@ class Readings(Sequence[Reading]):
 
     @cached_property
     def errors(self) -> dict[int, NoReading]:
-        """The errors, by target."""
+        """Errors by target."""
         return {
             target: reading.error
             for target, reading in sorted(self.others.items())
@@ -120,7 +120,7 @@ class Readings(Sequence[Reading]):
         }
 
     def values(self, command: Command) -> list[Value | None]:
-        """What each target answered to a command."""
+        """Values of a command by target."""
         parts = [(targets, part.values.get(command)) for targets, part in self._parts]
         others = {target: one.values.get(command) for target, one in self.others.items()}
         return self._column(parts, None, others)
@@ -180,7 +180,7 @@ class Readings(Sequence[Reading]):
 
 
 def joined(readings: Sequence[Reading]) -> Reading:
-    """Consecutive readings of one operation as one: the last error, the costs added up."""
+    """Combines consecutive readings of one operation: the last error, and the sum of the costs."""
     discarded: Counter[DiscardReason] = Counter()
     values: dict[Command, Value | None] = {}
     for reading in readings:

@@ -11,13 +11,13 @@ logger = logging.getLogger(__name__)
 _PERIOD_S = 60.0
 
 _OTHERS = "others"
-"""Stands for all networks after the first ones."""
+"""Source of the log line for all networks after the first ones."""
 
 
 class RejectedTokens:
     """Counts requests with a wrong token by source network; at most `networks` of them are counted separately.
 
-    The first of a network is logged immediately, and how many followed after a minute. Sources can be forged.
+    The first of a network is logged immediately, and the number of further ones after a minute. Sources can be forged.
     """
 
     def __init__(self, networks: int = 100) -> None:

@@ -1,4 +1,4 @@
-"""Name resolution in which a slow name does not hold up the others.
+"""Resolves names in threads, so that a slow name does not delay others.
 
 Look-ups of one name are shared. They run in daemon threads: getaddrinfo(3) may take many seconds and cannot be
 interrupted, and a thread that hangs must not delay the end of the program. Names of probes, and names that were slow
@@ -26,22 +26,22 @@ _SLOW_S = 1.0
 """Seconds after which a look-up is slow."""
 
 _LATE = 0.25
-"""The share of the time left after which a look-up is late, and the last good addresses are used instead."""
+"""Share of the remaining time after which the last good addresses are used instead of a late look-up."""
 
 _GOOD_S = 60.0
 """Seconds for which the last good addresses may be used."""
 
 _KEPT = 1 << 16
-"""Names whose last good addresses are kept, at most."""
+"""Maximum number of names whose last good addresses are kept."""
 
 
 class _TemporaryFailure(UnknownName):
-    """The name servers did not answer: nothing is known about the name."""
+    """The name servers did not answer, so it is unknown whether the name exists."""
 
 
 @dataclass(eq=False, slots=True)
 class _LookUp:
-    """One look-up: `limited` ones use half of the threads; `waiters` is how many want its result."""
+    """One look-up: `limited` ones use half of the threads; `waiters` is the number of callers."""
 
     host: str
     limited: bool
@@ -55,7 +55,7 @@ class _LookUp:
 
 
 class Resolver:
-    """Look-ups under way and the last good addresses, for one event loop. To be closed."""
+    """Look-ups in progress and the last good addresses, for one event loop; must be closed."""
 
     def __init__(self, threads: int = _THREADS) -> None:
         self._threads = threads
@@ -78,7 +78,7 @@ class Resolver:
     async def resolve(
         self, where: HostPort, timeout: float, *, probe: bool = False
     ) -> tuple[Address, ...]:
-        """All addresses of a host, in the system's order. Raises `UnknownName`, also when the time is up."""
+        """Returns all addresses of a host in the system's order. Raises `UnknownName`, also at the timeout."""
         if addresses := numeric(where):
             return addresses
         since, good = self._good.get(where.host, (0.0, ()))
@@ -118,7 +118,7 @@ class Resolver:
         return self._waiting_limited if look_up.limited else self._waiting
 
     def _dispatch(self) -> None:
-        """Hands waiting look-ups to threads."""
+        """Starts waiting look-ups in threads."""
         while len(self._running) < self._threads:
             limited = sum(look_up.limited for look_up in self._running)
             if self._waiting:
@@ -135,7 +135,7 @@ class Resolver:
             self._jobs.put(look_up)
 
     def _work(self) -> None:
-        """The life of a thread."""
+        """Thread function: runs look-ups until idle."""
         while look_up := self._jobs.get():
             found = _addresses_of(look_up.host)
             with suppress(RuntimeError):  # the loop is closed

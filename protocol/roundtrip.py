@@ -1,4 +1,4 @@
-"""Retransmission: round-trip time estimation (RFC 6298), and when to send again."""
+"""Round-trip time estimation (RFC 6298) and retransmission times."""
 
 from math import pow, sqrt
 
@@ -6,13 +6,13 @@ _GRANULARITY_S = 0.005
 """The clock granularity G of RFC 6298: that of a busy event loop."""
 
 _MIN_TIMEOUT_S = 0.1
-"""Tolerates a busy server on a fast network: a retransmission is not free."""
+"""Minimum retransmission timeout, for busy servers on a fast network."""
 
 _INITIAL_TIMEOUT_S = 0.25
-"""Before the first sample. RFC 6298 says 1 s, for bulk transfers; here the deadline is a few seconds away."""
+"""Timeout before the first sample. RFC 6298 has 1 s, for bulk transfers; here the deadline is a few seconds away."""
 
 _LAST_ATTEMPT = 2 / 3
-"""The share of the time after which the last attempt is made: the network may have been down until then."""
+"""Share of the time budget after which the last attempt is made, so that an outage until then is survived."""
 
 
 class RoundTrip:
@@ -42,7 +42,7 @@ class RoundTrip:
 
 
 def transmission_time(attempt: int, timeout: float, attempts: int, budget: float) -> float:
-    """When to make an attempt (0 is the first of `attempts`), in seconds, of `budget` seconds in all.
+    """Returns the time of an attempt (0 is the first of `attempts`) in seconds, within `budget` seconds.
 
     The second attempt follows after `timeout`, the last at two thirds of the budget, and those between them at
     growing intervals: a lost datagram is soon replaced, and an outage of half the budget is survived. A budget that

@@ -1,6 +1,6 @@
 """The server side: `respond` maps a datagram to a response or None; `serve` runs it on a UDP socket.
 
-`respond` is pure and synchronous, so one datagram is one step of the event loop and nothing is half counted.
+`respond` is pure and synchronous, so each datagram is handled in one step of the event loop.
 """
 
 import asyncio
@@ -42,10 +42,10 @@ _BATCHES_PER_WAKE = 4
 """Batches per wake-up of the event loop; SMTP is served before the next."""
 
 _ERRORS_PER_WAKE = 48
-"""Of the datagrams of a wake that are not requests with the right token, so many are examined; the others are dropped.
+"""Maximum number of invalid requests examined per callback; further ones are dropped.
 
-They cost ten times as much as finding out that the token is wrong, so without a limit a flood of them would fill the
-socket's buffer and valid requests would be lost.
+An error response costs ten times as much as the check of a token: without a limit, a flood would fill the socket's
+buffer and valid requests would be lost.
 """
 
 
@@ -124,8 +124,8 @@ class Endpoint:
             except (BlockingIOError, InterruptedError):
                 return
             except OSError:
-                continue  # an ICMP error for an answer sent earlier; it says nothing about this socket
-            # Each answer goes where its request came from, in the same place of the batch.
+                continue  # an ICMP error about an earlier response; the socket is usable
+            # Each response is sent to the source of the request with the same index.
             outbox.sockaddrs[:] = inbox.sockaddrs
             if inbox.controls:
                 outbox.controls[:] = inbox.controls
@@ -182,7 +182,7 @@ class Endpoint:
             try:
                 first += self._outbox.send(self._socket, first, end - first)
             except OSError as error:
-                # UDP may lose an answer; the client asks again.
+                # UDP may lose a response; the client retransmits.
                 extra = {"source": self._source(first), "err": error}
                 logger.debug("Response not sent", extra=extra)
                 first += 1
@@ -199,16 +199,16 @@ async def serve(
 ) -> AsyncIterator[Endpoint]:
     """Serves on `host` and `port` (0: any free one) in the running event loop, until the context ends.
 
-    An empty host is every address of both families. Raises `OSError` where the address cannot be bound.
+    An empty host is every address of both families. Raises `OSError` if the address cannot be bound.
     """
     listening = await asyncio.get_running_loop().run_in_executor(
         None, bound_socket, host, port, socket.SOCK_DGRAM
     )
     try:
         listening.setblocking(False)
-        # Room for a burst from many clients while the loop is busy with a mail; the system caps it.
+        # For a burst from many clients while the loop is busy with a message; capped by the system.
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
-        # Bound to all addresses, the system would answer from any of them, and no client would accept that.
+        # A response of a wildcard socket could come from another local address, and clients would discard it.
         everywhere = listening.getsockname()[0] in ("0.0.0.0", "::")
         if everywhere:
             listening.setsockopt(*_PACKET_INFO[listening.family], 1)

@@ -1,8 +1,8 @@
-"""UDP sockets that are pulled: one `transfer` sends what is due and returns what arrived.
+"""Non-blocking UDP sockets: one `transfer` sends the due datagrams and returns the received ones.
 
-There is one socket for each address family, however many servers are asked over it; it is not connected. Linux queues
-the ICMP errors about all servers with the address that each is about (ip(7), IP_RECVERR). So a closed port is told
-from silence immediately, as on a connected socket.
+One unconnected socket per address family is used for any number of servers. Linux queues ICMP errors with the address
+of the datagram that caused them (ip(7), IP_RECVERR), so a closed port is reported immediately, as on a connected
+socket.
 """
 
 import asyncio
@@ -25,13 +25,13 @@ if sys.platform == "linux":
 
 _RECEIVE_BUFFER = 1 << 22
 _LONGEST = 72
-"""Bytes read of a datagram: more than the 64 of any dialect, so that one that is too long is seen to be."""
+"""Bytes read of a datagram: more than the 64 of any dialect, to recognise datagrams that are too long."""
 
 _BATCH = 64
-"""Datagrams in a system call, at most."""
+"""Maximum number of datagrams in a system call."""
 
-_AT_ONCE = 256
-"""Datagrams, and errors, received in one transfer from each socket, at most."""
+_TRANSFER = 256
+"""Maximum number of datagrams, and of errors, received in one transfer from each socket."""
 
 _RECEIVE_ERRORS = {
     socket.AF_INET: (socket.IPPROTO_IP, 11),  # IP_RECVERR
@@ -53,9 +53,9 @@ SHORTAGES = {
 
 @dataclass(frozen=True, slots=True)
 class Undelivered:
-    """A datagram that did not reach its address: not sent, or sent and reported back by the network (ICMP).
+    """Undelivered datagram: it was not sent, or the network reported it as undeliverable (ICMP).
 
-    In a report `datagram` is as much of it as the report quotes.
+    For an ICMP error `datagram` is the part that the error quotes.
     """
 
     datagram: bytes
@@ -66,7 +66,7 @@ class Undelivered:
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """What one transfer brought. `drained`: nothing more was waiting in the sockets."""
+    """Result of one transfer. `drained`: no datagram is left in the sockets."""
 
     arrived: list[tuple[bytes, Address]] = field(default_factory=list)
     undelivered: list[Undelivered] = field(default_factory=list)
@@ -74,24 +74,24 @@ class Transfer:
 
 
 class Port(Protocol):
-    """A socket, and how datagrams move through it."""
+    """Socket with its method of sending and receiving."""
 
     opened: socket.socket
     batch: int
-    """How many datagrams it receives in a system call, at most."""
+    """Maximum number of datagrams received in a system call."""
 
     def send(self, outgoing: Sequence[Outgoing], first: int) -> tuple[int, bool]:
-        """Sends from the `first` on; returns how many, and whether an error stopped it, which is not reported again.
+        """Sends from index `first`; returns how many, and whether an error ended it, which is not reported again.
 
-        Raises `OSError` where the first could not be sent.
+        Raises `OSError` if the first could not be sent.
         """
 
     def receive(self) -> list[tuple[bytes, Address]]:
-        """Raises `OSError`, `BlockingIOError` where nothing is waiting."""
+        """Raises `OSError`, and `BlockingIOError` if nothing is waiting."""
 
 
 class _SinglePort:
-    """One datagram in a system call: for every system."""
+    """Sends and receives one datagram per system call, on every platform."""
 
     batch = 1
 
@@ -107,7 +107,7 @@ class _SinglePort:
 
 
 class _BatchPort:
-    """Many datagrams in a system call."""
+    """Sends and receives many datagrams per system call."""
 
     batch = _BATCH
 
@@ -115,7 +115,7 @@ class _BatchPort:
         self.opened = opened
         self._inbox = MessageBatch(opened.family, _BATCH, _LONGEST)
         self._outboxes: dict[int, MessageBatch] = {}
-        """By the length of their datagrams."""
+        """Batches to send, by the length of their datagrams."""
 
     def send(self, outgoing: Sequence[Outgoing], first: int) -> tuple[int, bool]:
         length = len(outgoing[first][0])
@@ -145,7 +145,7 @@ class _BatchPort:
 
 
 class Sockets:
-    """Opened when they are first needed; to be closed. `readable` is set when something is waiting in one."""
+    """Sockets by address family, opened on first use; must be closed. `readable` is set when one is readable."""
 
     def __init__(
         self, readable: asyncio.Event, *, batched: bool = sys.platform == "linux"
@@ -163,17 +163,17 @@ class Sockets:
     def transfer(self, outgoing: Sequence[Outgoing]) -> Transfer:
         """Sends `outgoing` and receives what is waiting, up to a limit.
 
-        Raises `Shortage` where a socket that is needed cannot be opened.
+        Raises `Shortage` if a socket cannot be opened.
         """
         undelivered: list[Undelivered] = []
-        for length in {len(address) for _, address in outgoing}:  # IPv4's have two members
+        for length in {len(address) for _, address in outgoing}:  # IPv4 addresses have two members
             self._send([one for one in outgoing if len(one[1]) == length], undelivered)
         arrived: list[tuple[bytes, Address]] = []
         drained = [self._receive(port, arrived, undelivered) for port in self._ports.values()]
         return Transfer(arrived, undelivered, all(drained))
 
     def open(self, family: socket.AddressFamily) -> Port:
-        """The socket of a family. Raises `Shortage`, or `OSError` where the system has no such family."""
+        """The socket of a family. Raises `Shortage`, or `OSError` if the system does not support the family."""
         if port := self._ports.get(family):
             return port
         try:
@@ -203,9 +203,7 @@ class Sockets:
                 first += sent
                 if stopped:
                     self.receive_errors(port, undelivered)
-            except (
-                BlockingIOError
-            ) as error:  # the send buffer is full: the others would not go either
+            except BlockingIOError as error:  # the send buffer is full, for the others too
                 undelivered += [
                     Undelivered(datagram, to, error) for datagram, to in outgoing[first:]
                 ]
@@ -224,7 +222,7 @@ class Sockets:
         undelivered: list[Undelivered],
     ) -> bool:
         """Returns whether nothing more is waiting."""
-        limit = len(arrived) + _AT_ONCE
+        limit = len(arrived) + _TRANSFER
         while len(arrived) < limit:
             try:
                 received = port.receive()
@@ -243,7 +241,7 @@ class Sockets:
     def receive_errors(port: Port, undelivered: list[Undelivered]) -> bool:
         """Receives the queued ICMP errors; returns whether there were any."""
         received = 0
-        while sys.platform == "linux" and received < _AT_ONCE:
+        while sys.platform == "linux" and received < _TRANSFER:
             try:
                 datagram, controls, _, address = port.opened.recvmsg(
                     2048, 512, socket.MSG_ERRQUEUE

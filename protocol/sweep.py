@@ -1,10 +1,10 @@
-"""One round over a fleet by columns: what is the same for every target is not done for each datagram.
+"""First round over a fleet, in columns: a batch is encoded and checked with a few operations.
 
 A good response is known before it arrives: source address, header, identifier and status "done". The keys of all
 responses in flight are in one dict, so one look-up checks all of it, and a whole batch is checked with a few list
-operations. The sockets are the multiplexer's. Whatever else arrives, and whatever does not, leaves the columns: the
-target becomes a `Query` that has sent and received the same, and the multiplexer carries it to its end. So the outcome
-is that of the multiplexer alone; tests/protocol/test_sweep.py compares the two.
+operations. The sockets are the multiplexer's. A target with any other response, or none, leaves
+the columns: it becomes a `Query` that has sent and received the same, and the multiplexer completes it. So the outcome
+equals that of the multiplexer alone; tests/protocol/test_sweep.py compares the two.
 """
 
 import asyncio
@@ -30,17 +30,17 @@ _BATCH = 64
 """Datagrams in a system call, at most."""
 
 _WINDOW = 256
-"""Requests in flight: the default receive buffer of one busy server holds them, should all targets be behind it."""
+"""Requests in flight: the default receive buffer of one busy server holds them if all targets are on it."""
 
 _CLEARING_S = 0.005
-"""Seconds after which unanswered requests make room for others: 51,200 of silent targets can be sent per second."""
+"""Seconds after which unanswered requests leave the window: up to 51,200 per second are sent to silent targets."""
 
 _WAIT_S = 0.1
 """Seconds after the last request in which responses are still received by columns."""
 
 
 class Sweep:
-    """One round over the targets of a table. `queries` are those that left the columns, by their number."""
+    """One round over the targets of a table. `queries` are those that left the columns, by target index."""
 
     def __init__(
         self, table: SweepTable, multiplexer: Multiplexer, attempts: int, deadline: float
@@ -52,14 +52,14 @@ class Sweep:
         self._total = len(table.peers) * table.width
         self._batch = _BATCH // table.width * table.width
         self._outbox = MessageBatch(table.family, _BATCH, table.dialect.request_length)
-        # One byte more than a response has shows one that is too long.
+        # One byte more than a response, to recognise one that is too long.
         size = table.dialect.response_length + 1
         self._inbox = MessageBatch(table.family, _BATCH, size, together=True)
         self._starts = range(0, len(self._inbox.octets), table.sockaddr_size + size)
         self._next = 0
-        """The first request that was not sent."""
+        """Index of the first unsent request."""
         self._sent: list[tuple[float, list[bytes]]] = []
-        """For each batch, when it was sent, and its identifiers."""
+        """Time and identifiers of each sent batch."""
         self._cleared, self._given_up, self._answered = 0, 0, 0
         """Batches that no longer count as in flight, their requests without a response, and all responses."""
         self._expected: dict[bytes, int] = {}
@@ -68,7 +68,7 @@ class Sweep:
         self._targets: dict[Address, int] = {}
 
     async def run(self) -> Columns:
-        """Asks every target once; returns when each has answered, or has left and is the multiplexer's."""
+        """Queries every target once; returns when each has answered or was passed to the multiplexer."""
         multiplexer, sent_at = self._multiplexer, monotonic()
         while (now := monotonic()) < self._deadline:
             multiplexer.resumes_at = now
@@ -154,7 +154,7 @@ class Sweep:
         return count
 
     def _unexpected(self, record: bytes, now: float) -> None:
-        """A datagram that is not a good response in flight: its target, if it is one's, leaves."""
+        """Handles a datagram that is not an expected good response: its target, if any, leaves the columns."""
         address = unpack_sockaddr(record[: self._table.sockaddr_size])
         self._leave_at(address)
         self._multiplexer.receive(record[self._table.sockaddr_size :], address, now)
@@ -179,7 +179,7 @@ class Sweep:
             self._leave(target)
 
     def _leave(self, target: int) -> None:
-        """The target becomes a query that has sent and received the same until now."""
+        """Turns a target into a query that has sent and received the same."""
         if target in self.queries:
             return
         table, first = self._table, target * self._width
@@ -213,7 +213,7 @@ class Sweep:
         self._multiplexer.adopt(query, identifiers)
 
     def _values(self, number: int, command: Command) -> Sequence[Value | None]:
-        """What all targets answered to a command; one that answered with an invalid value leaves."""
+        """Returns the values of a command for all targets; one with an invalid value leaves the columns."""
         dialect = self._table.dialect
         operation = dialect.operations[command]
         assert operation.value

@@ -1,4 +1,4 @@
-"""The requests to a fleet as columns, and the responses that are expected."""
+"""Columns of the requests to a fleet and of the expected responses."""
 
 import os
 import socket
@@ -11,15 +11,15 @@ from protocol.mmsg import SOCKADDR_SIZES, pack_sockaddr
 from protocol.template import RequestTemplate
 
 NUMBERS = {1: "B", 2: "H", 4: "I", 8: "Q"}
-"""Numbers by their size, as `struct` names them."""
+"""`struct` formats of unsigned numbers by size in bytes."""
 
 
 def can_sweep(dialect: Dialect) -> bool:
-    """Whether servers can be read by columns: header, identifier and status of a response are contiguous."""
+    """Whether a dialect can be read in columns: header, identifier and status of its responses are contiguous."""
     values = [dialect.operations[command].value for command in dialect.reads]
     return (
         sys.platform == "linux"
-        and dialect.tells_apart
+        and dialect.matches_responses
         and dialect.request_identifier.size > 1
         and good_beginning(dialect) is not None
         and all(value is not None and value.size in NUMBERS for value in values)
@@ -42,12 +42,14 @@ class SweepTable:
         self.key_size = self.sockaddr_size + dialect.status.end
         result_at = self.sockaddr_size + dialect.result.offset
         self.result = slice(result_at, result_at + dialect.result.size)
-        """Where RES is in a record of address and datagram."""
+        """Position of RES in a record of address and datagram."""
 
     def add(self, peer: Peer, template: RequestTemplate) -> None:
         self.peers.append(peer)
         self.templates.append(template)
-        sockaddr = pack_sockaddr.__wrapped__(peer.numeric[0])  # once: nothing is to be kept
+        sockaddr = pack_sockaddr.__wrapped__(
+            peer.numeric[0]
+        )  # used once, so caching the address is useless
         gap = bytes(self.dialect.request_identifier.size)
         self.requests += b"".join([one.before + gap + one.after for one in template.entries])
         self.keys += (sockaddr + self.before + gap + self.after) * self.width
@@ -67,7 +69,7 @@ class SweepTable:
                 keys[key_at + octet :: self.key_size] = drawn[octet::size]
             whole, step = bytes(keys), self.key_size
             cut = [whole[at : at + step] for at in range(0, len(whole), step)]
-            if len(set(cut)) == len(cut):  # else a target has an identifier twice
+            if len(set(cut)) == len(cut):  # otherwise a target has duplicate identifiers
                 return (
                     bytes(requests),
                     cut,

@@ -1,4 +1,4 @@
-"""The requests to a server, encoded once: all that a query adds is an identifier."""
+"""Pre-encoded requests to a server: a query adds only an identifier to each."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from protocol.vocabulary import Command
 
 
 class TemplateEntry(NamedTuple):
-    """A command, and the bytes of its request before and after the identifier."""
+    """Command, and the bytes of its request before and after the identifier."""
 
     command: Command
     before: bytes

@@ -1,4 +1,4 @@
-"""Long work in an event loop, in slices."""
+"""Divides long loops into time slices, between which other tasks run."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
@@ -12,7 +12,7 @@ _SLICE_S = 0.005
 
 
 async def timeslices(items: Iterable[T]) -> AsyncIterator[T]:
-    """Yields the items, and returns to the event loop whenever a slice of time is used up."""
+    """Yields the items, and yields to the event loop when a time slice is used up."""
     until = monotonic() + _SLICE_S
     for item in items:
         yield item
@@ -22,5 +22,5 @@ async def timeslices(items: Iterable[T]) -> AsyncIterator[T]:
 
 
 def batches(items: Sequence[T], size: int = 64) -> Iterator[Sequence[T]]:
-    """The items in batches of `size`: reading the clock for each item costs more than most work on it."""
+    """Yields the items in batches of `size`: reading the clock for each item costs more than most work on it."""
     return (items[start : start + size] for start in range(0, len(items), size))

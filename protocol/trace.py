@@ -1,4 +1,4 @@
-"""The datagrams of an exchange as events, for debugging; the token is masked."""
+"""Datagrams sent and received, as events for debugging; the token is masked."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace

@@ -1,11 +1,11 @@
-"""The words of SMTPStatus: the commands that a client can send and the statuses that a server can return."""
+"""Commands that a client can send, and statuses that a server can return."""
 
 from collections.abc import Mapping
 from enum import Enum, StrEnum
 
 
 class Command(StrEnum):
-    """A command, whatever code a dialect gives it.
+    """Command, independent of its code in a dialect.
 
     The value of a command that reads is the name of what it reads, in JSON and (prefixed) as a metric.
     """

@@ -14,7 +14,7 @@ _MERGE = "tag:yaml.org,2002:merge"
 
 
 class ComposeError(Exception):
-    """What is wrong, and in which line, counted from 1. The text never repeats a value."""
+    """Syntax error with its line, counted from 1. The text never repeats a value."""
 
     def __init__(self, line: int, problem: str) -> None:
         super().__init__(problem)
@@ -105,7 +105,7 @@ class _Composer:
 
 
 def _merged(event: Any, value: yaml.Node) -> Iterator[tuple[yaml.Node, yaml.Node]]:
-    """The pairs that a merge key brings (https://yaml.org/type/merge.html)."""
+    """Returns the pairs of a merge key (https://yaml.org/type/merge.html)."""
     sources = value.value if isinstance(value, yaml.SequenceNode) else [value]
     for source in sources:
         if not isinstance(source, yaml.MappingNode):

@@ -1,4 +1,4 @@
-"""Describes an exception that nobody expected, in one line that holds no value: its text might be a secret."""
+"""Describes an unexpected exception in one line without values, as its text might contain a secret."""
 
 import traceback
 from pathlib import Path

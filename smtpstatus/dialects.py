@@ -203,7 +203,7 @@ _KEYS_OF_FIELDS = {
     "status": "response.status",
     "result": "response.result",
 }
-"""Where the table has a field of `Dialect` under another name."""
+"""Keys of the table for fields of `Dialect` with another name."""
 
 
 def _place(field: str, table: Value) -> Value:

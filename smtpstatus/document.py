@@ -115,7 +115,7 @@ class Value:
         return bool(yaml.SafeLoader("").construct_yaml_bool(self.node))
 
     def parsed(self, parse: Callable[[str], T]) -> T:
-        """The text as `parse` reads it; its `ValueError` is reported with this place."""
+        """Returns the text parsed by `parse`; its `ValueError` is reported with this place."""
         try:
             return parse(self.text())
         except ValueError as error:
@@ -168,7 +168,7 @@ class Value:
 def optional(
     keys: Mapping[str, Value], name: str, read: Callable[[Value], T], default: D
 ) -> T | D:
-    """What `read` makes of the key `name`, or `default` where it is absent."""
+    """Returns the key `name` read by `read`, or `default` if it is absent."""
     return read(keys[name]) if name in keys else default
 
 

@@ -2,4 +2,4 @@
 
 
 class ConfigError(Exception):
-    """What is wrong with a flag, a variable or a file: one line with the place and the remedy, never a secret."""
+    """Error in a flag, a variable or a file: one line with the place and the remedy, never a secret."""

@@ -1,4 +1,4 @@
-"""Reads a small text file that somebody names in a configuration: regular files only, never blocking on a pipe."""
+"""Reads a small text file named in a configuration: regular files only, without blocking on a pipe."""
 
 import os
 import stat
@@ -11,7 +11,7 @@ def read_text(path: Path, max_bytes: int) -> str:
     Raises `ValueError` with the reason only: the path may be a secret that was put in the wrong place.
     """
     try:
-        # Without O_NONBLOCK, opening a FIFO that nobody writes to blocks forever.
+        # Without O_NONBLOCK, opening a FIFO without a writer blocks forever.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -22,7 +22,7 @@ def read_text(path: Path, max_bytes: int) -> str:
             os.close(descriptor)
     except OSError as error:
         raise ValueError(error.strerror or "input/output error") from None
-    except ValueError as error:  # a path with a null byte is one too
+    except ValueError as error:  # also raised for a path with a null byte
         raise ValueError(str(error)) from None
     if len(octets) > max_bytes:
         raise ValueError(f"larger than {max_bytes} bytes")

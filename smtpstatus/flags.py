@@ -106,7 +106,7 @@ class Flags:
     def _values(
         self, flag: Flag, given: list[str] | None, environ: Mapping[str, str]
     ) -> tuple[str, list[str]]:
-        """Where the values come from, and the values."""
+        """Returns the sources of the values, and the values."""
         if given is not None:
             return f"--{flag.name}", given
         variable = self.variable(flag.name)
@@ -119,7 +119,7 @@ class Flags:
 
 
 class Given:
-    """What a command line and an environment say, flag by flag."""
+    """Values of the flags from the command line and the environment."""
 
     def __init__(self, values: Mapping[str, tuple[str, list[str]]], set_names: Set[str]) -> None:
         self._values = values
@@ -170,7 +170,7 @@ def natural(text: str) -> int:
 
 
 def one_of(*words: str) -> Callable[[str], str]:
-    """A reader that accepts these words alone."""
+    """Returns a reader that accepts only these words."""
 
     def read(text: str) -> str:
         if text not in words:

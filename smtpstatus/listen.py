@@ -4,13 +4,13 @@ import errno
 import socket
 
 _NO_IPV6 = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
-"""How the system refuses an IPv6 address where IPv6 is switched off."""
+"""Errors for an IPv6 address on a system without IPv6."""
 
 
 def bound_socket(host: str, port: int, kind: socket.SocketKind) -> socket.socket:
-    """A socket bound to `host`, a name or a number; an empty host is every address, IPv6 and IPv4.
+    """Returns a socket bound to `host`, a name or an address; an empty host is every address, IPv6 and IPv4.
 
-    `::` is every IPv6 address and no other. A name that has several addresses is bound at its first. Raises `OSError`.
+    `::` is every IPv6 address and no other. For a name with several addresses the first is bound. Raises `OSError`.
     """
     if not host and socket.has_dualstack_ipv6():
         try:

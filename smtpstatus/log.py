@@ -1,8 +1,8 @@
-"""The log of all commands: logfmt or JSON lines as the official exporters write them, never waited for.
+"""The log of all commands: logfmt or JSON lines like those of the official exporters, written without blocking.
 
 Each line has `time` (RFC 3339, UTC), `level` (debug, info, warn, error), `msg` and the record's own fields; an error is
-under `err`. A thread writes the lines, so that a reader that does not read (a stopped terminal, a full pipe) holds up
-nobody: lines that find the queue full are dropped and counted, and the count is logged when the reader is back.
+under `err`. A thread writes the lines, so that a stalled reader (a stopped terminal, a full pipe) blocks no
+caller: when the queue is full, lines are dropped and counted, and the count is logged when the reader recovers.
 """
 
 import json
@@ -19,10 +19,10 @@ LogFormat = Literal["logfmt", "json"]
 LEVELS = ("debug", "info", "warn", "error")
 
 _QUEUED_LINES = 10_000
-"""Lines that wait for the reader before further ones are dropped: a few megabytes."""
+"""Queued lines above which further ones are dropped: a few megabytes."""
 
 _FLUSH_S = 1.0
-"""Seconds that the end of the process waits for the reader."""
+"""Seconds for which the end of the process waits for the queue to drain."""
 
 _BUILT_IN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message"}
 _PLAIN = re.compile(r"[^\s\"=\\\x00-\x1f\x7f-\x9f\u2028\u2029]+")

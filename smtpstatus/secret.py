@@ -1,4 +1,4 @@
-"""Secrets as text: the one place that decides what a token in a file, a variable, a flag or a document may be."""
+"""Parses secrets in files, variables, flags and documents, with one set of rules for all."""
 
 import re
 from pathlib import Path
@@ -6,13 +6,13 @@ from pathlib import Path
 from smtpstatus.file import read_text
 
 MAX_BYTES = 4096
-"""Bytes of a secret: more cannot stand in an HTTP header that common servers and proxies accept."""
+"""Maximum bytes of a secret: common servers and proxies reject longer HTTP headers."""
 
 _NAMED = re.compile(r"\$\{(\w+)[^}]*\}|\$\((\w+)\)", re.ASCII)
 _VARIABLE = re.compile(
     r"\$\{[^}]*\}|\$\([^)]*\)|\{\{.*\}\}|%[A-Z_][A-Z0-9_]*%|\$[A-Z_][A-Z0-9_]*", re.ASCII
 )
-"""A variable or template that nothing has expanded: anyone who knows the form of the file could guess such a token."""
+"""A variable or template that was not expanded: anyone who knows the form of the file could guess such a token."""
 _PLACEHOLDER = "<secret>"
 """What /config shows instead of a secret."""
 

@@ -1,4 +1,4 @@
-"""Daemon threads for calls that may block for any time, such as reading a file of a network that is gone.
+"""Daemon threads for calls that may block indefinitely, such as reading a file on an unavailable network mount.
 
 An executor of the standard library is joined when the program ends, and would wait for such a call.
 """
@@ -42,7 +42,7 @@ class DaemonThreads:
                 error = caught
             try:
                 future.get_loop().call_soon_threadsafe(self._finish, future, result, error)
-            except RuntimeError:  # the loop is closed, and nobody waits any more
+            except RuntimeError:  # the loop is closed, so there are no callers
                 return
 
     def _finish(

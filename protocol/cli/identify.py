@@ -1,7 +1,7 @@
 """`smtpstatus identify`: finds the dialect that a server speaks.
 
 The same command byte reads in one dialect and writes in another, and a server may ignore the signature and the length.
-So a probe is sent only if no known dialect finds a command that writes at its own place in it. Without --token it
+So a probe is sent only if no known dialect reads a command that writes from it. Without --token it
 carries a token of zeros: "authentication failed" proves a dialect as well as a value does, and no secret goes to an
 unknown server.
 """
@@ -24,7 +24,7 @@ from protocol.token import Token
 from protocol.vocabulary import WRITES, Command
 
 _GRACE_S = 0.25
-"""How long the probes of an address may still be answered after one of them was."""
+"""Seconds to wait for further responses of an address after its first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +177,7 @@ def _notes(
     *,
     has_token: bool,
 ) -> list[str]:
-    """What the probes cannot distinguish."""
+    """Sentences about dialects that the probes cannot distinguish."""
     notes = [
         f"not probed in dialect {dialect.name}: its reads are commands that write in another dialect"
         for dialect in unsafe
@@ -202,7 +202,7 @@ def _notes(
 
 
 def _lines(outcomes: Sequence[Outcome]) -> list[str]:
-    """Which address speaks which dialect, or, if none does, what each address returned."""
+    """Text report: the dialect of each address, or, if there is none, what each address returned."""
     if fitting := [one.probe for one in outcomes if one.fits]:
         return [f"{probe.where} speaks {probe.dialect.name}" for probe in fitting]
     texts = {one.probe.where: one.text for one in outcomes}
@@ -213,7 +213,7 @@ def _lines(outcomes: Sequence[Outcome]) -> list[str]:
 
 
 def as_json(target: str, outcomes: Sequence[Outcome], notes: Sequence[str]) -> dict[str, object]:
-    """Every dialect that fits, every probe with its outcome, and what cannot be distinguished."""
+    """JSON report: matching dialects, every probe with its outcome, and dialects that cannot be distinguished."""
     return {
         "target": target,
         "dialects": [

@@ -1,4 +1,4 @@
-"""What the options of a run mean: its dialects and its token. No network."""
+"""Reads the dialects and the token from the options; no network."""
 
 import json
 from argparse import Namespace

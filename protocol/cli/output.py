@@ -1,4 +1,4 @@
-"""A reading as a table and as JSON, and numbers for people."""
+"""Formats a reading as a table and as JSON, and numbers for people."""
 
 from protocol.client import Reading
 from protocol.dialect import Dialect
@@ -58,7 +58,7 @@ def label(command: Command) -> str:
 
 
 def human_value(value: Value | None) -> str:
-    """`on`, `off`, `1,234`, or a dash where there is none."""
+    """Formats a value: `on`, `off`, `1,234`, or a dash if there is none."""
     if isinstance(value, bool):
         return "on" if value else "off"
     return "-" if value is None else f"{value:,}"

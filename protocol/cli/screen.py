@@ -1,7 +1,7 @@
-"""The charts of one server on a terminal, drawn over themselves. No mode of the terminal is changed.
+"""Charts of one server on a terminal, redrawn in place. The terminal's modes are not changed.
 
-Numbers are never cut: where a line is too narrow the chart is left out first, then the rate, and then the value moves
-to a line of its own.
+Numbers are never truncated: where a line is too narrow, first the chart is left out, then the rate, and then the value
+moves to a line of its own.
 """
 
 from collections import deque
@@ -17,7 +17,7 @@ from protocol.vocabulary import COUNTERS, Command
 _BARS = "▁▂▃▄▅▆▇█"
 _ASCII_BARS = "_.-~=+*#"
 _HISTORY = 240
-"""Samples kept for the charts; no terminal shows more."""
+"""Samples kept for the charts, more than a terminal is wide."""
 
 _NARROWEST_CHART = 8
 
@@ -41,14 +41,14 @@ class Screen:
         )
 
     def draw(self, sample: Sample, size: terminal_size) -> None:
-        """Draw the newest sample over the one before. After a change of the size the screen is cleared first."""
+        """Draw the newest sample over the previous one. After a change of the size the screen is cleared first."""
         self._history.append(sample)
         self._restarts += sample.restarted
         if not sample.reading.error:
             self._good = sample
         lines = self._lines(size.columns - 1)
         rows = sum(1 + (len(line) - 1) // max(size.columns, 1) for line in lines)
-        if rows >= size.lines:  # drawing over itself takes all rows on the screen
+        if rows >= size.lines:  # redrawing needs all rows to be on the screen
             self._terminal.write(f"{sample_as_line(sample)}\n")
             self._terminal.flush()
             self._drawn_rows = 0
@@ -57,7 +57,7 @@ class Screen:
             start = "\x1b[H\x1b[2J"
         else:
             start = f"\x1b[{self._drawn_rows}F" if self._drawn_rows else ""
-        # The screen before may have had more lines: whatever is below is erased.
+        # The previous screen may have had more lines: erase everything below.
         self._terminal.write(start + "".join(f"{line}\x1b[K\n" for line in lines) + "\x1b[J")
         self._terminal.flush()
         self._size, self._drawn_rows = size, rows

@@ -9,7 +9,7 @@ from protocol.client import Reading
 from protocol.vocabulary import COUNTERS, DOCUMENTATION, Command
 
 _EXACT = 1 << 53
-"""A sample is a double, which is exact only below this. Counters wrap here, as in the exporter."""
+"""Counters wrap at this value, above which a double is not exact, as in the exporter."""
 
 UP = ("smtpstatus_up", "Whether the last scrape of the target succeeded (1) or not (0).")
 DURATION = (

@@ -8,7 +8,7 @@ from protocol.vocabulary import Command
 
 
 def run(options: Namespace) -> int:
-    """Returns the exit status. What is printed is the state that the server reported last."""
+    """Returns the exit status. Prints the state that the server reported last."""
     dialect = dialect_of(options)
     if not dialect.can_switch:
         raise ValueError(

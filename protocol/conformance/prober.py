@@ -15,7 +15,7 @@ from protocol.token import Token
 from protocol.vocabulary import Command
 
 _TRANSMISSIONS = 6
-"""Of the valid request, before the server counts as stopped."""
+"""Transmissions of the valid request before the server counts as stopped."""
 
 _LONGEST_BYTES = 2048
 

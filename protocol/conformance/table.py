@@ -159,7 +159,7 @@ def _errors(datagrams: Datagrams) -> Iterator[Case]:
         yield Case("an error response is sent once", "5.3", (step,), once=True)
         yield Case("an error response carries no number", "6.2", tuple(_blank(datagrams)))
     yield from _sizes(datagrams)
-    if dialect.tells_apart and not dialect.silent_errors:
+    if dialect.matches_responses and not dialect.silent_errors:
         steps = tuple(_error_identifiers(datagrams))
         yield Case("the RID is echoed in error responses", "3.1", steps)
     name = "the server's own responses, sent back to it, do not loop"
