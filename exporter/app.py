@@ -2,7 +2,6 @@
 
 import json
 import logging
-from collections.abc import Callable, Coroutine
 from http import HTTPStatus
 from typing import Any
 
@@ -11,13 +10,20 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect
-from starlette.routing import Match
+from starlette.routing import Match, Route
 from starlette.types import ASGIApp
 
 from exporter import pages
 from exporter.http.auth import Authentication
 from exporter.http.limits import RequestLimits, TooManyRequests
-from exporter.http.middleware import Cors, Forwarded, HeadAsGet, Paths
+from exporter.http.middleware import (
+    Cors,
+    Forwarded,
+    Handler,
+    HeadAsGet,
+    Paths,
+    ScrapeFastPath,
+)
 from exporter.http.responses import ChunkedBody, Problem
 from exporter.http.web_file import WebFile
 from exporter.probe_policy import Denied
@@ -43,7 +49,7 @@ def create_app(
     context = RouteContext(service, http, limits)
     described = _described(context)
     middleware = [
-        Middleware(Forwarded, http.trusted_proxies),
+        *([Middleware(Forwarded, http.trusted_proxies)] if http.trusted_proxies else []),
         Middleware(Paths, http.route_prefix),
         Middleware(HeadAsGet),
         # Before authentication: a CORS preflight has no password.
@@ -51,8 +57,17 @@ def create_app(
     ]
     if web:
         middleware.append(Middleware(Authentication, web, service.is_api_token))
+    expected = {
+        kind: handler
+        for kind, handler in _HANDLERS.items()
+        if isinstance(kind, type) and kind is not Exception
+    }
+    middleware.append(Middleware(ScrapeFastPath, scraping.ENDPOINTS, expected))
     app = Starlette(
-        routes=[*scraping.ROUTES, *pages.routes()],
+        routes=[
+            *(Route(path, endpoint) for path, endpoint in scraping.ENDPOINTS.items()),
+            *pages.routes(),
+        ],
         middleware=middleware,
         exception_handlers=_HANDLERS,
     )
@@ -109,9 +124,6 @@ def _description(app: FastAPI) -> dict[str, Any]:
             if "HTTPValidationError" in str(one["responses"].get("422")):
                 del one["responses"]["422"]
     return description
-
-
-Handler = Callable[[Request, Any], Coroutine[Any, Any, Response]]
 
 
 def _problem(status: HTTPStatus) -> Handler:

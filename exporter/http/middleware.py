@@ -1,13 +1,15 @@
 """ASGI middleware for every request: where it comes from, its path, HEAD, and CORS."""
 
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from http import HTTPStatus
 from ipaddress import IPv4Network, IPv6Network, ip_address
+from typing import Any
 
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
-from starlette.responses import RedirectResponse
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from exporter.http.responses import Problem
@@ -32,7 +34,7 @@ class Forwarded:
         self._proxies = proxies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._proxies and scope["type"] == "http":
+        if scope["type"] == "http":
             client = scope["client"]
             if self._trusts(client[0] if client else None):
                 scope = {**scope, **self._forwarded(scope)}
@@ -103,6 +105,45 @@ class Paths:
             path = path.removeprefix(self._prefix)
         scope["path"] = path
         await self._app(scope, receive, send)
+
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+Handler = Callable[[Request, Any], Coroutine[Any, Any, Response]]
+
+
+class ScrapeFastPath:
+    """Serves GET of the paths of `endpoints` before Starlette's routing and exception handling.
+
+    Those take 6 us more, which is more than 5 % of the CPU time of a probe.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        endpoints: Mapping[str, Endpoint],
+        handlers: Mapping[type[Exception], Handler],
+    ) -> None:
+        self._app = app
+        self._endpoints = endpoints
+        self._handlers = handlers
+        self._expected = tuple(handlers)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        served = scope["type"] == "http" and scope["method"] == "GET"
+        endpoint = self._endpoints.get(scope["path"]) if served else None
+        if endpoint is None:
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope, receive)
+        try:
+            response = await endpoint(request)
+            await response(scope, receive, send)
+        except self._expected as error:
+            handler = next(
+                self._handlers[kind] for kind in type(error).__mro__ if kind in self._handlers
+            )
+            response = await handler(request, error)
+            await response(scope, receive, send)
 
 
 class HeadAsGet:
