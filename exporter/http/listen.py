@@ -1,6 +1,6 @@
-"""The sockets that the HTTP server listens on, and what systemd is told about it.
+"""The listening sockets of the HTTP server, and its notifications to systemd.
 
-They are opened here and handed to the HTTP server, which by itself takes one address only.
+They are opened here because uvicorn itself listens on one address only.
 """
 
 import contextlib
@@ -22,15 +22,15 @@ _FIRST_PASSED = 3
 """systemd passes its sockets from this descriptor on (sd_listen_fds(3))."""
 
 _REMEDIES = {
-    errno.EADDRINUSE: "the port is in use: stop the program that has it, or choose another port",
-    errno.EACCES: "not permitted: a port below 1024 needs CAP_NET_BIND_SERVICE, a Unix socket a directory to write in",
-    errno.EADDRNOTAVAIL: "this machine does not have that address: `ip address` lists those it has",
-    errno.ENOENT: "the directory does not exist: create it, or name another",
+    errno.EADDRINUSE: "port already in use: stop the other program, or choose another port",
+    errno.EACCES: "permission denied: a port below 1024 requires CAP_NET_BIND_SERVICE, a socket a writable directory",
+    errno.EADDRNOTAVAIL: "no such address on this host: `ip address` lists them",
+    errno.ENOENT: "no such directory: create it, or choose another",
 }
 
 
 class ListenError(Exception):
-    """An address cannot be listened on: one line that names it and the remedy."""
+    """Listening on an address failed: one line with the address and the remedy."""
 
 
 def open_sockets(
@@ -80,7 +80,7 @@ def _open(address: str) -> Iterator[socket.socket]:
 
 def _remedy(error: OSError | ValueError) -> str:
     if isinstance(error, socket.gaierror):
-        return f"the name has no address ({error.strerror}): correct it, or listen on a number"
+        return f"cannot resolve the name ({error.strerror}): correct it, or use a numeric address"
     if isinstance(error, OSError) and error.errno is not None:
         return _REMEDIES.get(error.errno, error.strerror or str(error))
     return str(error)
@@ -177,7 +177,7 @@ def _passed(environ: Mapping[str, str]) -> list[socket.socket]:
     meant = environ.get("LISTEN_PID", "") == str(os.getpid())
     if not (meant and count.isascii() and count.isdigit() and int(count)):
         raise ListenError(
-            "--web.systemd-socket: systemd passed no socket: start the .socket unit, not the program by hand"
+            "--web.systemd-socket: no socket passed by systemd: start the .socket unit"
         )
     return [_adopted(_FIRST_PASSED + index) for index in range(int(count))]
 

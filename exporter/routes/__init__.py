@@ -1,10 +1,11 @@
-"""What can be asked over HTTP.
+"""The exporter's HTTP routes.
 
-scraping        /metrics, /probe and /sd
-api             the state as JSON, and the switch
-operation       health, readiness, reload
-scrape_timeout  how long a scraper waits
-debugging       an exchange told to people
-examples        what the API's description shows
-docpage         that description as a page
+context    what every route needs to know
+scraping   /metrics, /probe and /sd
+api        the targets as JSON, and their transforms
+operation  health, readiness, the configuration in use, its reload
+deadline   how long a reading may take
+debugging  the report of /probe?debug=true
+models     the documents of the API
+docpage    the API's description as a page
 """

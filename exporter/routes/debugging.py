@@ -1,4 +1,4 @@
-"""An exchange told to people, datagram by datagram. The tokens are masked before they come here."""
+"""The report of /probe?debug=true: every datagram of a reading, decoded. Tokens are masked before they come here."""
 
 from collections.abc import Iterator
 from textwrap import indent
@@ -13,7 +13,7 @@ _WORDS = {"sent": "sent to", "accepted": "accepted, from", "discarded": "discard
 
 
 class EventRecorder:
-    """The first events of an exchange; a flood beyond them is only counted."""
+    """Records the first events of a reading; those beyond are only counted."""
 
     def __init__(self, length: int = 200) -> None:
         self.events: list[Event] = []
@@ -27,29 +27,29 @@ class EventRecorder:
             self.missed += 1
 
 
-def debug_report(tape: EventRecorder, scrape: TargetReading) -> Iterator[str]:
-    """What was asked, every datagram decoded, why it was ignored if it was, and what came of it all."""
-    name = f"{scrape.target.name} at " if scrape.target else ""
-    yield f"asking {name}{scrape.where}, dialect {scrape.dialect.name}\n\n"
-    for event in tape.events:
+def debug_report(recorder: EventRecorder, found: TargetReading) -> Iterator[str]:
+    """The target, every datagram decoded, why it was discarded if it was, and the outcome."""
+    name = f"{found.target.name} at " if found.target else ""
+    yield f"reading {name}{found.where}, dialect {found.dialect.name}\n\n"
+    for event in recorder.events:
         where = HostPort(event.address[0], event.address[1])
-        yield f"{(event.at - tape.events[0].at) * 1000:9.3f} ms  {_headline(event, where)}\n"
+        yield f"{(event.at - recorder.events[0].at) * 1000:9.3f} ms  {_headline(event, where)}\n"
         if event.kind != "unreachable":
-            yield indent(_decoded(event, scrape.dialect), " " * 14) + "\n\n"
-    if tape.missed:
-        yield f"and {tape.missed} datagrams more\n\n"
-    error, cost = scrape.reading.error, scrape.reading.cost
-    yield f"down, {error.reason}: {error}\n" if error else "up: everything is answered\n"
+            yield indent(_decoded(event, found.dialect), " " * 14) + "\n\n"
+    if recorder.missed:
+        yield f"and {recorder.missed} more datagrams\n\n"
+    error, cost = found.reading.error, found.reading.cost
+    yield f"down, {error.reason}: {error}\n" if error else "up: every request was answered\n"
     yield (
-        f"{cost.datagrams_sent} datagrams sent, {cost.retransmissions} of them for want of an answer,"
-        f" {sum(cost.discarded.values())} discarded, in {scrape.reading.seconds:.6f} s\n\n"
+        f"{cost.datagrams_sent} datagrams sent, {cost.retransmissions} of them retransmissions,"
+        f" {sum(cost.discarded.values())} discarded, in {found.reading.seconds:.6f} s\n\n"
     )
 
 
 def _headline(event: Event, where: HostPort) -> str:
     if event.kind == "unreachable":
-        return f"the system says of {where}: {event.reason}\n"
-    because = f", because of its {event.reason}" if event.reason else ""
+        return f"the system reports for {where}: {event.reason}\n"
+    because = f" (wrong {event.reason})" if event.reason else ""
     return f"{_WORDS[event.kind]} {where}{because}"
 
 

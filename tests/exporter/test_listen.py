@@ -78,8 +78,8 @@ def test_a_port_in_use_is_named_with_the_remedy(address: str) -> None:
             open_sockets([where], systemd=False, environ={})
 
     assert str(caught.value) == (
-        f"--web.listen-address {where}: the port is in use:"
-        " stop the program that has it, or choose another port"
+        f"--web.listen-address {where}: port already in use:"
+        " stop the other program, or choose another port"
     )
 
 
@@ -99,10 +99,10 @@ def test_one_bad_address_leaves_no_socket_open() -> None:
     [
         ("17030", "expected host:port"),
         ("::1:17030", "in brackets"),
-        ("192.0.2.1:0", "does not have that address"),
-        ("no-such-host.invalid:0", "the name has no address"),
+        ("192.0.2.1:0", "no such address on this host"),
+        ("no-such-host.invalid:0", "cannot resolve the name"),
         ("unix:relative.sock", "absolute path"),
-        ("unix:/no/such/directory/x.sock", "directory does not exist"),
+        ("unix:/no/such/directory/x.sock", "no such directory"),
         ("unix:/tmp/" + "x" * 200, "AF_UNIX path too long"),
     ],
 )

@@ -353,7 +353,7 @@ async def test_debugging_tells_every_datagram_and_no_token(
 
     assert answer.headers["content-type"] == "text/plain; charset=utf-8"
     assert answer.text.count(" ms  sent to") == answer.text.count("accepted, from") == 4
-    assert "up: everything is answered" in answer.text
+    assert "up: every request was answered" in answer.text
     assert "51,234" in answer.text
     assert "smtpstatus_transferred_bytes_total 51234.0" in answer.text
     assert TOKEN not in answer.text
@@ -418,7 +418,7 @@ async def test_a_server_of_another_dialect_is_told_as_such_with_the_one_that_wou
 
     assert found['smtpstatus_scrape_error{reason="dialect"}'] == 1
     assert "discarded, from" in told
-    assert "because of its signature" in told
+    assert "(wrong signature)" in told
     assert "does not speak dialect v0: its responses fit group-11" in told
 
 

@@ -164,8 +164,8 @@ def test_a_port_in_use_ends_the_command_with_one_line() -> None:
 
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr == (
-        f"smtpstatus-exporter: --web.listen-address {address}: the port is in use:"
-        " stop the program that has it, or choose another port\n"
+        f"smtpstatus-exporter: --web.listen-address {address}: port already in use:"
+        " stop the other program, or choose another port\n"
     )
 
 
