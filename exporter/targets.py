@@ -105,6 +105,7 @@ class Targets:
             old = before._peers.get(target.name)
             if old and old.where == target.address:
                 self._peers[target.name].round_trip = old.round_trip
+                self._peers[target.name].preferred = old.preferred
 
     def changed(self, target: Target) -> float | None:
         """When the transforms of a target were last changed by this exporter, in seconds since 1970."""

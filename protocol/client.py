@@ -9,49 +9,17 @@ from dataclasses import replace
 from time import monotonic
 from typing import NamedTuple, Self
 
-from protocol.address import Address, HostPort, numeric
-from protocol.dialect import Dialect
-from protocol.dialects import V0
+from protocol.address import Address
 from protocol.errors import ReadbackMismatch, UnknownName
 from protocol.multiplexer import Multiplexer
+from protocol.peer import Peer
 from protocol.reading import Reading, joined
 from protocol.resolver import Resolver
-from protocol.roundtrip import RoundTrip
 from protocol.template import RequestTemplate
-from protocol.token import Token
 from protocol.trace import Trace, masked
 from protocol.vocabulary import Command
 
 __all__ = ["Connection", "Peer", "Reading", "Switched", "connect"]
-
-
-class Peer:
-    """Server to query, and its round-trip time estimate. Kept as long as the server is configured."""
-
-    __slots__ = ("dialect", "numeric", "preferred", "round_trip", "token", "where")
-
-    def __init__(self, where: HostPort, token: Token, dialect: Dialect = V0) -> None:
-        self.where = where
-        self.token = token
-        self.dialect = dialect
-        self.round_trip = RoundTrip()
-        self.numeric = numeric(where)
-        """Its address if `where` is numeric; a name is looked up for every operation."""
-        self.preferred: Address | None = None
-        """The address that answered last; it is queried first as long as the name resolves to it."""
-
-    def ordered(self, addresses: tuple[Address, ...]) -> tuple[Address, ...]:
-        """Returns the addresses in the order in which they are queried."""
-        if len(addresses) == 1:
-            return addresses
-        return tuple(sorted(addresses, key=lambda address: address != self.preferred))
-
-    def learn(self, reading: Reading) -> None:
-        """Updates the round-trip time estimate from a reading, one sample per round trip (RFC 6298)."""
-        if reading.cost.round_trips:
-            self.round_trip.observe(reading.cost.round_trips[0])
-        if reading.server:
-            self.preferred = reading.server
 
 
 class Switched(NamedTuple):

@@ -24,10 +24,10 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from protocol.vocabulary import Status
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from protocol.vocabulary import Status
 
 
 class FailureReason(StrEnum):
@@ -124,13 +124,24 @@ class NoReading(SMTPStatusError):
     reason: FailureReason
 
 
+_REASONS = {
+    Status.AUTHENTICATION_FAILED: FailureReason.AUTHENTICATION,
+    Status.INVALID_VERSION: FailureReason.VERSION,
+    Status.INVALID_COMMAND: FailureReason.COMMAND,
+    Status.INVALID_REQUEST: FailureReason.REQUEST,
+    Status.SERVER_FAILURE: FailureReason.SERVER,
+    Status.NO_TRANSFORM_PROGRAM: FailureReason.SERVER,
+    Status.INVALID_SIGNATURE: FailureReason.REQUEST,
+}
+
+
 class Refused(NoReading):
     """The server returned an error status."""
 
-    def __init__(self, status: Status, reason: FailureReason) -> None:
+    def __init__(self, status: Status) -> None:
         super().__init__(f"server returned: {status.value}")
         self.status = status
-        self.reason = reason
+        self.reason = _REASONS[status]
 
 
 class NoAnswer(NoReading):

@@ -20,7 +20,6 @@ from protocol.address import Address
 from protocol.errors import (
     BadResponse,
     DiscardReason,
-    FailureReason,
     InvalidResponses,
     NoAnswer,
     NoReading,
@@ -38,16 +37,6 @@ from protocol.vocabulary import Command, Status
 
 Outgoing = tuple[bytes, Address]
 """Datagram to send, and its destination."""
-
-REASONS = {
-    Status.AUTHENTICATION_FAILED: FailureReason.AUTHENTICATION,
-    Status.INVALID_VERSION: FailureReason.VERSION,
-    Status.INVALID_COMMAND: FailureReason.COMMAND,
-    Status.INVALID_REQUEST: FailureReason.REQUEST,
-    Status.SERVER_FAILURE: FailureReason.SERVER,
-    Status.NO_TRANSFORM_PROGRAM: FailureReason.SERVER,
-    Status.INVALID_SIGNATURE: FailureReason.REQUEST,
-}
 
 _FOREIGN = frozenset({DiscardReason.SIZE, DiscardReason.SIGNATURE, DiscardReason.VERSION})
 """Reasons for which responses of a server with another dialect are discarded."""
@@ -219,7 +208,7 @@ class Query:
             self.values[command] = value
             self.done = not self._unanswered
         else:
-            self.fail(Refused(response.status, REASONS[response.status]))
+            self.fail(Refused(response.status))
         return None
 
     def _match(self, response: Response, datagram: bytes, address: Address) -> bytes:

@@ -5,24 +5,23 @@ every second, and with them the ports that an off-path attacker has to guess.
 """
 
 import asyncio
-import socket
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from time import monotonic
 
 from protocol.address import Address
-from protocol.client import Connection, Peer
+from protocol.client import Connection
 from protocol.errors import DiscardReason, UnknownName
+from protocol.fleet_tables import FleetTables
 from protocol.multiplexer import Multiplexer
+from protocol.peer import Peer
 from protocol.query import Query
 from protocol.reading import Columns, Reading, Readings
 from protocol.resolver import Resolver
 from protocol.sweep import Sweep
-from protocol.sweep_table import SweepTable, can_sweep
 from protocol.template import RequestTemplate
-from protocol.timeslice import batches, timeslices
-from protocol.token import Token
+from protocol.timeslice import timeslices
 from protocol.trace import Trace
 
 _OWN_SOCKETS = 100
@@ -43,7 +42,7 @@ class Reader:
         self._ends: dict[Query, asyncio.Future[None]] = {}
         self._strays: Counter[DiscardReason] = Counter()
         self._templates: dict[tuple[bytes, int], RequestTemplate] = {}
-        self._fleet: _Fleet | None = None
+        self._fleet: FleetTables | None = None
         """Tables of the fleet that was read last."""
         self._alone = asyncio.Semaphore(_OWN_SOCKETS)
 
@@ -95,7 +94,9 @@ class Reader:
         slow to resolve, does not delay the others.
         """
         deadline = monotonic() + timeout
-        fleet = await self._prepared(peers)
+        if self._fleet is None or not self._fleet.is_of(peers):
+            self._fleet = await FleetTables.of(peers, self._template)
+        fleet = self._fleet
         others: dict[int, Reading] = {}
         parts: list[tuple[Sequence[int], Columns]] = []
         multiplexer, left = Multiplexer(), dict[Query, int]()
@@ -123,35 +124,6 @@ class Reader:
             peers[number].learn(others[number])
         others |= {number: task.result() for number, task in apart.items()}
         return Readings(len(peers), parts, others)
-
-    async def _prepared(self, peers: Sequence[Peer]) -> "_Fleet":
-        """Returns the tables of a fleet, cached until the fleet or a token changes.
-
-        There is one for each address family and dialect. Peers that share an address are read individually.
-        """
-        fleet, tokens = self._fleet, [peer.token for peer in peers]
-        if fleet and fleet.peers is peers and fleet.tokens == tokens:
-            return fleet
-        addresses = Counter(address for peer in peers for address in peer.numeric)
-        tables: dict[tuple[int, int], tuple[list[int], SweepTable]] = {}
-        others = []
-        async for batch in timeslices(batches(range(len(peers)))):
-            for number in batch:
-                peer = peers[number]
-                if len(peer.numeric) != 1 or addresses[peer.numeric[0]] > 1:
-                    others.append(number)
-                    continue
-                key = len(peer.numeric[0]), id(peer.dialect)
-                if key not in tables and can_sweep(peer.dialect):
-                    family = socket.AF_INET if key[0] == 2 else socket.AF_INET6
-                    tables[key] = [], SweepTable(peer.dialect, family)
-                if key in tables:
-                    tables[key][0].append(number)
-                    tables[key][1].add(peer, self._template(peer))
-                else:
-                    others.append(number)
-        self._fleet = _Fleet(peers, tokens, list(tables.values()), others)
-        return self._fleet
 
     def take_strays(self) -> Mapping[DiscardReason, int]:
         """Returns the stray datagrams since the last call: from unknown addresses, or after the end of a reading."""
@@ -213,13 +185,3 @@ class Reader:
             multiplexer.close()
             self._strays.update(multiplexer.strays)
             del self._carrying[multiplexer]
-
-
-@dataclass(frozen=True, slots=True)
-class _Fleet:
-    """Peers that are read together: in tables, each with the indexes of its peers, and `others` individually."""
-
-    peers: Sequence[Peer]
-    tokens: Sequence[Token]
-    tables: Sequence[tuple[Sequence[int], SweepTable]]
-    others: Sequence[int]

@@ -13,23 +13,13 @@ import struct
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import takewhile
-from typing import Protocol
 
 from protocol.address import Address
 from protocol.errors import Resource, Shortage
+from protocol.port import BatchPort, Port
 from protocol.query import Outgoing
 
-if sys.platform == "linux":
-    from protocol.mmsg import MessageBatch, pack_sockaddr, unpack_sockaddr
-
 _RECEIVE_BUFFER = 1 << 22
-_LONGEST = 72
-"""Bytes read of a datagram: more than the 64 of any dialect, to recognise datagrams that are too long."""
-
-_BATCH = 64
-"""Maximum number of datagrams in a system call."""
-
 _TRANSFER = 256
 """Maximum number of datagrams, and of errors, received in one transfer from each socket."""
 
@@ -71,77 +61,6 @@ class Transfer:
     arrived: list[tuple[bytes, Address]] = field(default_factory=list)
     undelivered: list[Undelivered] = field(default_factory=list)
     drained: bool = True
-
-
-class Port(Protocol):
-    """Socket with its method of sending and receiving."""
-
-    opened: socket.socket
-    batch: int
-    """Maximum number of datagrams received in a system call."""
-
-    def send(self, outgoing: Sequence[Outgoing], first: int) -> tuple[int, bool]:
-        """Sends from index `first`; returns how many, and whether an error ended it, which is not reported again.
-
-        Raises `OSError` if the first could not be sent.
-        """
-
-    def receive(self) -> list[tuple[bytes, Address]]:
-        """Raises `OSError`, and `BlockingIOError` if nothing is waiting."""
-
-
-class _SinglePort:
-    """Sends and receives one datagram per system call, on every platform."""
-
-    batch = 1
-
-    def __init__(self, opened: socket.socket) -> None:
-        self.opened = opened
-
-    def send(self, outgoing: Sequence[Outgoing], first: int) -> tuple[int, bool]:
-        self.opened.sendto(*outgoing[first])
-        return 1, False
-
-    def receive(self) -> list[tuple[bytes, Address]]:
-        return [self.opened.recvfrom(_LONGEST)]
-
-
-class _BatchPort:
-    """Sends and receives many datagrams per system call."""
-
-    batch = _BATCH
-
-    def __init__(self, opened: socket.socket) -> None:
-        self.opened = opened
-        self._inbox = MessageBatch(opened.family, _BATCH, _LONGEST)
-        self._outboxes: dict[int, MessageBatch] = {}
-        """Batches to send, by the length of their datagrams."""
-
-    def send(self, outgoing: Sequence[Outgoing], first: int) -> tuple[int, bool]:
-        length = len(outgoing[first][0])
-        following = outgoing[first : first + _BATCH]
-        batch = list(takewhile(lambda one: len(one[0]) == length, following))
-        outbox = self._outboxes.get(length)
-        if outbox is None:
-            outbox = MessageBatch(self.opened.family, _BATCH, length)
-            self._outboxes[length] = outbox
-        outbox.put(b"".join([datagram for datagram, _ in batch]))
-        outbox.address(b"".join([pack_sockaddr(address) for _, address in batch]))
-        sent = outbox.send(self.opened, 0, len(batch))
-        return sent, sent < len(batch)
-
-    def receive(self) -> list[tuple[bytes, Address]]:
-        inbox = self._inbox
-        count = inbox.receive(self.opened)
-        octets, sockaddrs = bytes(inbox.octets), bytes(inbox.sockaddrs)
-        size, width = inbox.size, inbox.sockaddr_size
-        return [
-            (
-                octets[number * size : number * size + length],
-                unpack_sockaddr(sockaddrs[number * width : (number + 1) * width]),
-            )
-            for number, length in enumerate(inbox.lengths[:count].tolist())
-        ]
 
 
 class Sockets:
@@ -187,7 +106,7 @@ class Sockets:
         if sys.platform == "linux":
             opened.setsockopt(*_RECEIVE_ERRORS[family], 1)
         asyncio.get_running_loop().add_reader(opened, self._readable.set)
-        self._ports[family] = _BatchPort(opened) if self._batched else _SinglePort(opened)
+        self._ports[family] = (BatchPort if self._batched else Port)(opened)
         return self._ports[family]
 
     def _send(self, outgoing: Sequence[Outgoing], undelivered: list[Undelivered]) -> None:

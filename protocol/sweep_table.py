@@ -4,10 +4,10 @@ import os
 import socket
 import sys
 
-from protocol.client import Peer
 from protocol.dialect import Dialect
 from protocol.message import good_beginning
 from protocol.mmsg import SOCKADDR_SIZES, pack_sockaddr
+from protocol.peer import Peer
 from protocol.template import RequestTemplate
 
 NUMBERS = {1: "B", 2: "H", 4: "I", 8: "Q"}

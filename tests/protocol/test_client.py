@@ -564,3 +564,18 @@ async def test_more_queries_than_identifiers_use_further_sockets_without_confusi
         readings = await read_all(peers, timeout=10)
 
     assert [reading[Command.CONNECTIONS] for reading in readings] == [5] * 70
+
+
+async def test_the_duration_of_a_reading_includes_name_resolution(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def slow(*_: object, **__: object) -> list[object]:
+        time.sleep(0.1)
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    asked = [peer(7030, host="mail.example"), peer(7031, host="mail.example")]
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    readings = [await read(asked[0]), *await read_all(asked, timeout=5)]
+
+    assert all(isinstance(reading.error, UnknownName) for reading in readings)
+    assert min(reading.seconds for reading in readings) >= 0.09

@@ -9,7 +9,7 @@ from random import Random
 
 import pytest
 
-from protocol import reader as reader_module
+from protocol import fleet_tables
 from protocol.address import HostPort
 from protocol.client import Peer
 from protocol.dialect import Dialect
@@ -80,7 +80,7 @@ async def read(
         reader = Reader()
         with pytest.MonkeyPatch.context() as patch:
             if not by_columns:
-                patch.setattr(reader_module, "can_sweep", lambda dialect: False)
+                patch.setattr(fleet_tables, "can_sweep", lambda dialect: False)
             readings = await reader.read_all(peers, timeout=1.2)
         reader.close()
     return [Outcome.of(reading) for reading in readings], Counter(reader.take_strays())

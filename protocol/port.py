@@ -1,0 +1,78 @@
+"""A UDP socket, through which datagrams move one by one or in batches (Linux)."""
+
+import socket
+import sys
+from collections.abc import Sequence
+from itertools import takewhile
+
+from protocol.address import Address
+from protocol.query import Outgoing
+
+if sys.platform == "linux":
+    from protocol.mmsg import MessageBatch, pack_sockaddr, unpack_sockaddr
+
+LONGEST = 72
+"""Bytes read of a datagram: more than the 64 of any dialect, to recognise datagrams that are too long."""
+
+_BATCH = 64
+"""Maximum number of datagrams in a system call."""
+
+
+class Port:
+    """Socket that sends and receives one datagram per system call, on every platform."""
+
+    batch = 1
+    """Maximum number of datagrams received in a system call."""
+
+    def __init__(self, opened: socket.socket) -> None:
+        self.opened = opened
+
+    def send(self, outgoing: Sequence[Outgoing], first: int) -> tuple[int, bool]:
+        """Sends from index `first`; returns how many, and whether an error ended it, which is not reported again.
+
+        Raises `OSError` if the first could not be sent.
+        """
+        self.opened.sendto(*outgoing[first])
+        return 1, False
+
+    def receive(self) -> list[tuple[bytes, Address]]:
+        """Raises `OSError`, and `BlockingIOError` if nothing is waiting."""
+        return [self.opened.recvfrom(LONGEST)]
+
+
+class BatchPort(Port):
+    """Sends and receives many datagrams per system call."""
+
+    batch = _BATCH
+
+    def __init__(self, opened: socket.socket) -> None:
+        super().__init__(opened)
+        self._inbox = MessageBatch(opened.family, _BATCH, LONGEST)
+        self._outboxes: dict[int, MessageBatch] = {}
+        """Batches to send, by the length of their datagrams."""
+
+    def send(self, outgoing: Sequence[Outgoing], first: int) -> tuple[int, bool]:
+        length = len(outgoing[first][0])
+        following = outgoing[first : first + _BATCH]
+        batch = list(takewhile(lambda one: len(one[0]) == length, following))
+        outbox = self._outboxes.get(length)
+        if outbox is None:
+            outbox = MessageBatch(self.opened.family, _BATCH, length)
+            self._outboxes[length] = outbox
+        outbox.put(b"".join([datagram for datagram, _ in batch]))
+        outbox.address(b"".join([pack_sockaddr(address) for _, address in batch]))
+        sent = outbox.send(self.opened, 0, len(batch))
+        return sent, sent < len(batch)
+
+    def receive(self) -> list[tuple[bytes, Address]]:
+        inbox = self._inbox
+        count = inbox.receive(self.opened)
+        octets, sockaddrs = bytes(inbox.octets), bytes(inbox.sockaddrs)
+        size, width = inbox.size, inbox.sockaddr_size
+        return [
+            (
+                octets[number * size : number * size + length],
+                unpack_sockaddr(sockaddrs[number * width : (number + 1) * width]),
+            )
+            for number, length in enumerate(inbox.lengths[:count].tolist())
+        ]
