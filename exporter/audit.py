@@ -1,11 +1,13 @@
 """The audit log: a line for every request that writes, and a metric."""
 
 import logging
+import time
 from dataclasses import dataclass
 from http import HTTPStatus
 
 from starlette.requests import Request
 
+from exporter.http.limits import LogLimit
 from exporter.http.responses import Problem
 from exporter.metrics import ExporterMetrics
 
@@ -42,15 +44,21 @@ class AuditRecord:
     def outcome(self) -> str:
         return _OUTCOMES.get(self.problem.status, "invalid") if self.problem else "done"
 
-    def log(self, own: ExporterMetrics) -> None:
-        """Log and count the outcome."""
+    def log(self, own: ExporterMetrics, limit: LogLimit) -> None:
+        """Count the outcome and log it. Of denied requests, one line per client and minute is logged."""
         own.writes.labels(self.outcome).inc()
+        repeated: int | None = 0
+        if self.outcome == "denied":
+            repeated = limit.repeated(self.client, time.monotonic())
+            if repeated is None:
+                return
         fields = {
             "client": self.client,
             "target": self.target[:_LONGEST_NAME],
             "from": _STATES[self.before],
             "to": _STATES[self.wanted],
             "outcome": self.outcome,
+            **({"repeated": repeated} if repeated else {}),
         }
         if self.problem:
             detail = self.problem.detail[: 2 * _LONGEST_NAME]

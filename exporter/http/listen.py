@@ -64,7 +64,7 @@ def notify(state: str, environ: Mapping[str, str]) -> None:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notice:
             notice.sendto(state.encode(), address)
     except OSError as error:
-        logger.warning("systemd was not told", extra={"state": state, "err": error})
+        logger.warning("Cannot notify systemd", extra={"state": state, "err": error})
 
 
 def _open(address: str) -> Iterator[socket.socket]:

@@ -116,7 +116,7 @@ async def transforms(request: Request, context: Context, name: Name) -> dict[str
 async def switch(request: Request, context: Context, name: Name) -> dict[str, Any]:
     """Enable or disable the transforms; the response is the state read back from the server."""
     record = await _switch(request, context, AuditRecord(client_of(request), name))
-    record.log(context.service.own)
+    record.log(context.service.own, context.denied)
     if record.problem:
         raise record.problem
     return {"target": name, "enabled": record.after}

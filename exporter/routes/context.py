@@ -1,13 +1,12 @@
 """What every route needs to know: the service, the limits, and the addresses under which clients see it."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from urllib.parse import SplitResult, urlsplit
 
 from starlette.requests import Request
 
-from exporter.http.limits import RequestLimits
+from exporter.http.limits import LogLimit, RequestLimits
 from exporter.http.middleware import TrustedProxies
 from exporter.service import ActiveConfig, Service
 
@@ -43,7 +42,8 @@ class RouteContext:
     service: Service
     options: HttpOptions
     limits: RequestLimits
-    started_at: float = field(default_factory=time.time)
+    denied: LogLimit = field(default_factory=LogLimit)
+    """For the log lines of denied requests to write."""
 
     @property
     def active(self) -> ActiveConfig:

@@ -345,3 +345,23 @@ async def test_an_unexpected_error_of_a_write_is_answered_and_audited(
     assert writes(exporter) == {"failed": 1}
     assert "Transforms not switched" in caplog.text or "Internal error" in caplog.text
     assert "secretpa" not in answer.text + caplog.text
+
+
+async def test_denied_writes_are_counted_each_and_logged_once_a_minute_for_a_client(
+    exporter: Exporter, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(20):
+        await exporter.http.put(SWITCH, json={"enabled": True}, headers={"Authorization": "x"})
+
+    assert [record.message for record in caplog.records].count("Transforms not switched") == 1
+    assert writes(exporter)["denied"] == 20
+
+
+async def test_a_long_name_is_cut_in_the_log(
+    exporter: Exporter, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = f"/api/v1/targets/{'x' * 30_000}/transforms"
+    answer = await exporter.http.put(path, json={"enabled": True}, headers=AUTHORIZED)
+
+    assert answer.status_code == 404
+    assert all(len(str(vars(record))) < 5_000 for record in caplog.records)
