@@ -102,8 +102,8 @@ async def _run(config: Config) -> None:
             listener.listen(listening, offered)
         addresses = [f"{name} {address}" for name, _, address, _ in sockets]
         addresses.append(f"status {replace(config.status, port=endpoint.port)}")
-        _log_start(config)
         _announce(f"smtpstatus-server ready: {', '.join(addresses)}")
+        _log_start(config)
         await stopped.wait()
         await listener.stop(_GRACE)
         await pipeline.aclose()
