@@ -156,7 +156,7 @@ def _remove_stale(path: Path) -> None:
     """Remove a socket file that nobody listens on any more; whatever else is there stays, and is an error."""
     try:
         if not stat.S_ISSOCK(path.lstat().st_mode):
-            raise ValueError("there is a file of that name, which is no socket: move it away")
+            raise ValueError("a file of that name exists and is not a socket: move it away")
     except FileNotFoundError:
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as caller:

@@ -93,7 +93,7 @@ class WebFile:
             if self._config.users and not config.mentions_users:
                 # A file that is being written looks like this too, and must not let everybody in.
                 raise ConfigError(
-                    f"{self._path}: basic_auth_users is gone: write basic_auth_users: {{}}"
+                    f"{self._path}: basic_auth_users was removed: write basic_auth_users: {{}}"
                     " to turn authentication off"
                 )
             self._config = config

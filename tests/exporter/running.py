@@ -1,4 +1,4 @@
-"""A real status server and a real exporter over real sockets, in the test's own event loop."""
+"""Runs a status server and an exporter over real sockets in the test's event loop."""
 
 import asyncio
 import socket
@@ -32,7 +32,7 @@ AUTHORIZED = {"Authorization": f"Bearer {API_TOKEN}"}
 
 @dataclass
 class MailServer:
-    """What a mail server would say, and what it was asked."""
+    """Values of a mail server, and the commands that it received."""
 
     port: int = 0
     values: dict[Command, Value] = field(
@@ -74,7 +74,7 @@ async def running_mail_server(
 
 @asynccontextmanager
 async def silence() -> AsyncIterator[str]:
-    """An address where datagrams are taken and never answered."""
+    """Address of a socket that receives datagrams and never answers."""
     transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
         asyncio.DatagramProtocol, ("127.0.0.1", 0)
     )
@@ -85,7 +85,7 @@ async def silence() -> AsyncIterator[str]:
 
 @dataclass
 class Exporter:
-    """A running exporter: a client of its HTTP side, its service, and its configuration file."""
+    """Running exporter: an HTTP client, the service, and its configuration file."""
 
     http: httpx.AsyncClient
     port: int
@@ -95,7 +95,7 @@ class Exporter:
 
 
 class Start(Protocol):
-    """Starts an exporter with a configuration's text; it ends with the test."""
+    """Starts an exporter with the text of a configuration; it is stopped at the end of the test."""
 
     async def __call__(
         self, text: str, options: HttpOptions | None = None, web: str | None = None
@@ -125,7 +125,7 @@ async def running_exporter(
         yield Exporter(client, port, service, path, limits)
     for started in server.servers:
         started.close()
-    serving.cancel()  # uvicorn's own end waits two tenths of a second
+    serving.cancel()  # uvicorn's own shutdown waits 0.2 s
     await asyncio.wait([serving])
     listening.close()
 

@@ -29,7 +29,7 @@ async def put(exporter: Exporter, enabled: object, path: str = SWITCH) -> httpx.
 
 
 def writes(exporter: Exporter) -> dict[str, float]:
-    """The outcomes that were counted, and how often."""
+    """Counted outcomes and their numbers."""
     return {
         sample.labels["outcome"]: sample.value
         for family in exporter.service.own.registry.collect()
@@ -38,7 +38,7 @@ def writes(exporter: Exporter) -> dict[str, float]:
     }
 
 
-async def test_a_target_is_told_as_the_contract_has_it(
+async def test_a_target_has_the_documented_json(
     exporter: Exporter, mail_server: MailServer
 ) -> None:
     state = (await exporter.http.get("/api/v1/targets/mail-1")).json()
@@ -54,7 +54,7 @@ async def test_a_target_is_told_as_the_contract_has_it(
     }
 
 
-async def test_the_list_tells_what_is_known_of_a_target_besides(
+async def test_the_list_includes_the_state_of_each_target(
     exporter: Exporter, mail_server: MailServer
 ) -> None:
     (listed,) = (await exporter.http.get("/api/v1/targets")).json()["targets"]
@@ -71,18 +71,18 @@ async def test_the_list_tells_what_is_known_of_a_target_besides(
     assert state.keys() <= listed.keys()
 
 
-async def test_all_targets_come_in_the_configurations_order(
+async def test_targets_are_listed_in_the_order_of_the_configuration(
     start: Start, mail_server: MailServer
 ) -> None:
     config = one_target(mail_server).replace(
-        "targets:", "targets:\n  - {name: gone, address: '127.0.0.1:1', token: secretpa}"
+        "targets:", "targets:\n  - {name: closed, address: '127.0.0.1:1', token: secretpa}"
     )
     exporter = await start(config)
 
     states = (await exporter.http.get("/api/v1/targets")).json()["targets"]
 
     assert [(state["target"], state["up"]) for state in states] == [
-        ("gone", False),
+        ("closed", False),
         ("mail-1", True),
     ]
 
@@ -93,16 +93,16 @@ async def test_no_targets_are_an_empty_list(start: Start) -> None:
     assert (await exporter.http.get("/api/v1/targets")).json() == {"targets": []}
 
 
-async def test_a_target_that_is_down_has_null_counters_and_the_error_in_words(
+async def test_a_target_that_is_down_has_null_counters_and_an_error_text(
     start: Start,
 ) -> None:
-    exporter = await start("targets: [{name: gone, address: '127.0.0.1:1', token: secretpa}]")
+    exporter = await start("targets: [{name: closed, address: '127.0.0.1:1', token: secretpa}]")
 
-    state = (await exporter.http.get("/api/v1/targets/gone")).json()
+    state = (await exporter.http.get("/api/v1/targets/closed")).json()
     (listed,) = (await exporter.http.get("/api/v1/targets")).json()["targets"]
 
     assert state == {
-        "target": "gone",
+        "target": "closed",
         "up": False,
         "connections_total": None,
         "active_connections": None,
@@ -114,7 +114,7 @@ async def test_a_target_that_is_down_has_null_counters_and_the_error_in_words(
     assert listed["reason"] == "unreachable"
 
 
-async def test_counts_beyond_2_to_the_53_are_whole_in_json(
+async def test_counts_beyond_2_to_the_53_are_exact_in_json(
     exporter: Exporter, mail_server: MailServer
 ) -> None:
     mail_server.values[Command.TRANSFERRED_BYTES] = 2**64 - 1
@@ -124,7 +124,7 @@ async def test_counts_beyond_2_to_the_53_are_whole_in_json(
     assert state["transferred_bytes_total"] == 2**64 - 1
 
 
-async def test_the_switch_is_set_and_what_the_server_then_says_is_told(
+async def test_a_switch_returns_the_state_read_back_from_the_server(
     exporter: Exporter, mail_server: MailServer
 ) -> None:
     off = await put(exporter, False)
@@ -138,7 +138,7 @@ async def test_the_switch_is_set_and_what_the_server_then_says_is_told(
     assert writes(exporter) == {"done": 3}
 
 
-async def test_the_time_of_a_change_is_told_and_writing_the_same_again_is_none(
+async def test_a_change_is_timestamped_and_writing_the_same_state_is_not_a_change(
     exporter: Exporter,
 ) -> None:
     name = "smtpstatus_transforms_changed_timestamp_seconds"
@@ -170,7 +170,7 @@ async def test_without_the_api_token_nothing_is_written(
 
 
 @pytest.mark.parametrize("token", ["apitoken-à", "à", "токен"])
-async def test_an_api_token_beyond_ascii_is_taken_as_the_utf8_that_clients_send(
+async def test_a_non_ascii_api_token_is_compared_as_utf8(
     start: Start, mail_server: MailServer, token: str
 ) -> None:
     exporter = await start(one_target(mail_server).replace(API_TOKEN, json.dumps(token)))
@@ -184,7 +184,7 @@ async def test_an_api_token_beyond_ascii_is_taken_as_the_utf8_that_clients_send(
     assert [answer.status_code for answer in answers] == [200, 200, 401]
 
 
-async def test_without_an_api_token_configured_writing_is_forbidden_and_told_how_to_enable(
+async def test_a_write_without_a_configured_api_token_is_403_with_the_remedy(
     start: Start, mail_server: MailServer
 ) -> None:
     exporter = await start(one_target(mail_server).replace(f"{{token: {API_TOKEN}}}", "{}"))
@@ -213,7 +213,7 @@ async def test_without_an_api_token_configured_writing_is_forbidden_and_told_how
         (b" " * 5000, "application/json", 413),
     ],
 )
-async def test_a_body_that_is_wrong_changes_nothing(
+async def test_an_invalid_body_changes_nothing(
     exporter: Exporter, mail_server: MailServer, body: bytes, content_type: str | None, status: int
 ) -> None:
     headers = AUTHORIZED | ({"Content-Type": content_type} if content_type else {})
@@ -259,7 +259,7 @@ async def test_the_switch_works_in_every_dialect_that_has_one(start: Start, name
         assert server.values[Command.TRANSFORMS] is False
 
 
-async def test_a_server_that_refuses_is_502_and_one_that_is_silent_504(start: Start) -> None:
+async def test_a_server_that_rejects_is_502_and_a_silent_one_is_504(start: Start) -> None:
     async with (
         serve("127.0.0.1", 0, Token.parse("xxxxxxxx"), lambda command: 0) as locked,
         silence() as mute,
@@ -270,14 +270,14 @@ async def test_a_server_that_refuses_is_502_and_one_that_is_silent_504(start: St
             targets:
               - {{name: locked, address: '127.0.0.1:{locked.port}', token: {TOKEN}}}
               - {{name: mute, address: '{mute}', token: {TOKEN}}}
-              - {{name: gone, address: '127.0.0.1:1', token: {TOKEN}}}
+              - {{name: closed, address: '127.0.0.1:1', token: {TOKEN}}}
             api: {{token: {API_TOKEN}}}
             """
         )
         for name, status, reason in [
             ("locked", 502, "authentication"),
             ("mute", 504, "timeout"),
-            ("gone", 502, "unreachable"),
+            ("closed", 502, "unreachable"),
         ]:
             path = f"/api/v1/targets/{name}/transforms"
             for answer in (await exporter.http.get(path), await put(exporter, True, path)):
@@ -286,7 +286,7 @@ async def test_a_server_that_refuses_is_502_and_one_that_is_silent_504(start: St
         assert writes(exporter) == {"failed": 3}
 
 
-async def test_a_server_that_does_not_keep_the_state_is_told_as_a_contradiction(
+async def test_a_server_that_does_not_keep_the_state_is_a_mismatch(
     exporter: Exporter, mail_server: MailServer
 ) -> None:
     class Stubborn(dict[Command, Any]):
@@ -306,9 +306,9 @@ async def test_every_write_is_one_line_in_the_log(
     await put(exporter, False)
     await exporter.http.put(SWITCH, json={"enabled": True}, headers={"Authorization": "Bearer x"})
 
-    told = [vars(record) for record in caplog.records if record.name == "exporter.audit"]
+    lines = [vars(record) for record in caplog.records if record.name == "exporter.audit"]
     fields = ("client", "target", "from", "to", "outcome")
-    assert [[line[field] for field in fields] for line in told] == [
+    assert [[line[field] for field in fields] for line in lines] == [
         ["127.0.0.1", "mail-1", "on", "off", "done"],
         ["127.0.0.1", "mail-1", "unknown", "unknown", "denied"],
     ]

@@ -43,7 +43,7 @@ async def test_head_has_the_headers_of_get_and_no_body(exporter: Exporter, path:
         ("OPTIONS", "/api/v1/targets", 405),
     ],
 )
-async def test_what_is_not_there_is_a_problem_document(
+async def test_an_unknown_path_returns_a_problem_document(
     exporter: Exporter, method: str, path: str, status: int
 ) -> None:
     answer = await exporter.http.request(method, path)
@@ -62,7 +62,7 @@ async def test_what_is_not_there_is_a_problem_document(
         ("/api/v1/targets/mail-1/transforms", "GET, HEAD, PUT"),
     ],
 )
-async def test_another_method_is_told_all_that_the_path_takes(
+async def test_an_unsupported_method_is_405_with_the_allowed_methods(
     exporter: Exporter, path: str, allowed: str
 ) -> None:
     answer = await exporter.http.request("PATCH", path)
@@ -71,7 +71,7 @@ async def test_another_method_is_told_all_that_the_path_takes(
     assert answer.json()["detail"] == f"{path} allows {allowed}"
 
 
-async def test_a_defect_is_a_problem_document_that_tells_nothing_of_the_inside(
+async def test_a_defect_returns_a_problem_document_without_internals(
     exporter: Exporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(self: Service) -> None:
@@ -85,7 +85,7 @@ async def test_a_defect_is_a_problem_document_that_tells_nothing_of_the_inside(
     assert answer.json()["detail"] == "internal error; see the exporter's log"
 
 
-async def test_ready_follows_the_service_and_healthy_does_not(exporter: Exporter) -> None:
+async def test_readiness_depends_on_the_service_and_health_does_not(exporter: Exporter) -> None:
     assert (await exporter.http.get("/-/ready")).status_code == 200
     exporter.service.ready = False
 
@@ -93,7 +93,7 @@ async def test_ready_follows_the_service_and_healthy_does_not(exporter: Exporter
     assert (await exporter.http.get("/-/healthy")).status_code == 200
 
 
-async def test_reload_takes_the_whole_configuration_or_keeps_the_old_one(
+async def test_a_reload_applies_the_whole_configuration_or_none(
     exporter: Exporter, mail_server: MailServer
 ) -> None:
     sample = exporter.service.own.registry.get_sample_value
@@ -119,7 +119,7 @@ async def test_reload_takes_the_whole_configuration_or_keeps_the_old_one(
     assert (sample("smtpstatus_exporter_config_last_reload_success_timestamp_seconds") or 0) > 1e9
 
 
-async def test_without_origins_no_other_page_may_use_the_api(exporter: Exporter) -> None:
+async def test_without_origins_cross_origin_requests_are_rejected(exporter: Exporter) -> None:
     asked = {"Origin": ORIGIN, "Access-Control-Request-Method": "PUT"}
     preflight = await exporter.http.options("/api/v1/targets/mail-1/transforms", headers=asked)
     read = await exporter.http.get("/api/v1/targets", headers={"Origin": ORIGIN})
@@ -128,7 +128,7 @@ async def test_without_origins_no_other_page_may_use_the_api(exporter: Exporter)
         assert not [name for name in answer.headers if name.startswith("access-control")]
 
 
-async def test_a_listed_origin_may_send_what_grafana_sends(
+async def test_a_listed_origin_may_send_grafanas_requests(
     start: Start, mail_server: MailServer
 ) -> None:
     exporter = await start(
@@ -163,7 +163,7 @@ async def test_a_listed_origin_may_send_what_grafana_sends(
     assert "access-control-allow-origin" not in elsewhere.headers
 
 
-async def test_a_preflight_needs_no_password_and_what_follows_it_does(
+async def test_a_preflight_needs_no_password_but_the_request_does(
     tmp_path: Path, mail_server: MailServer
 ) -> None:
     web = tmp_path / "web.yml"
@@ -190,7 +190,7 @@ async def test_a_preflight_needs_no_password_and_what_follows_it_does(
         assert answer.headers["access-control-allow-origin"] == ORIGIN
 
 
-async def test_the_description_names_every_route_and_its_examples_are_what_comes(
+async def test_the_openapi_document_lists_every_route_with_correct_examples(
     exporter: Exporter,
 ) -> None:
     description = (await exporter.http.get("/openapi.json")).json()
@@ -214,7 +214,7 @@ async def test_the_description_names_every_route_and_its_examples_are_what_comes
 
 
 async def _replay(exporter: Exporter, path: str, method: str, operation: dict[str, Any]) -> None:
-    """Ask with the examples of the request, and compare with the example of the good answer."""
+    """Send the example request, and compare the response with the example of the document."""
     parameters = {
         parameter["name"]: parameter["schema"]["examples"][0]
         for parameter in operation.get("parameters", [])
@@ -239,7 +239,7 @@ async def _replay(exporter: Exporter, path: str, method: str, operation: dict[st
 
 
 def _shape(document: Any) -> Any:
-    """Keys and types: numbers, and the null that a number may be, count as one."""
+    """Keys and types of a JSON value; numbers and null count as the same type."""
     if isinstance(document, dict):
         return {key: _shape(value) for key, value in document.items()}
     if isinstance(document, list):
@@ -247,7 +247,7 @@ def _shape(document: Any) -> Any:
     return {bool: "flag", str: "text"}.get(type(document), "number")
 
 
-async def test_the_examples_of_errors_are_problem_documents(exporter: Exporter) -> None:
+async def test_the_error_examples_are_problem_documents(exporter: Exporter) -> None:
     description = (await exporter.http.get("/openapi.json")).json()
     problem = description["components"]["schemas"]["ProblemDocument"]
 
@@ -260,7 +260,7 @@ async def test_the_examples_of_errors_are_problem_documents(exporter: Exporter) 
                     assert example["status"] == int(status)
 
 
-async def test_the_description_for_people_needs_nothing_from_outside(exporter: Exporter) -> None:
+async def test_the_api_page_loads_nothing_from_other_hosts(exporter: Exporter) -> None:
     answer = await exporter.http.get("/docs")
 
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
@@ -271,7 +271,7 @@ async def test_the_description_for_people_needs_nothing_from_outside(exporter: E
     assert json.dumps("mail-1") in answer.text.replace("&quot;", '"')
 
 
-async def test_reloads_that_are_asked_for_during_one_share_the_one_after_it(
+async def test_reloads_requested_during_a_reload_share_the_next_one(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "config.yml"
@@ -329,7 +329,7 @@ async def test_a_reload_that_fails_unexpectedly_counts_as_failed_and_changes_not
     assert sample("smtpstatus_exporter_config_last_reload_successful") == 1
 
 
-async def test_a_reload_that_hangs_on_a_file_system_fails_and_holds_up_nothing(
+async def test_a_reload_on_a_hanging_file_system_fails_and_blocks_nothing(
     exporter: Exporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers = threading.Event()
@@ -349,7 +349,7 @@ async def test_a_reload_that_hangs_on_a_file_system_fails_and_holds_up_nothing(
     assert sample("smtpstatus_exporter_config_reload_failures_total") == 1
 
 
-async def test_reloads_that_share_a_bad_configuration_are_all_told(exporter: Exporter) -> None:
+async def test_all_callers_of_a_shared_reload_receive_its_error(exporter: Exporter) -> None:
     exporter.path.write_text("nonsense: 1")
 
     answers = await asyncio.gather(

@@ -25,7 +25,7 @@ PATHS = ("/metrics", "/probe", "/sd", "/", "/docs", "/api/v1/targets", "/-/reloa
 
 
 def accepting(token: bytes) -> Callable[[str], Awaitable[bool]]:
-    """Whether a header's text is `token`, as the service answers it."""
+    """Whether a header's text is `token`, as the service checks it."""
 
     async def is_token(given: str) -> bool:
         return bool(token) and compare_digest(given.encode("latin-1"), token)
@@ -55,7 +55,7 @@ def with_users(directory: Path) -> httpx.AsyncClient:
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_nothing_is_shown_without_a_password(tmp_path: Path, path: str) -> None:
+async def test_requests_without_a_password_are_401(tmp_path: Path, path: str) -> None:
     async with with_users(tmp_path) as client:
         answer = await client.get(path)
 
@@ -66,7 +66,7 @@ async def test_nothing_is_shown_without_a_password(tmp_path: Path, path: str) ->
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_a_user_with_the_password_sees_everything(tmp_path: Path, path: str) -> None:
+async def test_a_user_with_the_password_may_request_every_page(tmp_path: Path, path: str) -> None:
     async with with_users(tmp_path) as client:
         answer = await client.get(path, auth=("bert", "open sesame"))
 
@@ -74,7 +74,7 @@ async def test_a_user_with_the_password_sees_everything(tmp_path: Path, path: st
 
 
 @pytest.mark.parametrize("path", ["/-/healthy", "/-/ready"])
-async def test_health_is_told_to_everybody(tmp_path: Path, path: str) -> None:
+async def test_health_needs_no_password(tmp_path: Path, path: str) -> None:
     async with with_users(tmp_path) as client:
         answer = await client.get(path)
 
@@ -85,14 +85,14 @@ async def test_health_is_told_to_everybody(tmp_path: Path, path: str) -> None:
     ("user", "password"),
     [
         ("anna", "wrong"),
-        ("nobody", "open sesame"),
+        ("unknown", "open sesame"),
         ("", ""),
         ("anna", ""),
         ("anna", "open sesame\0"),
         ("anna", "x" * 500),
     ],
 )
-async def test_a_wrong_user_or_password_is_refused(
+async def test_a_wrong_user_or_password_is_rejected(
     tmp_path: Path, user: str, password: str
 ) -> None:
     async with with_users(tmp_path) as client:
@@ -102,7 +102,7 @@ async def test_a_wrong_user_or_password_is_refused(
 
 
 @given(st.text(st.characters(min_codepoint=32, max_codepoint=126)))
-async def test_whatever_the_authorization_header_it_is_refused_and_nothing_breaks(
+async def test_any_authorization_header_is_rejected_without_an_error(
     tmp_path_factory: pytest.TempPathFactory, text: str
 ) -> None:
     directory = tmp_path_factory.getbasetemp()
@@ -113,7 +113,7 @@ async def test_whatever_the_authorization_header_it_is_refused_and_nothing_break
             assert answer.status_code == 401
 
 
-async def test_a_password_beyond_what_bcrypt_reads_still_fits(tmp_path: Path) -> None:
+async def test_a_password_longer_than_bcrypt_reads_is_accepted(tmp_path: Path) -> None:
     password = "p" * 100
     digest = bcrypt.hashpw(password.encode()[:72], bcrypt.gensalt(4)).decode()
     async with guarded(tmp_path, f"basic_auth_users: {{anna: {digest}}}") as client:
@@ -131,16 +131,18 @@ async def test_users_are_read_again_when_the_file_changes(tmp_path: Path) -> Non
     assert (before.status_code, after.status_code) == (200, 401)
 
 
-async def test_the_api_token_stands_for_a_password(tmp_path: Path) -> None:
+async def test_the_api_token_replaces_a_password(tmp_path: Path) -> None:
     async with with_users(tmp_path) as client:
         answer = await client.put(
             "/api/v1/targets/a/transforms", headers={"Authorization": f"bearer {API_TOKEN}"}
         )
 
-    assert answer.status_code == 405  # the application's own answer: the gate was passed
+    assert (
+        answer.status_code == 405
+    )  # the application's own response: the request was authenticated
 
 
-async def test_the_api_token_may_end_with_a_byte_that_latin_1_has_as_a_space(
+async def test_the_api_token_may_end_with_a_byte_that_is_a_space_in_latin_1(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "web.yml"
@@ -155,7 +157,7 @@ async def test_the_api_token_may_end_with_a_byte_that_latin_1_has_as_a_space(
     assert answer.status_code == 200
 
 
-async def test_a_wrong_api_token_is_not_answered_with_a_question_for_a_password(
+async def test_a_wrong_api_token_does_not_request_a_password(
     tmp_path: Path,
 ) -> None:
     async with with_users(tmp_path) as client:
@@ -165,7 +167,7 @@ async def test_a_wrong_api_token_is_not_answered_with_a_question_for_a_password(
     assert answer.headers["www-authenticate"].startswith("Bearer ")
 
 
-async def test_without_users_everybody_may_come_in(tmp_path: Path) -> None:
+async def test_without_users_no_password_is_required(tmp_path: Path) -> None:
     async with guarded(tmp_path, "") as client:
         answers = [
             await client.get("/metrics", headers=headers)
@@ -175,7 +177,7 @@ async def test_without_users_everybody_may_come_in(tmp_path: Path) -> None:
     assert [answer.status_code for answer in answers] == [200, 200]
 
 
-async def test_configured_headers_are_on_every_answer_in_place_of_its_own(tmp_path: Path) -> None:
+async def test_configured_headers_replace_those_of_every_response(tmp_path: Path) -> None:
     text = f"""
 http_server_config: {{headers: {{X-Frame-Options: deny, X-Content-Type-Options: nosniff}}}}
 basic_auth_users: {{anna: {HASH}}}
@@ -188,7 +190,7 @@ basic_auth_users: {{anna: {HASH}}}
         assert answer.headers.get_list("x-content-type-options") == ["nosniff"]
 
 
-async def test_beyond_the_rate_limit_the_answer_is_429_but_not_for_health(tmp_path: Path) -> None:
+async def test_requests_beyond_the_rate_limit_are_429_except_health(tmp_path: Path) -> None:
     async with guarded(tmp_path, "rate_limit: {interval: 1h, burst: 2}") as client:
         statuses = [(await client.get("/metrics")).status_code for _ in range(4)]
         healthy = await client.get("/-/healthy")
@@ -197,7 +199,7 @@ async def test_beyond_the_rate_limit_the_answer_is_429_but_not_for_health(tmp_pa
     assert healthy.status_code == 200
 
 
-async def test_only_good_passwords_are_remembered_and_only_so_many() -> None:
+async def test_only_valid_passwords_are_cached_up_to_a_limit() -> None:
     users = {f"user{index}".encode(): HASH.encode() for index in range(6)}
     passwords = Passwords(remembered=4)
 
@@ -208,7 +210,7 @@ async def test_only_good_passwords_are_remembered_and_only_so_many() -> None:
     assert len(passwords) == 4
 
 
-async def test_a_password_is_compared_once_however_many_ask_at_once(
+async def test_simultaneous_requests_share_one_password_comparison(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     compared = []
@@ -232,33 +234,33 @@ async def test_a_password_is_compared_once_however_many_ask_at_once(
     assert len(compared) == 1
 
 
-async def test_an_unknown_user_costs_a_comparison_like_a_known_one(
+async def test_an_unknown_user_takes_as_long_as_a_known_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     compared = []
     monkeypatch.setattr(bcrypt, "checkpw", lambda password, digest: compared.append(digest))
 
-    await Passwords().match("", {b"anna": HASH.encode()}, b"nobody", b"guess")
+    await Passwords().match("", {b"anna": HASH.encode()}, b"unknown", b"guess")
 
     assert [HASH.encode()] == compared
 
 
-async def test_a_refused_password_is_logged_without_itself_or_the_user(
+async def test_a_rejected_password_is_logged_without_password_and_user(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("DEBUG")
     async with with_users(tmp_path) as client:
         await client.get("/metrics", auth=("my-password-by-mistake", "hunter2"))
 
-    told = " ".join(str(vars(record)) for record in caplog.records if record.name != "httpx")
-    assert "Password refused" in told
+    log = " ".join(str(vars(record)) for record in caplog.records if record.name != "httpx")
+    assert "Password refused" in log
     for secret in ("my-password-by-mistake", "hunter2", HASH):
-        assert secret not in told
-        assert base64.b64encode(secret.encode()).decode() not in told
+        assert secret not in log
+        assert base64.b64encode(secret.encode()).decode() not in log
 
 
 class Slow:
-    """bcrypt's comparison, which takes until it is let go, and keeps what was compared."""
+    """bcrypt comparison that blocks until released, and records its arguments."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.compared: list[bytes] = []
@@ -278,7 +280,7 @@ class Slow:
 USERS = {b"anna": HASH.encode()}
 
 
-async def test_a_client_with_too_many_comparisons_is_refused_and_the_others_are_not(
+async def test_a_client_with_too_many_comparisons_is_rejected_and_others_are_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     slow = Slow(monkeypatch)
@@ -299,11 +301,11 @@ async def test_a_client_with_too_many_comparisons_is_refused_and_the_others_are_
     assert not await again
     assert outcomes[:3] == [False] * 3
     assert {getattr(outcome, "status", 0) for outcome in outcomes[3:]} == {503}
-    # Clients take turns: the good one waited for the comparison under way, and one more at most.
+    # Round robin: the valid client waited for the current comparison, and for one more at most.
     assert slow.compared.index(b"open sesame") <= 2
 
 
-async def test_a_full_queue_drops_the_last_comparison_of_the_client_that_has_most(
+async def test_a_full_queue_drops_the_last_comparison_of_the_client_with_most(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     slow = Slow(monkeypatch)
@@ -325,7 +327,7 @@ async def test_a_full_queue_drops_the_last_comparison_of_the_client_that_has_mos
     assert sum(outcome is False for outcome in outcomes) >= 7
 
 
-async def test_a_hash_that_bcrypt_does_not_know_fails_the_login_alone(
+async def test_an_unsupported_hash_fails_only_its_own_login(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def fail(password: bytes, digest: bytes) -> bool:
@@ -340,7 +342,7 @@ async def test_a_hash_that_bcrypt_does_not_know_fails_the_login_alone(
     assert await passwords.match("", USERS, b"anna", b"open sesame")
 
 
-async def test_refused_passwords_of_one_client_are_logged_once_a_minute(
+async def test_rejected_passwords_of_one_client_are_logged_once_a_minute(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with with_users(tmp_path) as client:
@@ -350,7 +352,7 @@ async def test_refused_passwords_of_one_client_are_logged_once_a_minute(
     assert [r.message for r in caplog.records].count("Password refused") == 1
 
 
-def test_a_log_limit_counts_what_it_leaves_out_and_forgets_old_clients() -> None:
+def test_a_log_limit_counts_suppressed_lines_and_expires_old_clients() -> None:
     limit = LogLimit(interval_s=60, most_clients=2)
 
     assert [limit.repeated("a", now) for now in (0, 1, 59, 60)] == [0, None, None, 2]

@@ -41,11 +41,11 @@ def load(directory: Path, text: str, environ: Mapping[str, str] | None = None) -
 
 
 def refusal(directory: Path, text: str, environ: Mapping[str, str] | None = None) -> str:
-    """The one line that a configuration is refused with, the file's directory left out."""
-    with pytest.raises(ConfigError) as told:
+    """Error line of an invalid configuration, without the file's directory."""
+    with pytest.raises(ConfigError) as raised:
         load(directory, text, environ)
-    assert "\n" not in str(told.value)
-    return str(told.value).replace(f"{directory}/", "")
+    assert "\n" not in str(raised.value)
+    return str(raised.value).replace(f"{directory}/", "")
 
 
 def test_a_complete_configuration_is_loaded(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ TARGET = "targets: [{name: a, address: 'h:1', token: secretpa"
         ("timeout: \x07", "config.yml: invalid YAML"),
     ],
 )  # fmt: skip
-def test_an_invalid_configuration_is_refused_with_file_line_key_and_remedy(
+def test_an_invalid_configuration_is_rejected_with_file_line_key_and_remedy(
     tmp_path: Path, text: str, expected: str
 ) -> None:
     line = refusal(tmp_path, text, {"ODD": "\udcff"})
@@ -165,7 +165,7 @@ def test_a_secret_in_the_place_of_a_key_is_not_repeated(
     assert "sec" not in line
 
 
-def test_a_duplicate_name_is_refused_with_both_places(tmp_path: Path) -> None:
+def test_a_duplicate_name_is_rejected_with_both_places(tmp_path: Path) -> None:
     text = "targets:\n" + "  - {name: a, address: h, token: secretpa}\n" * 2
 
     assert refusal(tmp_path, text) == (
@@ -196,25 +196,25 @@ def test_several_files_and_directories_are_one_configuration(tmp_path: Path) -> 
     assert [target.name for target in loaded.targets] == ["a", "b"]
 
 
-def test_a_key_in_two_files_is_refused_with_both_places(tmp_path: Path) -> None:
+def test_a_key_in_two_files_is_rejected_with_both_places(tmp_path: Path) -> None:
     for name in ("a.yml", "b.yml"):
         (tmp_path / name).write_text("timeout: 1s")
 
-    with pytest.raises(ConfigError) as told:
+    with pytest.raises(ConfigError) as raised:
         config.load([tmp_path], {})
-    assert str(told.value).replace(f"{tmp_path}/", "") == (
+    assert str(raised.value).replace(f"{tmp_path}/", "") == (
         "b.yml:1: timeout: also set at a.yml:1: keep one of them"
     )
 
 
-def test_an_empty_directory_and_a_missing_file_are_refused(tmp_path: Path) -> None:
+def test_an_empty_directory_and_a_missing_file_are_rejected(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no \*\.yml"):
         config.load([tmp_path], {})
     with pytest.raises(ConfigError, match=r"none\.yml: cannot read the file: No such file"):
         config.load([tmp_path / "none.yml"], {})
 
 
-def test_a_probe_network_allows_its_ports_or_else_its_dialects_own(tmp_path: Path) -> None:
+def test_a_probe_network_allows_its_ports_or_the_dialects_default(tmp_path: Path) -> None:
     for more, allowed, refused in (
         ("dialect: group-4", [2626], [7030, 22]),
         ("ports: [7030, 8000-8002]", [7030, 8000, 8002], [22, 7999, 8003]),
@@ -234,7 +234,7 @@ def test_targets_that_share_a_token_file_share_its_secret(tmp_path: Path) -> Non
     assert {target.secret for target in targets} == {targets[0].secret}
 
 
-def test_the_environment_alone_configures_one_target(tmp_path: Path) -> None:
+def test_environment_variables_alone_configure_one_target(tmp_path: Path) -> None:
     (tmp_path / "api").write_text("open-sesame\n")
     loaded = config.load(
         [],
@@ -271,14 +271,14 @@ def test_the_environment_alone_configures_one_target(tmp_path: Path) -> None:
         ({"SMTPSTATUS_TARGET": "h:1", "SMTPSTATUS_TOKEN_FILE": "/none"}, "_FILE: cannot read the token: No such file"),
     ],
 )  # fmt: skip
-def test_an_invalid_environment_is_refused(environ: dict[str, str], expected: str) -> None:
+def test_an_invalid_environment_is_rejected(environ: dict[str, str], expected: str) -> None:
     with pytest.raises(ConfigError) as error:
         config.load([], environ)
     assert expected in str(error.value)
     assert "\n" not in str(error.value)
 
 
-def test_a_file_and_a_target_in_the_environment_exclude_each_other(tmp_path: Path) -> None:
+def test_a_file_and_a_target_in_the_environment_are_mutually_exclusive(tmp_path: Path) -> None:
     assert "unset one of them" in refusal(tmp_path, "", {"SMTPSTATUS_TARGET": "h:1"})
     assert (
         load(tmp_path, "", {"SMTPSTATUS_TARGET": ""}) == Config()
@@ -323,9 +323,7 @@ def test_a_file_and_a_target_in_the_environment_exclude_each_other(tmp_path: Pat
         ("api: {cors_origins: ['ftp://host']}", "api.cors_origins[0]: invalid origin"),
     ],
 )  # fmt: skip
-def test_input_that_would_be_taken_for_something_else_is_refused(
-    tmp_path: Path, text: str, expected: str
-) -> None:
+def test_ambiguous_input_is_rejected(tmp_path: Path, text: str, expected: str) -> None:
     (tmp_path / "spaced").write_text("open-sesame \n")
     (tmp_path / "marked").write_text("\ufeffopen-sesame\n")
     os.mkfifo(tmp_path / "fifo")
@@ -380,11 +378,13 @@ targets:
         ("http://[::1]:3000", "http://[::1]:3000"),
     ],
 )
-def test_an_origin_is_kept_as_browsers_send_it(tmp_path: Path, written: str, sent: str) -> None:
+def test_an_origin_is_normalised_to_the_form_that_browsers_send(
+    tmp_path: Path, written: str, sent: str
+) -> None:
     assert load(tmp_path, f"api: {{cors_origins: ['{written}']}}").api.cors_origins == (sent,)
 
 
-def test_a_dialect_without_a_command_that_reads_is_refused(tmp_path: Path) -> None:
+def test_a_dialect_without_a_command_that_reads_is_rejected(tmp_path: Path) -> None:
     dialect = (
         "dialects: {x: {signature: cffe, statuses: {done: 0}, commands: %s,"
         " request: {length: 14, identifier: [3, 2], token: [5, 8], command: 13},"
@@ -424,7 +424,7 @@ yaml_values = st.recursive(
 
 @settings(max_examples=300, deadline=None)
 @given(yaml_values | st.text(max_size=60))
-def test_any_file_is_loaded_or_refused_in_one_line(
+def test_any_file_is_loaded_or_rejected_in_one_line(
     tmp_path_factory: pytest.TempPathFactory, text: str
 ) -> None:
     directory = tmp_path_factory.getbasetemp()

@@ -63,7 +63,7 @@ async def test_the_configuration_page_says_when_and_from_where_it_was_loaded(
     assert first.endswith("Z from the environment")
 
 
-async def test_a_refused_configuration_is_not_shown(exporter: Exporter) -> None:
+async def test_a_rejected_configuration_is_not_shown(exporter: Exporter) -> None:
     before = (await exporter.http.get("/config")).text
     exporter.path.write_text("targets: [{name: new}]")
     await exporter.http.post("/-/reload", headers=AUTHORIZED)
@@ -71,7 +71,7 @@ async def test_a_refused_configuration_is_not_shown(exporter: Exporter) -> None:
     assert (await exporter.http.get("/config")).text == before
 
 
-async def test_the_configuration_page_is_behind_basic_authentication_where_configured(
+async def test_the_configuration_page_requires_a_password_if_configured(
     start: Start, mail_server: MailServer
 ) -> None:
     digest = bcrypt.hashpw(b"open sesame", bcrypt.gensalt(4)).decode()

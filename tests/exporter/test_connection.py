@@ -30,7 +30,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 @asynccontextmanager
 async def connected(exporter: Exporter) -> AsyncIterator[socket]:
-    """A client with little room for what it does not read."""
+    """Client with a small receive buffer."""
     with socket() as client:
         client.setsockopt(SOL_SOCKET, SO_RCVBUF, 4096)
         client.setblocking(False)
@@ -39,7 +39,7 @@ async def connected(exporter: Exporter) -> AsyncIterator[socket]:
 
 
 async def read_whole(client: socket) -> bytes:
-    """All that comes until the exporter hangs up."""
+    """Everything received until the exporter closes the connection."""
     found = bytearray()
     async with asyncio.timeout(10):
         while part := await asyncio.get_running_loop().sock_recv(client, 2**20):
@@ -52,7 +52,7 @@ async def large(start: Start) -> Exporter:
     return await start(f"targets:\n{LARGE}", HttpOptions(max_requests=1))
 
 
-async def test_an_answer_that_nobody_reads_keeps_its_place_until_it_is_read(
+async def test_an_unread_response_counts_against_the_limit_until_it_is_read(
     large: Exporter,
 ) -> None:
     async with connected(large) as client:
@@ -68,7 +68,7 @@ async def test_an_answer_that_nobody_reads_keeps_its_place_until_it_is_read(
     assert body.count(b"smtpstatus_up{") == 5
 
 
-async def test_an_answer_that_nobody_reads_gives_its_place_back_when_the_client_goes(
+async def test_an_unread_response_stops_counting_when_the_client_disconnects(
     large: Exporter,
 ) -> None:
     async with connected(large) as client:
@@ -79,7 +79,7 @@ async def test_an_answer_that_nobody_reads_gives_its_place_back_when_the_client_
     await until(lambda: not taken(large))
 
 
-async def test_a_client_that_takes_no_answer_is_hung_up_on(
+async def test_a_client_that_reads_no_response_is_disconnected(
     large: Exporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Connection, "response_timeout_s", 0.1)
@@ -103,7 +103,7 @@ async def test_a_client_that_takes_no_answer_is_hung_up_on(
         b"PUT /api/v1/targets/mail-1/transforms HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n",
     ],
 )
-async def test_a_client_that_sends_no_whole_request_is_hung_up_on(
+async def test_a_client_that_does_not_complete_a_request_is_disconnected(
     exporter: Exporter, monkeypatch: pytest.MonkeyPatch, sent: bytes
 ) -> None:
     monkeypatch.setattr(Connection, "request_timeout_s", 0.1)
@@ -113,7 +113,7 @@ async def test_a_client_that_sends_no_whole_request_is_hung_up_on(
         assert b" 200 OK" not in await read_whole(client)
 
 
-async def test_a_client_is_not_hung_up_on_while_it_waits_for_its_answer(
+async def test_a_client_that_waits_for_a_response_is_not_disconnected(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Connection, "request_timeout_s", 0.1)
@@ -130,7 +130,7 @@ async def test_a_client_is_not_hung_up_on_while_it_waits_for_its_answer(
 @pytest.mark.parametrize(
     "begun", [b"GET /-/healthy?", b"GET /-/healthy HTTP/1.1\r\nHost: x\r\nX: "]
 )
-async def test_a_client_whose_head_has_no_end_is_hung_up_on(
+async def test_a_client_that_sends_endless_headers_is_disconnected(
     exporter: Exporter, monkeypatch: pytest.MonkeyPatch, begun: bytes
 ) -> None:
     monkeypatch.setattr(Connection, "longest_head", 100_000)
@@ -145,7 +145,7 @@ async def test_a_client_whose_head_has_no_end_is_hung_up_on(
     assert sent < 50_000_000
 
 
-async def test_many_requests_of_one_connection_are_not_taken_for_one_long_head(
+async def test_the_header_limit_applies_to_each_request_of_a_connection(
     exporter: Exporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Connection, "longest_head", 5000)
@@ -174,7 +174,7 @@ async def test_many_requests_of_one_connection_are_not_taken_for_one_long_head(
         (b"GET /-/healthy HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", 200),
     ],
 )
-async def test_a_head_that_rfc_9112_forbids_is_refused(
+async def test_a_request_head_invalid_in_rfc_9112_is_rejected(
     exporter: Exporter, head: bytes, status: int
 ) -> None:
     async with connected(exporter) as client:

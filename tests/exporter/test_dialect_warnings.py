@@ -69,7 +69,7 @@ def test_plausible_numbers_are_not_warned_about(caplog: pytest.LogCaptureFixture
     assert warned(caplog, *[scrape(number) for number in (0, 0, 1, 5, 7 << 32)]) == []
 
 
-def test_each_server_and_each_configuration_is_judged_anew(
+def test_each_server_and_each_configuration_is_checked_anew(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     warnings = DialectWarnings()

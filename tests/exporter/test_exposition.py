@@ -1,4 +1,4 @@
-"""The text is prometheus_client's own, to the letter; a fleet's is written without holding up the loop."""
+"""The exposition equals that of prometheus_client; that of a fleet does not block the event loop."""
 
 import asyncio
 import gc
@@ -75,7 +75,7 @@ def samples(draw: st.DrawFn) -> tuple[Samples, list[Mapping[str, str]]]:
 
 
 class Snapshot:
-    """The same samples as prometheus_client's own families."""
+    """The same samples as metric families of prometheus_client."""
 
     def __init__(self, samples: Samples, labels: Sequence[Mapping[str, str]]) -> None:
         self._samples, self._labels = samples, labels
@@ -100,7 +100,7 @@ class Snapshot:
         return family
 
 
-def test_a_fleet_is_written_in_slices_and_each_family_has_one_header() -> None:
+def test_a_fleet_is_written_in_time_slices_with_one_header_per_family() -> None:
     service, found = fleet(1_001)
     given = service.installed.samples(found)
     labels = [{"site": "eu", "target": f"mail-{number}"} for number in range(1_001)]
@@ -112,7 +112,7 @@ def test_a_fleet_is_written_in_slices_and_each_family_has_one_header() -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(samples())
-def test_the_text_is_the_one_that_prometheus_client_writes(
+def test_the_exposition_equals_that_of_prometheus_client(
     found: tuple[Samples, list[Mapping[str, str]]],
 ) -> None:
     given, snapshot = found[0], Snapshot(*found)
@@ -124,7 +124,7 @@ def test_the_text_is_the_one_that_prometheus_client_writes(
 
 
 @given(st.floats(0, allow_infinity=False) | numbers)
-def test_a_number_is_written_as_prometheus_client_writes_it(number: float) -> None:
+def test_a_number_is_formatted_as_by_prometheus_client(number: float) -> None:
     assert sample_text(number) == floatToGoString(number)  # type: ignore[no-untyped-call]
 
 
@@ -147,7 +147,7 @@ def test_a_counter_wraps_at_2_to_the_53_so_that_every_sample_is_exact(
     assert [int(float(line.split()[1])) for line in lines] == [sample]
 
 
-def test_the_own_metrics_stand_in_front_and_the_end_is_marked_once() -> None:
+def test_the_exporters_metrics_come_first_and_eof_is_written_once() -> None:
     own = CollectorRegistry()
     Gauge("own", "The exporter's.", registry=own).set(1)
 
@@ -173,9 +173,9 @@ def fleet(size: int) -> tuple[Service, TargetReadings]:
     return service, TargetReadings(peers, targets, readings, rows)
 
 
-async def test_ten_thousand_targets_are_written_without_holding_up_the_event_loop() -> None:
+async def test_ten_thousand_targets_are_written_without_blocking_the_event_loop() -> None:
     service, found = fleet(10_000)
-    gc.disable()  # a collection falls anywhere, and is none of the writer's time
+    gc.disable()  # exclude garbage collections from the measured time
     longest, started = 0.0, time.thread_time()
 
     async def watch() -> None:
@@ -198,4 +198,4 @@ async def test_ten_thousand_targets_are_written_without_holding_up_the_event_loo
     total = time.thread_time() - started
 
     assert answer.headers["content-encoding"] == "gzip"
-    assert longest < total / 5  # a part of it and not a time: machines differ
+    assert longest < total / 5  # a share and not a time, as machines differ

@@ -64,7 +64,7 @@ TOLD = Options(
 )
 
 
-def test_an_empty_path_is_the_same_as_none() -> None:
+def test_an_empty_path_counts_as_unset() -> None:
     options = flags.parse(["--config.file=", "--web.config.file="], {})
 
     assert (options.config_files, options.web_config_file) == ((), None)
@@ -82,7 +82,7 @@ def test_every_flag_has_an_environment_variable() -> None:
     assert "SMTPSTATUS_EXPORTER_TIMEOUT_OFFSET" in environ
 
 
-def test_a_flag_wins_over_its_variable_and_may_be_repeated() -> None:
+def test_a_flag_overrides_its_variable_and_may_be_repeated() -> None:
     environ = {FLAGS.variable(flag.name): GIVEN[flag.name] for flag in FLAGS.flags}
     arguments = ["--web.listen-address=:1", "--web.listen-address", ":2", "--log.level=warn"]
     options = flags.parse(arguments, environ)
@@ -92,7 +92,7 @@ def test_a_flag_wins_over_its_variable_and_may_be_repeated() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["--web.max-requests=-1"], "--web.max-requests: invalid number '-1'"),
         (["--timeout-offset=soon"], "--timeout-offset: invalid duration 'soon'"),
@@ -111,10 +111,10 @@ def test_a_flag_wins_over_its_variable_and_may_be_repeated() -> None:
         (["extra"], "unexpected argument: a flag's name begins with --"),
     ],
 )
-def test_an_invalid_flag_is_reported_in_one_line(arguments: list[str], told: str) -> None:
+def test_an_invalid_flag_is_reported_in_one_line(arguments: list[str], message: str) -> None:
     with pytest.raises(ConfigError) as error:
         flags.parse(arguments, {})
-    assert str(error.value).startswith(told)
+    assert str(error.value).startswith(message)
     assert "\n" not in str(error.value)
 
 

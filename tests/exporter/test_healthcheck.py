@@ -19,7 +19,7 @@ def checked(*arguments: str) -> str | None:
     return failure(flags.parse(arguments, {}), {})
 
 
-def test_a_running_exporter_is_healthy_whatever_proxy_the_environment_names() -> None:
+def test_the_healthcheck_ignores_proxy_variables() -> None:
     with exporter(*ANYWHERE, **ONE_TARGET) as process:
         command = [str(COMMANDS / "smtpstatus-exporter"), "--healthcheck"]
         proxies = dict.fromkeys(("HTTP_PROXY", "http_proxy", "ALL_PROXY"), "http://127.0.0.1:1")
@@ -34,7 +34,7 @@ def test_a_running_exporter_is_healthy_whatever_proxy_the_environment_names() ->
         assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
 
 
-def test_a_wildcard_address_is_asked_by_loopback_and_the_first_address_counts() -> None:
+def test_the_healthcheck_uses_loopback_for_the_first_wildcard_address() -> None:
     for wildcard in ("", "0.0.0.0", "[::]"):
         with exporter(f"--web.listen-address={wildcard}:0", **ONE_TARGET) as process:
             port = address(process).rpartition(":")[2]
@@ -44,7 +44,7 @@ def test_a_wildcard_address_is_asked_by_loopback_and_the_first_address_counts() 
             )
 
 
-def test_a_unix_socket_is_asked(tmp_path: Path) -> None:
+def test_the_healthcheck_uses_a_unix_socket(tmp_path: Path) -> None:
     listening = f"--web.listen-address=unix:{tmp_path}/socket"
     with exporter(listening, **ONE_TARGET) as process:
         process.says("Listening")
@@ -53,9 +53,7 @@ def test_a_unix_socket_is_asked(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("client_certificate", [False, True])
-def test_tls_is_used_where_the_web_configuration_has_it(
-    tmp_path: Path, client_certificate: bool
-) -> None:
+def test_the_healthcheck_uses_tls_if_configured(tmp_path: Path, client_certificate: bool) -> None:
     authority = Authority(tmp_path).create()
     authority.issue("server")
     web = tmp_path / "web.yml"
@@ -70,7 +68,7 @@ def test_tls_is_used_where_the_web_configuration_has_it(
         assert checked(listening) is not None  # without TLS, the server does not answer
 
 
-def test_an_exporter_that_is_absent_or_silent_is_not_healthy(
+def test_an_absent_or_silent_exporter_is_not_healthy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("exporter.healthcheck._TIMEOUT_S", 0.2)
@@ -80,6 +78,6 @@ def test_an_exporter_that_is_absent_or_silent_is_not_healthy(
     assert "refused" in (checked(listening) or "")
 
 
-def test_sockets_of_systemd_cannot_be_asked() -> None:
+def test_the_healthcheck_cannot_use_sockets_of_systemd() -> None:
     with pytest.raises(ConfigError, match="--healthcheck"):
         checked("--web.systemd-socket")

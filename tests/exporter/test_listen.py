@@ -31,27 +31,27 @@ def reaches(opened: socket.socket, host: str) -> bool:
         return False
 
 
-def test_a_port_alone_is_every_interface_in_both_families() -> None:
+def test_a_port_without_a_host_listens_on_every_address_of_both_families() -> None:
     with listening(":0") as [opened]:
         assert reaches(opened, "127.0.0.1")
         assert reaches(opened, "::1") == socket.has_dualstack_ipv6()
 
 
-def test_an_address_is_that_address_only() -> None:
+def test_an_address_listens_only_on_that_address() -> None:
     with listening("127.0.0.1:0") as [opened]:
         assert reaches(opened, "127.0.0.1")
         assert not reaches(opened, "127.0.0.2")
 
 
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
-def test_an_ipv6_address_stands_in_brackets() -> None:
+def test_an_ipv6_address_is_written_in_brackets() -> None:
     with listening("[::1]:0") as [opened]:
         assert reaches(opened, "::1")
         assert not reaches(opened, "127.0.0.1")
 
 
-def test_an_answer_in_two_pieces_does_not_wait_for_an_acknowledgement() -> None:
-    """asyncio switches Nagle's algorithm off only where the socket says that it is TCP."""
+def test_a_response_in_two_writes_does_not_wait_for_an_acknowledgement() -> None:
+    """asyncio disables Nagle's algorithm only if the socket's protocol number is TCP."""
     with listening("127.0.0.1:0", ":0") as sockets:
         assert [opened.proto for opened in sockets] == [socket.IPPROTO_TCP] * len(sockets)
 
@@ -83,7 +83,7 @@ def test_a_port_in_use_is_named_with_the_remedy(address: str) -> None:
     )
 
 
-def test_one_bad_address_leaves_no_socket_open() -> None:
+def test_one_invalid_address_closes_all_sockets() -> None:
     with listening("127.0.0.1:0") as [opened]:
         free = opened.getsockname()[1]
 
@@ -106,7 +106,7 @@ def test_one_bad_address_leaves_no_socket_open() -> None:
         ("unix:/tmp/" + "x" * 200, "AF_UNIX path too long"),
     ],
 )
-def test_an_address_that_cannot_be_is_refused_in_one_line(address: str, remedy: str) -> None:
+def test_an_impossible_address_is_rejected_in_one_line(address: str, remedy: str) -> None:
     with pytest.raises(ListenError, match=remedy) as caught:
         open_sockets([address], systemd=False, environ={})
 
@@ -115,12 +115,12 @@ def test_an_address_that_cannot_be_is_refused_in_one_line(address: str, remedy: 
 
 
 @given(st.text(alphabet=st.characters(exclude_characters="0123456789")))
-def test_whatever_the_address_only_a_listen_error_is_raised(address: str) -> None:
+def test_any_address_raises_only_a_listen_error(address: str) -> None:
     with pytest.raises(ListenError):
         open_sockets([address], systemd=False, environ={})
 
 
-def test_a_unix_socket_is_for_its_owner_and_group(tmp_path: Path) -> None:
+def test_a_unix_socket_is_accessible_to_owner_and_group(tmp_path: Path) -> None:
     path = tmp_path / "x.sock"
     with listening(f"unix:{path}"):
         with socket.socket(socket.AF_UNIX) as caller:
@@ -140,7 +140,7 @@ def test_a_socket_file_left_by_a_dead_program_is_replaced(tmp_path: Path) -> Non
         caller.connect(str(path))
 
 
-def test_a_socket_that_somebody_listens_on_is_left_alone(tmp_path: Path) -> None:
+def test_a_socket_in_use_is_not_replaced(tmp_path: Path) -> None:
     path = tmp_path / "x.sock"
     with listening(f"unix:{path}"):
         with pytest.raises(ListenError, match="another program listens there"):
@@ -149,7 +149,7 @@ def test_a_socket_that_somebody_listens_on_is_left_alone(tmp_path: Path) -> None
             caller.connect(str(path))
 
 
-def test_a_listener_too_busy_to_accept_is_not_taken_for_a_dead_one(tmp_path: Path) -> None:
+def test_a_socket_of_a_busy_listener_is_not_replaced(tmp_path: Path) -> None:
     path = tmp_path / "x.sock"
     with ExitStack() as opened:
         busy = opened.enter_context(socket.socket(socket.AF_UNIX))
@@ -166,11 +166,11 @@ def test_a_listener_too_busy_to_accept_is_not_taken_for_a_dead_one(tmp_path: Pat
             open_sockets([f"unix:{path}"], systemd=False, environ={})
 
 
-def test_a_file_that_is_no_socket_is_left_alone(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_socket_is_not_replaced(tmp_path: Path) -> None:
     path = tmp_path / "notes"
     path.write_text("keep me")
 
-    with pytest.raises(ListenError, match="which is no socket"):
+    with pytest.raises(ListenError, match="is not a socket"):
         open_sockets([f"unix:{path}"], systemd=False, environ={})
 
     assert path.read_text() == "keep me"
@@ -193,8 +193,8 @@ except ListenError as error:
 
 
 def systemd_passes(*sockets: socket.socket) -> str:
-    """What a program sees that was started with these sockets as systemd does it."""
-    # Out of the way of the places that they shall have.
+    """Output of a program that receives these sockets as from systemd."""
+    # Away from the descriptors that they must have.
     high = [os.dup2(opened.fileno(), 100 + index) for index, opened in enumerate(sockets)]
     try:
         return subprocess.run(
@@ -210,18 +210,18 @@ def systemd_passes(*sockets: socket.socket) -> str:
             os.close(descriptor)
 
 
-def test_the_sockets_that_systemd_passes_are_taken(tmp_path: Path) -> None:
+def test_sockets_passed_by_systemd_are_used(tmp_path: Path) -> None:
     with listening("127.0.0.1:0", f"unix:{tmp_path}/x.sock") as sockets:
         expected = "".join(f"{opened.getsockname()!r} False\n" for opened in sockets)
 
         assert expected == systemd_passes(*sockets)
 
 
-def test_a_passed_socket_that_does_not_listen_is_refused() -> None:
+def test_a_passed_socket_that_does_not_listen_is_rejected() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-        told = systemd_passes(udp)
+        output = systemd_passes(udp)
 
-    assert told == (
+    assert output == (
         "--web.systemd-socket: descriptor 3: not a listening stream socket:"
         " the .socket unit takes ListenStream=\n"
     )
@@ -237,13 +237,13 @@ def test_a_passed_socket_that_does_not_listen_is_refused() -> None:
         {"LISTEN_FDS": "one", "LISTEN_PID": str(os.getpid())},
     ],
 )
-def test_without_a_passed_socket_the_remedy_is_named(environ: dict[str, str]) -> None:
+def test_a_missing_systemd_socket_is_reported_with_the_remedy(environ: dict[str, str]) -> None:
     with pytest.raises(ListenError, match=r"start the \.socket unit"):
         open_sockets([":0"], systemd=True, environ=environ)
 
 
 @pytest.mark.parametrize("abstract", [False, True])
-def test_systemd_is_told_the_state(tmp_path: Path, abstract: bool) -> None:
+def test_the_state_is_sent_to_systemd(tmp_path: Path, abstract: bool) -> None:
     name = f"@smtpstatus-test-{os.getpid()}" if abstract else str(tmp_path / "notify")
     with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as systemd:
         systemd.bind("\0" + name[1:] if abstract else name)
@@ -254,7 +254,7 @@ def test_systemd_is_told_the_state(tmp_path: Path, abstract: bool) -> None:
         assert systemd.recv(1024) == b"READY=1"
 
 
-def test_a_reload_carries_its_time(tmp_path: Path) -> None:
+def test_a_reload_notification_has_a_monotonic_time(tmp_path: Path) -> None:
     with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as systemd:
         systemd.bind(str(tmp_path / "notify"))
         systemd.settimeout(5)

@@ -1,4 +1,4 @@
-"""The installed command, as a service manager starts and ends it."""
+"""The installed command, started and stopped as by a service manager."""
 
 import http.client
 import os
@@ -47,7 +47,7 @@ def get(process: Process, path: str) -> tuple[int, str]:
 
 
 def refused(*arguments: str, **environment: str) -> str:
-    """What the command says when it refuses to start: one line, exit status 2, no traceback."""
+    """Error of a command that fails to start: one line, exit status 2, no traceback."""
     ended = subprocess.run(
         [str(COMMANDS / "smtpstatus-exporter"), *arguments],
         env={**os.environ, **environment},
@@ -97,7 +97,7 @@ def test_shutdown_during_a_scrape_takes_less_than_two_seconds(tmp_path: Path) ->
             assert "Traceback" not in process.output
 
 
-def test_the_command_has_the_limits_of_connections() -> None:
+def test_the_command_applies_the_connection_limits() -> None:
     with exporter(*ANYWHERE, **ONE_TARGET) as process:
         with closing(http.client.HTTPConnection(address(process), timeout=5)) as asking:
             asking.request("GET", "/", headers={"X": "x" * 40_000})
@@ -105,7 +105,7 @@ def test_the_command_has_the_limits_of_connections() -> None:
             assert asking.getresponse().status == 431
 
 
-def test_during_shutdown_it_is_not_ready_and_still_serves() -> None:
+def test_during_shutdown_the_exporter_is_not_ready_and_still_serves() -> None:
     with exporter(*ANYWHERE, **ONE_TARGET) as process:
         with closing(http.client.HTTPConnection(address(process), timeout=5)) as asking:
             assert status(asking, "/-/ready") == 200
@@ -199,7 +199,7 @@ def test_the_first_log_line_names_version_configuration_targets_and_tls(tmp_path
     )
 
 
-def test_debug_logs_every_reading_and_every_refused_probe() -> None:
+def test_the_debug_level_logs_every_reading_and_every_rejected_probe() -> None:
     with exporter(*ANYWHERE, "--log.level=debug", **ONE_TARGET) as process:
         assert get(process, "/probe?target=127.0.0.1:1")[0] == 200
         process.says(
@@ -226,12 +226,12 @@ def test_the_log_can_be_json_and_holds_no_token(tmp_path: Path) -> None:
 def test_config_check_reports_the_target_count_or_the_error(tmp_path: Path) -> None:
     config = tmp_path / "config.yml"
     config.write_text("targets: [{name: a, address: h, token: secretpa}]")
-    told = subprocess.check_output(
+    output = subprocess.check_output(
         [str(COMMANDS / "smtpstatus-exporter"), "--config.check", "--config.file", str(config)],
         text=True,
         timeout=20,
     )
-    assert told == "configuration OK: 1 target\n"
+    assert output == "configuration OK: 1 target\n"
 
     config.write_text("targets:\n  - name: a\n    adress: h\n    token: secretpa\n")
     line = refused("--config.check", "--config.file", str(config))
@@ -256,7 +256,7 @@ def test_config_check_syntax_needs_no_secrets(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "environment", "told"),
+    ("arguments", "environment", "output"),
     [
         ((), {}, "no targets configured: pass --config.file, or set SMTPSTATUS_TARGET"),
         ((), {"SMTPSTATUS_TARGET": "h:1", "SMTPSTATUS_TOKEN": "no"}, "token has 2 bytes"),
@@ -267,9 +267,9 @@ def test_config_check_syntax_needs_no_secrets(tmp_path: Path) -> None:
     ],
 )
 def test_a_startup_error_is_one_line_and_exit_status_2(
-    arguments: tuple[str, ...], environment: dict[str, str], told: str
+    arguments: tuple[str, ...], environment: dict[str, str], output: str
 ) -> None:
-    assert told in refused(*arguments, **environment)
+    assert output in refused(*arguments, **environment)
 
 
 def test_the_descriptor_limit_is_raised_to_the_hard_limit() -> None:
@@ -292,7 +292,7 @@ def test_a_port_in_use_is_reported() -> None:
     assert "in use" in line
 
 
-def test_it_listens_on_several_addresses_and_on_a_unix_socket(tmp_path: Path) -> None:
+def test_the_exporter_listens_on_several_addresses_and_a_unix_socket(tmp_path: Path) -> None:
     path = tmp_path / "exporter.sock"
     addresses = f"127.0.0.1:0,unix:{path}"
     with exporter(**ONE_TARGET, SMTPSTATUS_EXPORTER_WEB_LISTEN_ADDRESS=addresses) as process:
@@ -319,7 +319,7 @@ def test_systemd_is_notified_of_readiness_reload_and_stop(tmp_path: Path) -> Non
             assert systemd.recv(256) == b"STOPPING=1"
 
 
-def test_the_web_configuration_guards_everything_but_health(tmp_path: Path) -> None:
+def test_the_web_configuration_protects_every_path_except_health(tmp_path: Path) -> None:
     web = tmp_path / "web.yml"
     # The password is "test"; the cost is the lowest there is.
     web.write_text(

@@ -14,7 +14,7 @@ DOCUMENT = (Path(__file__).parents[2] / "docs/metrics.md").read_text()
 
 
 def rows(heading: str) -> list[tuple[str, ...]]:
-    """The rows of the first table under a heading."""
+    """Rows of the first table below a heading."""
     section = DOCUMENT.split(f"## {heading}\n", 1)[1].split("\n## ", 1)[0]
     table = re.search(r"\| metric .*\n\| ---.*\n((?:\|.*\n)+)", section)
     assert table
@@ -28,14 +28,14 @@ def row(metric: Metric) -> tuple[str, ...]:
     return f"`{metric.name}{suffix}{shown}`", metric.type, metric.documentation
 
 
-def test_the_document_lists_the_targets_metrics_as_the_code_has_them() -> None:
+def test_the_document_lists_the_metrics_of_targets_as_defined_in_the_code() -> None:
     families = [(f"`{one.name}`", one.kind, one.documentation) for one in FAMILIES]
     error = (f"`{SCRAPE_ERROR}{{reason}}`", "gauge", SCRAPE_ERROR_DOCUMENTATION)
 
     assert rows("Per target") == [*families, error]
 
 
-def test_the_document_lists_the_exporters_own_metrics_as_the_code_has_them() -> None:
+def test_the_document_lists_the_exporters_metrics_as_defined_in_the_code() -> None:
     own = [
         one for one in ExporterMetrics().registry.collect() if one.name.startswith("smtpstatus")
     ]
@@ -44,11 +44,11 @@ def test_the_document_lists_the_exporters_own_metrics_as_the_code_has_them() -> 
 
 
 @pytest.mark.parametrize("word", [*FailureReason, *DiscardReason, *Resource, *OUTCOMES])
-def test_the_document_explains_every_value_of_a_label(word: str) -> None:
+def test_the_document_describes_every_label_value(word: str) -> None:
     assert f"`{word}`" in DOCUMENT
 
 
-def test_every_command_that_reads_has_its_metric() -> None:
+def test_every_command_that_reads_has_a_metric() -> None:
     names = {family.name for family in FAMILIES}
 
     for command in Command:
@@ -57,7 +57,7 @@ def test_every_command_that_reads_has_its_metric() -> None:
         )
 
 
-async def test_no_name_is_on_metrics_that_the_document_does_not_have(exporter: Exporter) -> None:
+async def test_every_exposed_metric_is_documented(exporter: Exporter) -> None:
     text = (await exporter.http.get("/metrics")).text
     names = set(re.findall(r"^# TYPE (smtpstatus_\w+) ", text, re.M))
 

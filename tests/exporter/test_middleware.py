@@ -1,4 +1,4 @@
-"""Where requests come from, and which paths they have."""
+"""Client addresses, schemes and paths of requests behind proxies."""
 
 import httpx
 import pytest
@@ -67,25 +67,25 @@ async def test_the_client_is_the_rightmost_address_that_is_not_a_trusted_proxy(
         ("", "http"),
     ],
 )
-async def test_the_scheme_is_the_proxys(proto: str, scheme: str) -> None:
+async def test_the_scheme_is_that_of_the_proxy(proto: str, scheme: str) -> None:
     assert await ask({"X-Forwarded-Proto": proto}) == ["10.0.0.1", scheme]
 
 
 @pytest.mark.parametrize("client", ["192.0.2.9", "2001:db8::9", "127.0.0.1", "fe80::1%eth0"])
-async def test_headers_of_clients_that_are_not_trusted_have_no_effect(client: str) -> None:
+async def test_forwarded_headers_of_untrusted_clients_are_ignored(client: str) -> None:
     headers = {"X-Forwarded-For": "10.0.0.1", "X-Forwarded-Proto": "https"}
 
     assert await ask(headers, client) == [client, "http"]
 
 
 @given(st.text(st.characters(min_codepoint=32, max_codepoint=126)))
-async def test_whatever_a_proxy_forwards_the_client_is_an_address(text: str) -> None:
+async def test_any_forwarded_value_yields_an_address(text: str) -> None:
     (client, _) = await ask({"X-Forwarded-For": text})
 
     assert httpx.URL(f"http://[{client}]" if ":" in client else f"http://{client}").host
 
 
-async def test_a_proxy_on_a_unix_socket_is_trusted_where_it_is_configured() -> None:
+async def test_a_proxy_on_a_unix_socket_is_trusted_if_configured() -> None:
     found = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -143,7 +143,7 @@ async def test_a_control_character_in_a_path_is_a_bad_request(
     assert not mail_server.asked
 
 
-async def test_slashes_written_twice_have_cors_and_authentication_as_once(
+async def test_duplicate_slashes_do_not_bypass_cors_and_authentication(
     start: Start, mail_server: MailServer
 ) -> None:
     origin = "http://grafana.example"
@@ -160,7 +160,9 @@ async def test_slashes_written_twice_have_cors_and_authentication_as_once(
 
 
 @pytest.mark.parametrize("name", [".", "..", "%2E%2E", "mail-1%2F..", "a%2Fb"])
-async def test_a_name_that_is_a_path_is_not_found(exporter: Exporter, name: str) -> None:
+async def test_a_target_name_that_looks_like_a_path_is_not_found(
+    exporter: Exporter, name: str
+) -> None:
     reader_url = f"http://127.0.0.1:{exporter.port}/api/v1/targets/{name}/transforms"
     answer = await exporter.http.get(httpx.URL(reader_url))
 
@@ -199,7 +201,7 @@ async def test_a_name_that_is_a_path_is_not_found(exporter: Exporter, name: str)
         ),
     ],
 )
-async def test_service_discovery_names_the_exporter_as_its_clients_reach_it(
+async def test_service_discovery_uses_the_address_that_clients_use(
     start: Start,
     mail_server: MailServer,
     options: HttpOptions,
@@ -221,7 +223,7 @@ async def test_service_discovery_names_the_exporter_as_its_clients_reach_it(
     assert "instance" not in labels
 
 
-async def test_everything_is_below_the_route_prefix(start: Start, mail_server: MailServer) -> None:
+async def test_every_path_is_below_the_route_prefix(start: Start, mail_server: MailServer) -> None:
     exporter = await start(one_target(mail_server), HttpOptions(route_prefix="/smtp"))
 
     for path in ("/", "/metrics", "/docs", "/-/healthy", "/api/v1/targets", "/assets/status.js"):
@@ -229,7 +231,7 @@ async def test_everything_is_below_the_route_prefix(start: Start, mail_server: M
         assert (await exporter.http.get(path)).status_code == 404, path
 
 
-async def test_audit_lines_name_the_client_behind_a_trusted_proxy(
+async def test_audit_lines_have_the_client_of_a_trusted_proxy(
     start: Start, mail_server: MailServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")

@@ -36,7 +36,7 @@ PROMETHEUS = (
         ("," * 10_000, Format.TEXT),
     ],
 )
-def test_the_form_is_the_one_with_the_highest_weight(accept: str, form: Format) -> None:
+def test_the_format_with_the_highest_weight_is_chosen(accept: str, form: Format) -> None:
     assert text_format(accept) is form
 
 
@@ -56,11 +56,11 @@ def test_the_form_is_the_one_with_the_highest_weight(accept: str, form: Format) 
         ("GZIP", True),
     ],
 )
-def test_gzip_has_weights_too(header: str, accepted: bool) -> None:
+def test_gzip_is_chosen_by_weight(header: str, accepted: bool) -> None:
     assert gzip_accepted(header) is accepted
 
 
 @given(st.text(alphabet='gzip*/;=,q01."\\ \t\x00é', max_size=40) | st.text())
-def test_no_header_does_harm(header: str) -> None:
+def test_any_header_yields_a_format(header: str) -> None:
     assert text_format(header) in Format
     assert gzip_accepted(header) in (True, False)

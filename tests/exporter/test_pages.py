@@ -18,7 +18,7 @@ def name_of(path: Path) -> str:
     return path.name
 
 
-async def test_the_page_may_load_nothing_from_elsewhere(exporter: Exporter) -> None:
+async def test_the_content_security_policy_forbids_other_origins(exporter: Exporter) -> None:
     answer = await exporter.http.get("/")
 
     policy = dict(
@@ -35,7 +35,7 @@ async def test_the_page_may_load_nothing_from_elsewhere(exporter: Exporter) -> N
     }
 
 
-async def test_everything_the_page_refers_to_is_there_with_its_type(exporter: Exporter) -> None:
+async def test_every_resource_of_the_page_is_served_with_its_type(exporter: Exporter) -> None:
     page = (await exporter.http.get("/")).text
     types = {}
     for asset in set(re.findall(r'"(assets/[^"]+)"', page)):
@@ -55,7 +55,7 @@ async def test_everything_the_page_refers_to_is_there_with_its_type(exporter: Ex
 @pytest.mark.parametrize(
     "path", ["/assets/", "/assets/no.js", "/assets/__init__.py", "/assets/../app.py"]
 )
-async def test_nothing_else_is_served(exporter: Exporter, path: str) -> None:
+async def test_no_other_file_is_served(exporter: Exporter, path: str) -> None:
     assert (await exporter.http.get(path)).status_code == 404
 
 
@@ -77,14 +77,14 @@ async def test_head_is_answered_like_get(exporter: Exporter) -> None:
 
 
 @pytest.mark.parametrize("path", PAGE_FILES, ids=name_of)
-def test_no_file_has_an_address_outside(path: Path) -> None:
+def test_no_file_contains_an_external_url(path: Path) -> None:
     text = path.read_text().replace("http://www.w3.org/2000/svg", "")
 
     assert not re.search(r"(https?:)?//[a-z]", re.sub(r"^\s*//.*|\s// .*", "", text, flags=re.M))
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=name_of)
-def test_no_script_makes_markup_out_of_data(path: Path) -> None:
+def test_no_script_inserts_data_as_markup(path: Path) -> None:
     forbidden = (
         r"innerHTML|outerHTML|insertAdjacent|document\.write|eval\(|new Function|localStorage"
     )
@@ -92,7 +92,7 @@ def test_no_script_makes_markup_out_of_data(path: Path) -> None:
     assert not re.search(forbidden, path.read_text())
 
 
-def test_the_wheel_has_every_file(tmp_path: Path) -> None:
+def test_the_wheel_contains_every_file(tmp_path: Path) -> None:
     subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path],
         cwd=ROOT,

@@ -1,4 +1,4 @@
-"""Requests as bytes on a connection: pipelined, split anywhere, with bodies, trailers and upgrades."""
+"""HTTP/1.1 connections: pipelined requests, split anywhere, with bodies, trailers and upgrades."""
 
 import asyncio
 import json
@@ -37,7 +37,7 @@ def switch(more: bytes, body: bytes) -> bytes:
 
 
 async def answers(exporter: Exporter, *pieces: bytes) -> bytes:
-    """All that a client receives that sends these pieces, each in a segment of its own."""
+    """Everything that a client receives after sending these pieces in separate segments."""
     async with connected(exporter) as client:
         for piece in pieces:
             await asyncio.get_running_loop().sock_sendall(client, piece)
@@ -46,7 +46,7 @@ async def answers(exporter: Exporter, *pieces: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("upgrade", UPGRADES)
-async def test_a_request_with_upgrade_is_answered_as_if_it_had_none(
+async def test_an_upgrade_header_is_ignored(
     exporter: Exporter, mail_server: MailServer, upgrade: bytes
 ) -> None:
     body = b'{"enabled": false}'
@@ -60,7 +60,7 @@ async def test_a_request_with_upgrade_is_answered_as_if_it_had_none(
 
 @pytest.mark.parametrize("upgrade", UPGRADES)
 @pytest.mark.parametrize("framing", ["length", "chunked"])
-async def test_the_body_of_a_request_with_upgrade_is_never_a_request(
+async def test_the_body_of_a_request_with_upgrade_is_not_parsed_as_a_request(
     exporter: Exporter, mail_server: MailServer, upgrade: bytes, framing: str
 ) -> None:
     hidden = switch(b"Content-Length: 18\r\n", b'{"enabled": false}')
@@ -78,7 +78,7 @@ async def test_the_body_of_a_request_with_upgrade_is_never_a_request(
     assert not mail_server.asked
 
 
-async def test_connect_is_refused_and_nothing_after_it_is_read(
+async def test_connect_is_rejected_and_nothing_after_it_is_read(
     exporter: Exporter, mail_server: MailServer
 ) -> None:
     hidden = switch(b"Content-Length: 18\r\n", b'{"enabled": false}')
@@ -94,7 +94,7 @@ async def test_connect_is_refused_and_nothing_after_it_is_read(
     "trailer",
     [b"Authorization: Bearer " + API_TOKEN.encode(), b"Content-Type: application/json"],
 )
-async def test_a_trailer_field_is_not_a_header_field(
+async def test_a_trailer_field_is_not_treated_as_a_header_field(
     exporter: Exporter, mail_server: MailServer, trailer: bytes
 ) -> None:
     fields = [
@@ -125,7 +125,7 @@ async def test_a_trailer_field_is_not_a_header_field(
         b"Content-Type: application/json\r\nAuthorization: Bearer open-sesame\r\n\r\n1;x=",
     ],
 )
-async def test_what_is_not_a_body_is_limited_wherever_it_stands(
+async def test_headers_trailers_and_chunk_extensions_are_limited(
     exporter: Exporter, begun: bytes, endless: bytes
 ) -> None:
     sent = 0
@@ -165,7 +165,7 @@ async def test_pipelined_requests_are_answered_in_order_one_at_a_time(
     assert most == 0
 
 
-async def test_pipelined_requests_whose_responses_nobody_reads_are_not_parsed(
+async def test_pipelined_requests_are_not_parsed_while_responses_are_unread(
     exporter: Exporter,
 ) -> None:
     request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -201,7 +201,7 @@ async def test_a_bad_chunk_ends_its_request_with_400(exporter: Exporter) -> None
     assert whole.count(b"HTTP/1.1 ") == 1
 
 
-async def test_a_body_that_is_too_long_is_refused_and_the_connection_closed(
+async def test_a_body_that_is_too_long_is_rejected_and_the_connection_closed(
     exporter: Exporter,
 ) -> None:
     request = switch(b"Content-Length: 50000000\r\n", b"x" * 10_000)
@@ -249,7 +249,7 @@ async def test_a_connection_is_reused_until_its_idle_timeout(exporter: Exporter)
                 received += more
 
 
-async def test_beyond_the_connection_limit_the_oldest_idle_connection_of_the_busiest_client_goes(
+async def test_at_the_connection_limit_the_busiest_clients_oldest_idle_connection_is_closed(
     exporter: Exporter,
 ) -> None:
     exporter.limits.most_connections = lambda: 3
@@ -262,7 +262,7 @@ async def test_beyond_the_connection_limit_the_oldest_idle_connection_of_the_bus
                 assert b"200 OK" in await read_whole(client)
 
 
-async def test_beyond_the_byte_budget_the_largest_connection_goes(exporter: Exporter) -> None:
+async def test_beyond_the_byte_budget_the_largest_connection_is_closed(exporter: Exporter) -> None:
     exporter.limits.most_buffered_bytes = 40_000
     loop = asyncio.get_running_loop()
     head = b"GET /-/healthy HTTP/1.1\r\nHost: x\r\nX: "
@@ -275,7 +275,7 @@ async def test_beyond_the_byte_budget_the_largest_connection_goes(exporter: Expo
         assert b"200 OK" in await read_whole(small)
 
 
-async def test_an_idle_connection_holds_nothing_of_its_last_request(exporter: Exporter) -> None:
+async def test_an_idle_connection_keeps_no_data_of_its_last_request(exporter: Exporter) -> None:
     async with connected(exporter) as client:
         await asyncio.get_running_loop().sock_sendall(
             client, b"GET /-/healthy HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 20_000 + b"\r\n\r\n"
@@ -288,7 +288,7 @@ async def test_an_idle_connection_holds_nothing_of_its_last_request(exporter: Ex
 
 
 class Wire(asyncio.Transport):
-    """A transport that keeps what is written to it."""
+    """Transport that records what is written."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -322,7 +322,7 @@ class Wire(asyncio.Transport):
 
 @asynccontextmanager
 async def echoing() -> AsyncIterator[tuple[Connection, Wire]]:
-    """A connection to an application that answers with the method, path and body of each request."""
+    """Connection to an application that returns the method, path and body of each request."""
 
     async def app(scope: object, receive: object, send: object) -> None:
         request = Request(scope, receive)  # type: ignore[arg-type]
@@ -361,7 +361,7 @@ def requests(draw: st.DrawFn) -> tuple[bytes, list[str]]:
 
 
 @given(st.lists(requests(), max_size=5), st.data())
-async def test_requests_split_anywhere_are_answered_as_they_were_sent(
+async def test_requests_split_anywhere_have_the_same_responses(
     sent: Sequence[tuple[bytes, list[str]]], data: st.DataObject
 ) -> None:
     stream = b"".join(raw for raw, _ in sent)

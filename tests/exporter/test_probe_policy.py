@@ -45,8 +45,8 @@ async def test_an_address_in_a_listed_network_is_probed(mail_server: MailServer)
     assert scrape.reading[Command.CONNECTIONS] == 5
 
 
-async def test_a_port_that_is_not_allowed_is_sent_nothing(mail_server: MailServer) -> None:
-    """A token must not go to whatever program listens on another port of an allowed host."""
+async def test_nothing_is_sent_to_a_port_that_is_not_allowed(mail_server: MailServer) -> None:
+    """A token must not be sent to another program on another port of an allowed host."""
     own_port_only = replace(rule("127.0.0.0/8"), ports=())
     other_ports = replace(rule("127.0.0.0/8"), ports=(range(1, mail_server.port),))
     for targets in (probing(own_port_only), probing(other_ports)):
@@ -56,7 +56,7 @@ async def test_a_port_that_is_not_allowed_is_sent_nothing(mail_server: MailServe
 
 
 @pytest.mark.parametrize("networks", [("127.0.0.2/32",), ("10.0.0.0/8", "::/0")])
-async def test_an_address_outside_the_networks_is_sent_nothing(
+async def test_nothing_is_sent_to_an_address_outside_the_networks(
     mail_server: MailServer, networks: tuple[str, ...]
 ) -> None:
     targets = probing(*map(rule, networks))
@@ -67,7 +67,7 @@ async def test_an_address_outside_the_networks_is_sent_nothing(
     assert mail_server.asked == []
 
 
-async def test_each_network_gets_its_own_token_and_no_other(mail_server: MailServer) -> None:
+async def test_each_network_receives_only_its_own_token(mail_server: MailServer) -> None:
     seen: list[bytes] = []
 
     class Watched(Token):
@@ -88,7 +88,7 @@ async def test_each_network_gets_its_own_token_and_no_other(mail_server: MailSer
 
 
 class Names:
-    """A resolver that answers each time with the next of its lists of addresses, the last one for ever."""
+    """Resolver that returns the next of its lists of addresses each time, the last one repeatedly."""
 
     def __init__(self, *answers: list[str]) -> None:
         self.answers = list(answers)
@@ -126,19 +126,19 @@ async def test_only_the_allowed_addresses_of_a_name_receive_datagrams(
     mail_server: MailServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = Names(["127.9.9.9", "127.0.0.1"])
-    heard: list[Command] = []
+    received: list[Command] = []
 
-    def hear(command: Command) -> int:
-        heard.append(command)
+    def receive(command: Command) -> int:
+        received.append(command)
         return 0
 
-    async with serve("127.9.9.9", mail_server.port, Token.parse(TOKEN), hear):
+    async with serve("127.9.9.9", mail_server.port, Token.parse(TOKEN), receive):
         monkeypatch.setattr(socket, "getaddrinfo", names.getaddrinfo)
         targets = probing(rule("127.0.0.0/16"))
         scrape = await targets.probe(f"mixed.example:{mail_server.port}", in_seconds(1))
 
     assert scrape.reading[Command.CONNECTIONS] == 5
-    assert heard == []
+    assert received == []
 
 
 async def test_an_unresolvable_name_is_a_reading_with_the_reason_name() -> None:

@@ -1,4 +1,4 @@
-"""Who may reload the configuration over HTTP."""
+"""Authorization of configuration reloads over HTTP."""
 
 import logging
 
@@ -16,12 +16,12 @@ PAGES = ["http://evil.example", "null", "http://127.0.0.1:17030"]
 
 
 def from_address(exporter: Exporter, client: str) -> httpx.AsyncClient:
-    """A client of the exporter's application as if it came from an address."""
+    """Client of the exporter's application with a given source address."""
     transport = httpx.ASGITransport(create_app(exporter.service), client=(client, 40000))
     return httpx.AsyncClient(transport=transport, base_url="http://exporter")
 
 
-async def test_reload_requires_the_api_token_where_one_is_configured(exporter: Exporter) -> None:
+async def test_reload_requires_the_api_token_if_configured(exporter: Exporter) -> None:
     answers = [
         await exporter.http.post("/-/reload", headers=headers)
         for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic YTpi"})
@@ -54,7 +54,7 @@ async def test_reload_without_any_authentication_is_accepted_from_this_host(
 
 
 @pytest.mark.parametrize("client", ["192.0.2.1", "10.0.0.1", "2001:db8::1", "0.0.0.0"])
-async def test_reload_without_any_authentication_is_refused_from_elsewhere(
+async def test_reload_without_any_authentication_is_rejected_from_other_hosts(
     start: Start, client: str
 ) -> None:
     exporter = await start(NO_TOKEN)
@@ -85,7 +85,7 @@ async def test_reload_from_a_web_page_requires_the_api_token(
     assert (await guarded.http.post("/-/reload", headers=page | AUTHORIZED)).status_code == 200
 
 
-async def test_a_refused_reload_reads_nothing(
+async def test_a_rejected_reload_reads_no_file(
     start: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
     exporter = await start(NO_TOKEN)

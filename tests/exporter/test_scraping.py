@@ -34,7 +34,7 @@ OPENMETRICS = {"Accept": "application/openmetrics-text; version=1.0.0"}
 
 
 def samples(text: str, prefix: str = "smtpstatus_") -> dict[str, float]:
-    """Every sample by its name and labels as they are written, the exporter's own left out."""
+    """Samples by name and labels as written, without those of the exporter itself."""
     lines = [line.rsplit(" ", 1) for line in text.splitlines() if line.startswith(prefix)]
     return {name: float(value) for name, value in lines if "_exporter_" not in name}
 
@@ -74,23 +74,23 @@ async def test_a_probe_has_no_labels_of_the_target_and_every_reason(exporter: Ex
 
 async def test_a_target_that_is_down_has_no_counters_and_its_own_reason(start: Start) -> None:
     exporter = await start(
-        "targets: [{name: gone, address: '127.0.0.1:1', token: secretpa}]\ntimeout: 300ms\n"
+        "targets: [{name: closed, address: '127.0.0.1:1', token: secretpa}]\ntimeout: 300ms\n"
     )
 
     everything = await exporter.http.get("/metrics")
-    probe = await exporter.http.get("/probe?target=gone")
+    probe = await exporter.http.get("/probe?target=closed")
 
     found = samples(everything.text)
     assert everything.status_code == probe.status_code == 200
-    assert found['smtpstatus_up{target="gone"}'] == 0
-    assert found['smtpstatus_scrape_error{reason="unreachable",target="gone"}'] == 1
+    assert found['smtpstatus_up{target="closed"}'] == 0
+    assert found['smtpstatus_scrape_error{reason="unreachable",target="closed"}'] == 1
     assert sum("scrape_error" in name for name in found) == 1
     assert not any("_total" in name or "active" in name or "enabled" in name for name in found)
     assert samples(probe.text)['smtpstatus_scrape_error{reason="unreachable"}'] == 1
     assert samples(probe.text)['smtpstatus_scrape_error{reason="timeout"}'] == 0
 
 
-async def test_a_dead_target_delays_the_others_no_longer_than_the_scraper_waits(
+async def test_a_silent_target_delays_a_scrape_at_most_until_its_deadline(
     start: Start, mail_server: MailServer
 ) -> None:
     async with running_mail_server(token="otherpas") as silent:
@@ -111,9 +111,7 @@ async def test_a_dead_target_delays_the_others_no_longer_than_the_scraper_waits(
 
 
 @pytest.mark.parametrize("value", ["nonsense", "0", "-1", "nan", "inf", "1e999", ""])
-async def test_a_timeout_header_that_is_no_time_is_a_bad_request(
-    exporter: Exporter, value: str
-) -> None:
+async def test_an_invalid_timeout_header_is_a_bad_request(exporter: Exporter, value: str) -> None:
     headers = {"X-Prometheus-Scrape-Timeout-Seconds": value}
     for path in ("/metrics", "/probe?target=mail-1"):
         answer = await exporter.http.get(path, headers=headers)
@@ -135,7 +133,7 @@ async def test_a_timeout_header_that_is_no_time_is_a_bad_request(
         ("?target=localhost:9", 403),
     ],
 )
-async def test_a_probe_of_nothing_that_may_be_probed_is_told_why(
+async def test_a_probe_of_a_disallowed_target_is_rejected_with_the_reason(
     exporter: Exporter, mail_server: MailServer, query: str, status: int
 ) -> None:
     answer = await exporter.http.get(f"/probe{query}")
@@ -146,7 +144,7 @@ async def test_a_probe_of_nothing_that_may_be_probed_is_told_why(
     assert mail_server.asked == []
 
 
-async def test_a_target_may_be_probed_by_its_address_too(
+async def test_a_target_may_be_probed_by_its_address(
     exporter: Exporter, mail_server: MailServer
 ) -> None:
     answer = await exporter.http.get("/probe", params={"target": mail_server.address})
@@ -169,7 +167,7 @@ async def test_both_formats_parse_strictly(exporter: Exporter, path: str) -> Non
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/probe?target=mail-1"])
-async def test_promtool_finds_nothing_to_say(exporter: Exporter, path: str) -> None:
+async def test_promtool_reports_no_problem(exporter: Exporter, path: str) -> None:
     text = (await exporter.http.get(path)).content
 
     checked = await asyncio.to_thread(
@@ -183,9 +181,9 @@ async def test_promtool_finds_nothing_to_say(exporter: Exporter, path: str) -> N
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")
 
 
-async def test_the_answer_is_packed_where_the_client_wants_it(start: Start) -> None:
+async def test_a_response_is_compressed_if_the_client_accepts_it(start: Start) -> None:
     many = "".join(
-        f"  - {{name: gone-{number}, address: '127.0.0.1:1', token: secretpa}}\n"
+        f"  - {{name: closed-{number}, address: '127.0.0.1:1', token: secretpa}}\n"
         for number in range(100)
     )
     exporter = await start(f"targets:\n{many}")
@@ -201,14 +199,14 @@ async def test_the_answer_is_packed_where_the_client_wants_it(start: Start) -> N
         assert answer.headers["vary"] == "Accept, Accept-Encoding"
 
 
-async def test_an_answer_that_goes_out_whole_at_once_is_not_packed(exporter: Exporter) -> None:
+async def test_a_short_response_is_not_compressed(exporter: Exporter) -> None:
     answer = await exporter.http.get("/probe?target=mail-1", headers={"Accept-Encoding": "gzip"})
 
     assert "content-encoding" not in answer.headers
     assert int(answer.headers["content-length"]) == len(answer.content) < 14_600
 
 
-async def test_beyond_max_waiting_the_answer_is_503_and_a_shared_reading_counts_once(
+async def test_requests_beyond_the_limit_are_503_and_a_shared_reading_counts_once(
     start: Start, mail_server: MailServer
 ) -> None:
     async with silence() as address:
@@ -239,7 +237,7 @@ timeout: 700ms
         assert sample("smtpstatus_exporter_scrapes_rejected_total") == 3
 
 
-async def test_requests_that_wait_for_silent_servers_take_no_place_from_those_that_work(
+async def test_requests_for_silent_servers_do_not_block_requests_for_others(
     start: Start, mail_server: MailServer
 ) -> None:
     async with silence() as address:
@@ -308,7 +306,7 @@ async def test_an_unknown_part_of_metrics_is_a_bad_request(
     assert not mail_server.asked
 
 
-async def test_a_scraper_that_hangs_up_gives_its_place_back_at_once(start: Start) -> None:
+async def test_a_scraper_that_disconnects_frees_its_place_immediately(start: Start) -> None:
     async with silence() as address:
         exporter = await start(
             f"targets: [{{name: mute, address: '{address}', token: secretpa}}]\ntimeout: 1m\n",
@@ -329,7 +327,7 @@ async def test_a_scraper_that_hangs_up_gives_its_place_back_at_once(start: Start
         assert (await exporter.http.get("/-/healthy")).status_code == 200
 
 
-async def test_service_discovery_lists_the_targets_complete(exporter: Exporter) -> None:
+async def test_service_discovery_lists_every_target(exporter: Exporter) -> None:
     answer = await exporter.http.get("/sd", headers={"Host": "exporter.example:17030"})
 
     assert answer.json() == [
@@ -346,7 +344,7 @@ async def test_service_discovery_lists_the_targets_complete(exporter: Exporter) 
     ]
 
 
-async def test_debugging_tells_every_datagram_and_no_token(
+async def test_debug_output_shows_every_datagram_and_no_token(
     exporter: Exporter, mail_server: MailServer
 ) -> None:
     answer = await exporter.http.get("/probe?target=mail-1&debug=true")
@@ -361,7 +359,7 @@ async def test_debugging_tells_every_datagram_and_no_token(
     assert TOKEN.encode().hex() not in answer.text
 
 
-async def test_debugging_tells_why_a_datagram_was_ignored(start: Start) -> None:
+async def test_debug_output_shows_why_a_datagram_was_discarded(start: Start) -> None:
     dialect = DIALECTS["group-11"]
     async with running_mail_server(dialect) as other:
         exporter = await start(one_target(other, "timeout: 300ms"))
@@ -380,7 +378,7 @@ async def test_debugging_tells_why_a_datagram_was_ignored(start: Start) -> None:
 
 
 @pytest.mark.parametrize("name", DIALECTS)
-async def test_each_dialects_own_quantities_and_no_others(start: Start, name: str) -> None:
+async def test_each_dialect_exposes_exactly_its_own_quantities(start: Start, name: str) -> None:
     dialect = DIALECTS[name]
     token = "o" if dialect.token_length == 1 else TOKEN
     async with running_mail_server(dialect, token) as server:
@@ -396,7 +394,7 @@ async def test_each_dialects_own_quantities_and_no_others(start: Start, name: st
     assert found["smtpstatus_connections_total"] == 5
 
 
-async def test_a_server_of_another_dialect_is_told_as_such_with_the_one_that_would_fit(
+async def test_a_server_of_another_dialect_is_reported_with_the_matching_dialect(
     start: Start,
 ) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
@@ -413,18 +411,16 @@ async def test_a_server_of_another_dialect_is_told_as_such_with_the_one_that_wou
             " token: secretpa}]"
         )
         found = samples((await exporter.http.get("/probe?target=odd")).text)
-        told = (await exporter.http.get("/probe?target=odd&debug=true")).text
+        output = (await exporter.http.get("/probe?target=odd&debug=true")).text
         asyncio.get_running_loop().remove_reader(other)
 
     assert found['smtpstatus_scrape_error{reason="dialect"}'] == 1
-    assert "discarded, from" in told
-    assert "(wrong signature)" in told
-    assert "does not speak dialect v0: its responses fit group-11" in told
+    assert "discarded, from" in output
+    assert "(wrong signature)" in output
+    assert "does not speak dialect v0: its responses fit group-11" in output
 
 
-async def test_promtool_takes_the_service_discovery_as_it_is(
-    exporter: Exporter, tmp_path: Path
-) -> None:
+async def test_promtool_accepts_the_service_discovery(exporter: Exporter, tmp_path: Path) -> None:
     url = f"http://127.0.0.1:{exporter.port}/sd"
     (tmp_path / "prometheus.yml").write_text(
         f"scrape_configs: [{{job_name: mail, http_sd_configs: [{{url: '{url}'}}]}}]"
@@ -448,11 +444,11 @@ async def test_promtool_takes_the_service_discovery_as_it_is(
     assert found["discoveredLabels"]["__address__"] == f"127.0.0.1:{exporter.port}"
 
 
-async def test_the_exporters_own_metrics_count_what_was_sent_and_what_failed(
+async def test_the_exporters_metrics_count_datagrams_and_failures(
     start: Start, mail_server: MailServer
 ) -> None:
     config = one_target(mail_server).replace(
-        "targets:", "targets:\n  - {name: gone, address: '127.0.0.1:1', token: secretpa}"
+        "targets:", "targets:\n  - {name: closed, address: '127.0.0.1:1', token: secretpa}"
     )
     exporter = await start(config)
     await exporter.http.get("/metrics")
@@ -467,7 +463,7 @@ async def test_the_exporters_own_metrics_count_what_was_sent_and_what_failed(
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/probe?target=mail-1", "/api/v1/targets/mail-1"])
-async def test_what_the_exporter_lacks_is_answered_with_503_and_counted_and_no_target_is_down(
+async def test_a_local_shortage_is_503_and_counted_and_no_target_is_down(
     path: str, exporter: Exporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:

@@ -25,7 +25,7 @@ def test_a_file_holds_one_line(path: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"one\ntwo\n", b"\xff\xfe"])
-def test_any_other_file_is_refused_without_repeating_its_content(
+def test_any_other_file_is_rejected_without_repeating_its_content(
     path: Path, content: bytes
 ) -> None:
     path.write_bytes(content)
@@ -57,7 +57,7 @@ def test_a_change_while_the_file_is_read_is_seen_by_the_next_refresh(
 @pytest.mark.parametrize(
     "content", [b"spaced \n", b"\xef\xbb\xbfmarked", b"two\nlines", b"", b"${X}"]
 )
-def test_an_unusable_new_secret_is_reported_once_and_the_old_one_stays(
+def test_an_unusable_new_secret_is_reported_once_and_the_old_one_is_kept(
     path: Path, content: bytes
 ) -> None:
     path.write_text("first")
@@ -81,7 +81,7 @@ def test_a_file_is_reread_only_when_it_changed(path: Path) -> None:
     assert not secret.refresh()
 
 
-def test_a_file_behind_a_replaced_link_is_reread_as_in_a_kubernetes_volume(tmp_path: Path) -> None:
+def test_a_file_with_a_replaced_link_is_reread_as_in_a_kubernetes_volume(tmp_path: Path) -> None:
     for name in ("old", "new"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "token").write_text(f"{name}-one")
@@ -96,7 +96,7 @@ def test_a_file_behind_a_replaced_link_is_reread_as_in_a_kubernetes_volume(tmp_p
     assert secret.text == "new-one"
 
 
-def test_a_removed_file_is_reported_once_and_the_old_secret_stays(path: Path) -> None:
+def test_a_removed_file_is_reported_once_and_the_old_secret_is_kept(path: Path) -> None:
     path.write_text("first")
     secret = Secret.read(path)
     path.unlink()

@@ -1,4 +1,4 @@
-"""Secrets in files are reread outside the event loop, and only those that are needed."""
+"""Rereading of secrets in files: outside the event loop, and only the required ones."""
 
 import asyncio
 import logging
@@ -28,7 +28,7 @@ def files() -> SecretFiles:
 
 @pytest.fixture
 def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of the files that were looked at, and by a thread other than the event loop's."""
+    """Names of the files that were read, by a thread other than the event loop's."""
     names: list[str] = []
     original = Path.stat
     loop_thread = threading.get_ident()
@@ -63,7 +63,7 @@ async def test_a_changed_file_is_reread_and_reported_once(
     assert (changed, one.text, two.text) == ([one], "second", "first")
 
 
-async def test_only_the_files_that_are_asked_for_are_looked_at_and_not_by_the_event_loop(
+async def test_only_the_requested_files_are_read_and_not_in_the_event_loop(
     tmp_path: Path, looked_at: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     secrets = await asyncio.to_thread(
@@ -81,7 +81,7 @@ async def test_only_the_files_that_are_asked_for_are_looked_at_and_not_by_the_ev
     assert len(looked_at) == 201
 
 
-async def test_a_file_system_that_hangs_delays_a_request_once_and_the_old_secret_stays(
+async def test_a_hanging_file_system_delays_one_request_and_the_old_secret_is_kept(
     files: SecretFiles, tmp_path: Path, looked_at: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     hanging, other = await asyncio.to_thread(
@@ -111,7 +111,7 @@ async def test_a_file_system_that_hangs_delays_a_request_once_and_the_old_secret
     assert hanging.text == "second"
 
 
-async def test_an_unusable_file_is_logged_once_and_does_not_keep_others_from_being_reread(
+async def test_an_unusable_file_is_logged_once_and_others_are_reread(
     files: SecretFiles, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)

@@ -1,4 +1,4 @@
-"""Servers that do not answer cost the others nothing, and each of them is reported as down in every round."""
+"""Silent servers do not delay others, and each is reported as down in every round."""
 
 import asyncio
 import socket
@@ -14,14 +14,14 @@ GOOD, SILENT, ROUNDS = 20, 200, 2
 
 @pytest.fixture
 def silent_port() -> Iterator[int]:
-    """A UDP port at which every loopback address accepts datagrams and answers none."""
+    """UDP port that accepts datagrams on every loopback address and answers none."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listening:
         listening.bind(("0.0.0.0", 0))
         yield listening.getsockname()[1]
 
 
 async def probe(port: int, name: str) -> tuple[str, str, bool]:
-    """The name, the status line, and whether the target is up."""
+    """Name, status line, and whether the target is up."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(
         f"GET /probe?target={name} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
@@ -35,8 +35,8 @@ async def probe(port: int, name: str) -> tuple[str, str, bool]:
 async def test_twenty_good_and_two_hundred_silent_servers_are_all_reported_in_every_round(
     start: Start, silent_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every target that /sd lists is probed at the same time, with the default --web.max-requests."""
-    # On a busy machine the exporter reports its own stalls, which are not the subject here.
+    """Probes all targets of /sd simultaneously, with the default --web.max-requests."""
+    # On a busy machine the exporter may report its own stalls, which are not tested here.
     monkeypatch.setattr("protocol.multiplexer._STALL_S", 60.0)
     async with AsyncExitStack() as stack:
         servers = [await stack.enter_async_context(running_mail_server()) for _ in range(GOOD)]

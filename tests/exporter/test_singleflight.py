@@ -7,7 +7,7 @@ from exporter.singleflight import SingleFlight
 
 
 class Work:
-    """Something that takes until `end` is set; counts how often it was begun and cancelled."""
+    """Call that lasts until `end` is set; counts starts and cancellations."""
 
     def __init__(self) -> None:
         self.end = asyncio.Event()

@@ -60,7 +60,7 @@ async def browser() -> AsyncIterator[Browser]:
 
 
 class Seen:
-    """A page, and everything that must not happen on it."""
+    """Page with a record of everything that must not happen on it."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
@@ -71,7 +71,7 @@ class Seen:
         page.on("console", self._said)
 
     def _said(self, message: ConsoleMessage) -> None:
-        # The browser's own notes on answers such as 401 are no complaint of the page's.
+        # The browser's own messages about responses such as 401 are not errors of the page.
         if not message.text.startswith("Failed to load resource"):
             self.complaints.append(message.text)
 
@@ -111,14 +111,14 @@ def targets(*servers: tuple[str, str], timeout: str = "1s") -> str:
 
 
 async def next_reading(page: Page, milliseconds: int = 2000) -> None:
-    """Let the time pass until the page reads again, and wait until it has."""
+    """Advance the clock to the next reading, and wait for it."""
     before = await page.locator("#clock").text_content()
     await page.clock.run_for(milliseconds)
     await expect(page.locator("#clock")).not_to_have_text(before or "")
 
 
 async def grow(page: Page, times: int, server: MailServer, connections: int, size: int) -> None:
-    """Let the counters grow evenly from each reading to the next."""
+    """Increase the counters evenly from reading to reading."""
     for _ in range(times):
         server.values[Command.CONNECTIONS] += connections
         server.values[Command.TRANSFERRED_BYTES] += connections * size
@@ -126,7 +126,7 @@ async def grow(page: Page, times: int, server: MailServer, connections: int, siz
 
 
 async def open_with_a_clock(page: Page, url: str) -> None:
-    """Open the page with a clock that stands still until it is told to run."""
+    """Open the page with a clock that is paused until advanced."""
     await page.clock.install(time=1_000_000_000)
     await page.goto(url)
     await expect(page.locator("#clock")).to_contain_text("every")
@@ -163,7 +163,7 @@ async def test_every_target_is_shown_with_its_state_worst_first(start: Start, pa
         await expect(page).to_have_title("1 down · smtpstatus")
 
 
-async def test_a_target_that_fails_and_recovers_says_so(
+async def test_a_target_that_fails_and_recovers_is_announced(
     exporter: Exporter, page: Page, mail_server: MailServer
 ) -> None:
     await open_with_a_clock(page, home(exporter))
@@ -182,7 +182,7 @@ async def test_a_target_that_fails_and_recovers_says_so(
     await expect(page.get_by_role("log")).to_have_text("mail-1 is up again.")
 
 
-async def test_rates_are_those_between_the_readings(
+async def test_rates_are_computed_between_readings(
     exporter: Exporter, page: Page, mail_server: MailServer
 ) -> None:
     await open_with_a_clock(page, home(exporter))
@@ -196,7 +196,7 @@ async def test_rates_are_those_between_the_readings(
     assert (drawn or "").count("L") >= 5
 
 
-async def test_after_an_hour_unseen_the_rate_is_soon_that_of_now(
+async def test_the_rate_is_current_soon_after_an_hour_in_the_background(
     exporter: Exporter, page: Page, mail_server: MailServer
 ) -> None:
     await open_with_a_clock(page, home(exporter))
@@ -223,7 +223,7 @@ async def test_a_restarted_server_has_no_negative_rate(
     await expect(row(page, "mail-1").locator(".connections .rate")).to_have_text("10/s")
 
 
-async def test_switching_asks_first_and_for_the_token_once(
+async def test_switching_asks_for_confirmation_and_once_for_the_token(
     exporter: Exporter, page: Page, mail_server: MailServer
 ) -> None:
     await page.goto(home(exporter))
@@ -246,7 +246,7 @@ async def test_switching_asks_first_and_for_the_token_once(
     assert mail_server.values[Command.TRANSFORMS] is True
 
 
-async def test_the_token_stays_in_the_tab_and_can_be_forgotten(
+async def test_the_token_is_kept_in_the_tab_and_can_be_removed(
     exporter: Exporter, page: Page
 ) -> None:
     await page.goto(home(exporter))
@@ -264,7 +264,9 @@ async def test_the_token_stays_in_the_tab_and_can_be_forgotten(
     assert await page.evaluate("sessionStorage.length") == 0
 
 
-async def test_a_wrong_token_is_told_and_asked_for_again(exporter: Exporter, page: Page) -> None:
+async def test_a_wrong_token_is_reported_and_asked_for_again(
+    exporter: Exporter, page: Page
+) -> None:
     await page.goto(home(exporter))
     await switch(page).click()
     await give_token(page, "wrong")
@@ -280,9 +282,7 @@ async def test_a_wrong_token_is_told_and_asked_for_again(exporter: Exporter, pag
 
 
 @pytest.mark.parametrize("token", ["", "with space", "ünicode"])
-async def test_what_cannot_be_a_token_is_not_sent(
-    exporter: Exporter, seen: Seen, token: str
-) -> None:
+async def test_an_impossible_token_is_not_sent(exporter: Exporter, seen: Seen, token: str) -> None:
     await seen.page.goto(home(exporter))
     await switch(seen.page).click()
     await give_token(seen.page, token)
@@ -291,7 +291,7 @@ async def test_what_cannot_be_a_token_is_not_sent(
     assert not [address for address in seen.addresses if address.endswith("/transforms")]
 
 
-async def test_where_writing_is_not_enabled_the_page_says_how_to(
+async def test_the_page_explains_how_to_enable_writes(
     start: Start, page: Page, mail_server: MailServer
 ) -> None:
     exporter = await start(one_target(mail_server).replace(f"api: {{token: {API_TOKEN}}}", ""))
@@ -304,7 +304,7 @@ async def test_where_writing_is_not_enabled_the_page_says_how_to(
     )
 
 
-async def test_a_server_that_does_not_obey_is_shown_as_it_is(
+async def test_a_server_that_ignores_a_switch_is_shown_with_its_real_state(
     exporter: Exporter, page: Page, mail_server: MailServer
 ) -> None:
     async def disobey(route: Route) -> None:
@@ -336,7 +336,7 @@ async def test_going_back_changes_nothing(
     assert Command.DISABLE_TRANSFORMS not in mail_server.asked
 
 
-async def test_the_keyboard_alone_is_enough(
+async def test_the_page_can_be_used_with_the_keyboard_only(
     exporter: Exporter, page: Page, mail_server: MailServer
 ) -> None:
     await page.goto(home(exporter))
@@ -358,7 +358,7 @@ async def test_the_keyboard_alone_is_enough(
     assert mail_server.values[Command.TRANSFORMS] is False
 
 
-async def test_probe_and_history_are_a_click_away(exporter: Exporter, page: Page) -> None:
+async def test_probe_and_history_open_with_one_click(exporter: Exporter, page: Page) -> None:
     await page.goto(home(exporter))
     link = page.get_by_role("link", name="Probe mail-1")
 
@@ -371,14 +371,14 @@ async def test_probe_and_history_are_a_click_away(exporter: Exporter, page: Page
     await expect(history).to_be_hidden()
 
 
-async def test_the_links_of_the_page_lead_somewhere(exporter: Exporter, page: Page) -> None:
+async def test_the_links_of_the_page_have_existing_targets(exporter: Exporter, page: Page) -> None:
     await page.goto(home(exporter))
     links = page.get_by_role("navigation").get_by_role("link")
     for address in await links.evaluate_all("links => links.map(link => link.href)"):
         assert (await exporter.http.get(address)).status_code == 200
 
 
-async def test_search_and_filter_leave_what_fits_and_stand_in_the_address(
+async def test_search_and_filter_select_targets_and_are_kept_in_the_url(
     start: Start, page: Page
 ) -> None:
     async with running_mail_server() as up, running_mail_server() as off:
@@ -404,7 +404,7 @@ async def test_search_and_filter_leave_what_fits_and_stand_in_the_address(
         await expect(shown).to_have_text(["alpha", "beta"])
 
 
-async def test_without_targets_the_page_says_what_is_missing(start: Start, page: Page) -> None:
+async def test_a_page_without_targets_explains_what_is_missing(start: Start, page: Page) -> None:
     exporter = await start("targets: []\n")
     await page.goto(home(exporter))
 
@@ -413,7 +413,7 @@ async def test_without_targets_the_page_says_what_is_missing(start: Start, page:
     await expect(page.get_by_role("searchbox")).to_be_hidden()
 
 
-async def test_hostile_words_are_shown_and_not_run(
+async def test_hostile_text_is_shown_and_not_executed(
     start: Start, page: Page, mail_server: MailServer
 ) -> None:
     hostile = "<img src=x onerror=alert(1)>"
@@ -424,7 +424,7 @@ async def test_hostile_words_are_shown_and_not_run(
     assert await page.locator("img").count() == 1  # the page's own icon
 
 
-async def test_an_exporter_that_is_gone_is_told_until_it_is_back(
+async def test_an_unreachable_exporter_is_reported_until_it_is_back(
     exporter: Exporter, page: Page
 ) -> None:
     await open_with_a_clock(page, home(exporter))
@@ -441,7 +441,7 @@ async def test_an_exporter_that_is_gone_is_told_until_it_is_back(
     await expect(trouble).to_be_hidden()
 
 
-async def test_one_question_at_a_time(exporter: Exporter, page: Page) -> None:
+async def test_readings_of_the_page_never_overlap(exporter: Exporter, page: Page) -> None:
     under_way, most = 0, 0
 
     async def slowly(route: Route) -> None:
@@ -461,7 +461,7 @@ async def test_one_question_at_a_time(exporter: Exporter, page: Page) -> None:
     assert most == 1
 
 
-async def test_nobody_is_asked_while_nobody_looks(exporter: Exporter, seen: Seen) -> None:
+async def test_a_hidden_page_sends_no_requests(exporter: Exporter, seen: Seen) -> None:
     page = seen.page
     await open_with_a_clock(page, home(exporter))
     await page.evaluate(
@@ -476,7 +476,7 @@ async def test_nobody_is_asked_while_nobody_looks(exporter: Exporter, seen: Seen
         await page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
 
 
-async def test_a_pause_holds_until_it_is_ended(exporter: Exporter, seen: Seen) -> None:
+async def test_a_pause_lasts_until_resumed(exporter: Exporter, seen: Seen) -> None:
     page = seen.page
     await open_with_a_clock(page, home(exporter))
     await page.get_by_role("button", name="Pause").click()
@@ -489,7 +489,7 @@ async def test_a_pause_holds_until_it_is_ended(exporter: Exporter, seen: Seen) -
         await page.get_by_role("button", name="Resume").click()
 
 
-async def test_five_hundred_targets_are_updated_and_not_rebuilt(start: Start, page: Page) -> None:
+async def test_five_hundred_targets_are_updated_in_place(start: Start, page: Page) -> None:
     async with AsyncExitStack() as stack:
         servers = [
             (f"mx-{index}", (await stack.enter_async_context(running_mail_server())).address)
@@ -517,7 +517,7 @@ async def test_five_hundred_targets_are_updated_and_not_rebuilt(start: Start, pa
         assert await page.evaluate("longest") < 1000  # milliseconds, on a busy machine
 
 
-async def test_of_a_fleet_beyond_reading_the_worst_thousand_are_shown(
+async def test_the_thousand_worst_targets_of_a_large_fleet_are_shown(
     exporter: Exporter, page: Page
 ) -> None:
     [mail] = (await exporter.http.get("/api/v1/targets")).json()["targets"]
@@ -538,7 +538,7 @@ async def test_of_a_fleet_beyond_reading_the_worst_thousand_are_shown(
     await expect(page.get_by_text("more are not shown")).to_be_hidden()
 
 
-async def test_no_width_needs_scrolling_sideways(start: Start, page: Page) -> None:
+async def test_no_width_needs_horizontal_scrolling(start: Start, page: Page) -> None:
     async with running_mail_server() as up, silence() as dead:
         long = "a-name-" + "as-long-as-names-get-" * 4
         await page.goto(home(await start(targets((long, up.address), ("dead", dead)))))
@@ -582,7 +582,7 @@ CONTRASTS = """() => {
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_all_text_can_be_read_in_both_schemes(
+async def test_all_text_has_enough_contrast_in_both_colour_schemes(
     start: Start, page: Page, scheme: Literal["light", "dark"]
 ) -> None:
     async with running_mail_server() as off, silence() as dead:
@@ -597,14 +597,16 @@ async def test_all_text_can_be_read_in_both_schemes(
         assert await page.evaluate(CONTRASTS) == {}
 
 
-async def test_nothing_moves_for_those_who_want_it_still(exporter: Exporter, page: Page) -> None:
+async def test_nothing_is_animated_with_reduced_motion(exporter: Exporter, page: Page) -> None:
     await page.emulate_media(reduced_motion="reduce")
     await page.goto(home(exporter))
 
     assert await page.evaluate("document.getAnimations().length") == 0
 
 
-async def test_the_page_asks_nobody_but_its_exporter(exporter: Exporter, seen: Seen) -> None:
+async def test_the_page_sends_requests_only_to_its_exporter(
+    exporter: Exporter, seen: Seen
+) -> None:
     await seen.page.goto(home(exporter))
     await expect(row(seen.page, "mail-1")).to_be_visible()
 
@@ -613,7 +615,7 @@ async def test_the_page_asks_nobody_but_its_exporter(exporter: Exporter, seen: S
     } == set()
 
 
-async def test_behind_a_password_the_page_reads_and_switches(
+async def test_the_page_reads_and_switches_with_a_password(
     browser: Browser, mail_server: MailServer, tmp_path: Path
 ) -> None:
     digest = bcrypt.hashpw(b"open sesame", bcrypt.gensalt(4)).decode()
@@ -642,7 +644,7 @@ async def test_behind_a_password_the_page_reads_and_switches(
 
 
 class Traffic:
-    """Mail that comes and goes by the hour, the same at every run."""
+    """Traffic that varies by the hour, the same in every run."""
 
     def __init__(self, server: MailServer, place: int) -> None:
         self._values = server.values
@@ -662,10 +664,10 @@ class Traffic:
         self._values[Command.ACTIVE_CONNECTIONS] = round(self._busy / 3)
 
 
-async def test_the_picture_in_the_readme_is_this_page(
+async def test_the_screenshot_in_the_readme_is_current(
     start: Start, page: Page, tmp_path: Path
 ) -> None:
-    """STATUS_PAGE_PNG names the file to write, docs/images/status-page.png; then five minutes go by."""
+    """STATUS_PAGE_PNG is the file to write, docs/images/status-page.png; five minutes are simulated for it."""
     asked_for = os.environ.get("STATUS_PAGE_PNG")
     async with AsyncExitStack() as stack:
         fleet = {
@@ -714,7 +716,7 @@ async def test_numbers_beyond_2_to_the_53_are_exact(
     )
 
 
-async def test_integers_in_json_are_parsed_exactly_and_strings_are_left_alone(
+async def test_integers_in_json_are_parsed_exactly_and_strings_are_unchanged(
     exporter: Exporter, page: Page
 ) -> None:
     await page.goto(home(exporter))
@@ -756,7 +758,7 @@ async def test_the_footer_shows_version_and_configuration(exporter: Exporter, pa
 
 
 @pytest.mark.parametrize("width", [320, 500, 800, 1280])
-async def test_tiles_and_names_are_never_cut(
+async def test_tiles_and_names_are_never_truncated(
     start: Start, mail_server: MailServer, page: Page, width: int
 ) -> None:
     name = "mail-1.department.subsidiary.example-company.example"

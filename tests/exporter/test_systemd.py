@@ -1,4 +1,4 @@
-"""The units of deploy/systemd, and the command under systemd's own protocols."""
+"""Units of deploy/systemd, and the command with systemd's protocols."""
 
 import re
 import shlex
@@ -21,14 +21,14 @@ TARGET = {"SMTPSTATUS_TARGET": "127.0.0.1:9", "SMTPSTATUS_TOKEN": "secretpa"}
 
 @pytest.fixture
 def units(tmp_path: Path) -> Path:
-    """The units, with the command where it is on this machine."""
+    """The units, with this machine's path of the command."""
     for unit in UNITS.iterdir():
         text = unit.read_text().replace("/opt/smtpstatus/bin", str(COMMANDS))
         (tmp_path / unit.name).write_text(text)
     return tmp_path
 
 
-def test_systemd_finds_nothing_wrong_with_the_units(units: Path) -> None:
+def test_systemd_analyze_reports_no_problem_in_the_units(units: Path) -> None:
     checked = subprocess.run(
         [require("systemd-analyze"), "verify", "--man=no", *units.iterdir()],
         capture_output=True,
@@ -39,7 +39,7 @@ def test_systemd_finds_nothing_wrong_with_the_units(units: Path) -> None:
 
 
 @pytest.mark.parametrize("service", ["smtpstatus-exporter", "smtpstatus-server"])
-def test_a_service_is_as_hardened_as_a_network_service_can_be(units: Path, service: str) -> None:
+def test_the_services_have_a_low_security_exposure(units: Path, service: str) -> None:
     """An exposure of at most 1.5 of 10."""
     subprocess.run(
         [
@@ -51,7 +51,7 @@ def test_a_service_is_as_hardened_as_a_network_service_can_be(units: Path, servi
     )
 
 
-def test_the_service_starts_the_command_with_flags_that_it_knows() -> None:
+def test_the_service_starts_the_command_with_existing_flags() -> None:
     text = (UNITS / "smtpstatus-exporter.service").read_text()
     [line] = re.findall(r"^ExecStart=(.*)$", text, flags=re.M)
     command, *arguments = shlex.split(line)
@@ -83,7 +83,7 @@ def test_the_example_with_credentials_uses_flags_that_exist() -> None:
         assert f"#LoadCredential={path.name}:" in text
 
 
-def test_a_socket_of_systemd_starts_the_command_and_answers() -> None:
+def test_socket_activation_starts_the_command() -> None:
     port = free_port()
     process = Process(
         require("systemd-socket-activate"),
@@ -103,15 +103,15 @@ def test_a_socket_of_systemd_starts_the_command_and_answers() -> None:
 
 @pytest.fixture
 def notices(tmp_path: Path) -> Iterator[socket.socket]:
-    """Where systemd listens for notices."""
+    """Notification socket, as of systemd."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
         listening.bind(str(tmp_path / "notify"))
         listening.settimeout(20)
         yield listening
 
 
-def test_systemd_is_told_of_the_start_a_reload_and_the_end(notices: socket.socket) -> None:
-    def told() -> str:
+def test_systemd_is_notified_of_start_reload_and_stop(notices: socket.socket) -> None:
+    def notice() -> str:
         return notices.recv(1024).decode().partition("\n")[0]
 
     with running(
@@ -120,17 +120,17 @@ def test_systemd_is_told_of_the_start_a_reload_and_the_end(notices: socket.socke
         NOTIFY_SOCKET=notices.getsockname(),
         **TARGET,
     ) as process:
-        states = [told()]
+        states = [notice()]
         process.send(signal.SIGHUP)
-        states += [told(), told()]
+        states += [notice(), notice()]
         process.send(signal.SIGTERM)
-        states.append(told())
+        states.append(notice())
 
         assert states == ["READY=1", "RELOADING=1", "READY=1", "STOPPING=1"]
         assert process.wait() == 0
 
 
-def test_the_command_listens_on_a_unix_socket_and_on_a_port_at_once(tmp_path: Path) -> None:
+def test_the_command_listens_on_a_unix_socket_and_a_port_simultaneously(tmp_path: Path) -> None:
     path = tmp_path / "exporter.sock"
     with running(
         "smtpstatus-exporter",

@@ -66,7 +66,7 @@ async def test_without_networks_only_targets_are_probed(text: str, error: type) 
         await probing().probe(text, in_seconds(1))
 
 
-async def test_simultaneous_readings_of_one_target_share_one_exchange(
+async def test_simultaneous_readings_of_one_target_share_one_query(
     mail_server: MailServer,
 ) -> None:
     found = target("mail", mail_server.address)
@@ -97,27 +97,29 @@ async def test_a_late_caller_gets_no_timeout_before_its_own_deadline() -> None:
 
 
 async def test_a_caller_with_little_time_left_reuses_the_shared_result() -> None:
-    told: list[TargetReading] = []
+    observed: list[TargetReading] = []
     async with silence() as address:
         found = target("mute", address)
-        targets = Targets(Config(targets=(found,)), lambda scrapes, strays: told.extend(scrapes))
+        targets = Targets(
+            Config(targets=(found,)), lambda scrapes, strays: observed.extend(scrapes)
+        )
         deadline = in_seconds(0.05)
         hurried, patient = await asyncio.gather(
             targets.read(found, deadline), targets.read(found, deadline + 0.005)
         )
 
-    assert told == [hurried]
+    assert observed == [hurried]
     assert patient.reading is hurried.reading
 
 
 async def test_the_observer_receives_a_shared_reading_once(mail_server: MailServer) -> None:
-    told: list[TargetReading] = []
+    observed: list[TargetReading] = []
     found = target("mail", mail_server.address)
-    targets = Targets(Config(targets=(found,)), lambda scrapes, strays: told.extend(scrapes))
+    targets = Targets(Config(targets=(found,)), lambda scrapes, strays: observed.extend(scrapes))
 
     await asyncio.gather(*(targets.read(found, in_seconds(1)) for _ in range(3)))
 
-    assert len(told) == 1
+    assert len(observed) == 1
 
 
 async def test_a_changed_token_file_is_used_and_an_invalid_one_is_not(
@@ -169,7 +171,7 @@ async def test_the_time_of_a_change_survives_a_reload_that_keeps_the_address(
     assert other.changed(moved) is None
 
 
-async def test_a_change_by_a_write_that_is_under_way_during_a_reload_is_kept(
+async def test_a_write_in_progress_during_a_reload_keeps_its_time_of_change(
     mail_server: MailServer,
 ) -> None:
     found = target("mail", mail_server.address)
@@ -182,10 +184,10 @@ async def test_a_change_by_a_write_that_is_under_way_during_a_reload_is_kept(
 
     newest = Targets(Config(), nothing)
     newest.inherit(new)
-    assert new.changed(found) is None  # a target that is gone leaves nothing behind
+    assert new.changed(found) is None  # a removed target leaves no entry
 
 
-async def test_a_defect_that_one_target_provokes_fails_no_other(
+async def test_a_defect_with_one_target_fails_no_other(
     mail_server: MailServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     good, bad = target("good", mail_server.address), target("bad", "127.0.0.1:1")
@@ -267,13 +269,13 @@ async def test_a_write_that_waits_for_another_ends_by_its_deadline(
     assert second.reading.error.reason is FailureReason.TIMEOUT
 
 
-async def test_each_request_with_a_longer_deadline_joins_a_shorter_reading_once_at_most() -> None:
-    told: list[TargetReading] = []
+async def test_a_request_joins_a_reading_with_a_shorter_deadline_at_most_once() -> None:
+    observed: list[TargetReading] = []
     async with silence() as address:
         found = target("mute", address)
         targets = Targets(
             Config(targets=(found,), attempts=1),
-            lambda readings, strays: told.extend(readings),
+            lambda readings, strays: observed.extend(readings),
         )
         now = asyncio.get_running_loop().time()
         deadlines = [now + 0.1 + number / 50 for number in range(10)]
@@ -285,6 +287,6 @@ async def test_each_request_with_a_longer_deadline_joins_a_shorter_reading_once_
 
         await asyncio.gather(*map(read, deadlines))
 
-    # The first reading is shared by all; then each has its own with the time that it has left.
-    assert len(told) <= len(deadlines)
+    # All share the first reading; then each has its own with its remaining time.
+    assert len(observed) <= len(deadlines)
     assert min(ended) > -0.02

@@ -26,7 +26,7 @@ MUTUAL = SERVER + "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_f
 
 @dataclass(frozen=True)
 class Authority:
-    """A certificate authority in a directory, made with the openssl command."""
+    """Certificate authority in a directory, created with the openssl command."""
 
     directory: Path
     name: str = "ca"
@@ -72,14 +72,14 @@ def issued(tmp_path_factory: pytest.TempPathFactory) -> Path:
     authority.issue("server")
     authority.issue("renewed")
     authority.issue("client", "DNS:prometheus.example,IP:0:0:0:0:0:0:0:1")
-    authority.issue("stranger", "DNS:stranger.example")
+    authority.issue("other", "DNS:other.example")
     Authority(directory, "other-ca").create().issue("foreigner", "DNS:prometheus.example")
     return directory
 
 
 @pytest.fixture
 def directory(issued: Path, tmp_path: Path) -> Path:
-    """Certificates that a test may change."""
+    """Directory of certificates that a test may change."""
     return shutil.copytree(issued, tmp_path / "web")
 
 
@@ -91,7 +91,7 @@ def written(directory: Path, text: str) -> Path:
 
 @asynccontextmanager
 async def greeting(path: Path) -> AsyncIterator[int]:
-    """An exporter with this web configuration, which it looks at for each connection; yields its port."""
+    """Serves with this web configuration, reread for each connection; yields the port."""
     web = WebFile(path)
     web.fresh_s = 0
     config = path.with_name("exporter.yml")
@@ -108,7 +108,7 @@ def caller(directory: Path, certificate: str | None = None) -> ssl.SSLContext:
 
 
 async def greeted(port: int, context: ssl.SSLContext) -> str:
-    """The common name of the server's certificate. Raises `OSError` when the server hangs up."""
+    """Returns the common name of the server's certificate. Raises `OSError` if the server closes the connection."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
     try:
         writer.write(b"GET /-/healthy HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
@@ -128,12 +128,14 @@ async def refused(port: int, context: ssl.SSLContext) -> bool:
     return False
 
 
-async def test_the_certificate_is_shown(directory: Path) -> None:
+async def test_the_certificate_is_presented(directory: Path) -> None:
     async with greeting(written(directory, SERVER)) as port:
         assert await greeted(port, caller(directory)) == "server"
 
 
-async def test_a_renewed_certificate_is_shown_from_the_next_connection_on(directory: Path) -> None:
+async def test_a_renewed_certificate_is_presented_from_the_next_connection_on(
+    directory: Path,
+) -> None:
     async with greeting(written(directory, SERVER)) as port:
         for suffix in ("key", "pem"):
             (directory / f"renewed.{suffix}").replace(directory / f"server.{suffix}")
@@ -141,7 +143,7 @@ async def test_a_renewed_certificate_is_shown_from_the_next_connection_on(direct
         assert await greeted(port, caller(directory)) == "renewed"
 
 
-async def test_a_certificate_without_its_key_is_not_taken(
+async def test_a_certificate_without_its_key_is_not_used(
     directory: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with greeting(written(directory, SERVER)) as port:
@@ -153,7 +155,7 @@ async def test_a_certificate_without_its_key_is_not_taken(
     assert caplog.messages == ["Web configuration rejected; keeping the previous one"]
 
 
-async def test_a_certificate_that_comes_after_its_name_is_taken_when_it_comes(
+async def test_a_certificate_that_appears_after_the_start_is_used(
     directory: Path,
 ) -> None:
     async with greeting(written(directory, SERVER)) as port:
@@ -166,14 +168,16 @@ async def test_a_certificate_that_comes_after_its_name_is_taken_when_it_comes(
         assert await greeted(port, caller(directory)) == "renewed"
 
 
-async def test_only_a_client_with_a_certificate_of_the_authority_comes_in(directory: Path) -> None:
+async def test_only_a_client_with_a_certificate_of_the_authority_is_accepted(
+    directory: Path,
+) -> None:
     async with greeting(written(directory, MUTUAL)) as port:
         assert await greeted(port, caller(directory, "client")) == "server"
         assert await refused(port, caller(directory))
         assert await refused(port, caller(directory, "foreigner"))
 
 
-async def test_another_authority_holds_from_the_next_connection_on(directory: Path) -> None:
+async def test_a_changed_authority_applies_from_the_next_connection_on(directory: Path) -> None:
     async with greeting(written(directory, MUTUAL)) as port:
         assert await refused(port, caller(directory, "foreigner"))
 
@@ -183,7 +187,9 @@ async def test_another_authority_holds_from_the_next_connection_on(directory: Pa
         assert await refused(port, caller(directory, "client"))
 
 
-async def test_a_client_certificate_can_be_asked_for_without_being_needed(directory: Path) -> None:
+async def test_a_client_certificate_can_be_requested_without_being_required(
+    directory: Path,
+) -> None:
     text = MUTUAL.replace("RequireAndVerifyClientCert", "VerifyClientCertIfGiven")
     async with greeting(written(directory, text)) as port:
         assert await greeted(port, caller(directory)) == "server"
@@ -192,11 +198,11 @@ async def test_a_client_certificate_can_be_asked_for_without_being_needed(direct
 
 
 @pytest.mark.parametrize("name", ["prometheus.example", "::1"])
-async def test_only_a_client_with_an_allowed_name_comes_in(directory: Path, name: str) -> None:
+async def test_only_a_client_with_an_allowed_name_is_accepted(directory: Path, name: str) -> None:
     text = MUTUAL + f"  client_allowed_sans: ['{name}', x.example]\n"
     async with greeting(written(directory, text)) as port:
         assert await greeted(port, caller(directory, "client")) == "server"
-        assert await refused(port, caller(directory, "stranger"))
+        assert await refused(port, caller(directory, "other"))
 
 
 async def test_versions_and_ciphers_are_as_configured(directory: Path) -> None:
@@ -252,9 +258,7 @@ def test_tls_is_not_switched_while_running(directory: Path) -> None:
         (MUTUAL.replace("ca.pem", "ca.key"), "DIR/ca.key has no certificate in PEM"),
     ],
 )
-def test_what_is_wrong_is_named_with_file_and_key(
-    directory: Path, text: str, expected: str
-) -> None:
+def test_an_error_is_reported_with_file_and_key(directory: Path, text: str, expected: str) -> None:
     expected = expected.replace("DIR", str(directory))
     os.mkfifo(directory / "fifo")
 
@@ -306,7 +310,7 @@ def test_a_section_that_names_no_certificate_does_not_turn_tls_on(
     assert WebConfig.load(written(directory, text)).context is None
 
 
-async def test_certificates_may_be_in_the_file_itself(directory: Path) -> None:
+async def test_certificates_may_be_inline(directory: Path) -> None:
     def inline(name: str) -> str:
         return "|\n" + textwrap.indent((directory / name).read_text(), "    ")
 
@@ -332,7 +336,7 @@ def test_certificates_may_be_credentials_of_systemd(directory: Path) -> None:
     assert WebConfig.load(path, environ).context is not None
 
 
-async def test_ciphers_of_tls_1_3_alone_exclude_tls_1_2(directory: Path) -> None:
+async def test_a_list_of_only_tls_1_3_ciphers_excludes_tls_1_2(directory: Path) -> None:
     text = SERVER + "  cipher_suites: [TLS_AES_128_GCM_SHA256]\n"
     async with greeting(written(directory, text)) as port:
         old = caller(directory)
@@ -357,7 +361,7 @@ async def test_failed_handshakes_are_logged_once_a_minute_with_client_and_reason
     assert (fields["client"], fields["err"]) == ("127.0.0.1", "HTTP_REQUEST")
 
 
-async def test_a_client_that_does_not_shake_hands_is_closed(
+async def test_a_client_that_does_not_complete_the_handshake_is_disconnected(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("exporter.http.server._HANDSHAKE_TIMEOUT_S", 0.2)
@@ -368,7 +372,7 @@ async def test_a_client_that_does_not_shake_hands_is_closed(
         writer.close()
 
 
-async def test_connections_that_shake_hands_count_against_the_limit(directory: Path) -> None:
+async def test_connections_in_the_handshake_count_against_the_limit(directory: Path) -> None:
     config = directory / "exporter.yml"
     config.write_text("targets: []")
     web = WebFile(written(directory, SERVER))
@@ -384,7 +388,7 @@ async def test_connections_that_shake_hands_count_against_the_limit(directory: P
         assert await greeted(exporter.port, caller(directory)) == "server"
 
 
-def test_a_key_with_a_password_is_refused_and_not_asked_for_at_the_terminal(
+def test_a_key_with_a_password_is_rejected_without_a_prompt(
     directory: Path,
 ) -> None:
     key = directory / "server.key"

@@ -27,7 +27,7 @@ def written(directory: Path, text: str) -> Path:
     return path
 
 
-def test_an_empty_file_asks_for_nothing(tmp_path: Path) -> None:
+def test_an_empty_file_configures_no_authentication(tmp_path: Path) -> None:
     config = WebConfig.load(written(tmp_path, ""))
 
     assert (config.context, config.headers, dict(config.users), config.rate) == (
@@ -38,7 +38,7 @@ def test_an_empty_file_asks_for_nothing(tmp_path: Path) -> None:
     )
 
 
-def test_the_official_format_is_read(tmp_path: Path) -> None:
+def test_the_exporter_toolkit_format_is_accepted(tmp_path: Path) -> None:
     config = WebConfig.load(
         written(
             tmp_path,
@@ -95,9 +95,7 @@ rate_limit: {{interval: 100ms, burst: 20}}
         ("a: [", "invalid YAML"),
     ],
 )
-def test_what_is_wrong_is_named_with_file_and_key(
-    tmp_path: Path, text: str, expected: str
-) -> None:
+def test_an_error_is_reported_with_file_and_key(tmp_path: Path, text: str, expected: str) -> None:
     path = written(tmp_path, text)
 
     with pytest.raises(ConfigError, match=re.escape(expected)) as caught:
@@ -127,9 +125,7 @@ def test_what_is_wrong_is_named_with_file_and_key(
         "---",
     ],
 )
-def test_empty_sections_and_values_are_as_if_they_were_not_there(
-    tmp_path: Path, text: str
-) -> None:
+def test_empty_sections_and_values_count_as_absent(tmp_path: Path, text: str) -> None:
     config = WebConfig.load(written(tmp_path, text))
 
     assert (config.context, config.headers, config.users, config.rate) == (None, (), {}, None)
@@ -139,7 +135,7 @@ def test_empty_sections_and_values_are_as_if_they_were_not_there(
     ("interval", "seconds"),
     [("1s", 1), ("100ms", 0.1), ("1.5s", 1.5), ("1m30s", 90), ("250us", 0.00025), ("1h", 3600)],
 )
-def test_the_rate_limits_interval_is_a_duration_as_go_writes_it(
+def test_the_interval_of_the_rate_limit_is_a_go_duration(
     tmp_path: Path, interval: str, seconds: float
 ) -> None:
     config = WebConfig.load(written(tmp_path, f"rate_limit: {{interval: {interval}, burst: 1}}"))
@@ -181,7 +177,7 @@ def test_every_hash_that_is_accepted_can_be_compared(tmp_path: Path, version: st
         "{SHA}abc",
     ],
 )
-def test_a_hash_that_bcrypt_cannot_compare_is_refused_when_it_is_loaded(
+def test_a_hash_that_bcrypt_cannot_compare_is_rejected_on_load(
     tmp_path: Path, digest: str
 ) -> None:
     with pytest.raises(ConfigError, match="expected a bcrypt hash") as caught:
@@ -191,7 +187,7 @@ def test_a_hash_that_bcrypt_cannot_compare_is_refused_when_it_is_loaded(
 
 
 @given(st.text(max_size=60))
-def test_whatever_the_file_only_a_config_error_is_raised(
+def test_any_file_raises_only_a_config_error(
     tmp_path_factory: pytest.TempPathFactory, text: str
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "any.yml"
@@ -200,19 +196,19 @@ def test_whatever_the_file_only_a_config_error_is_raised(
         WebConfig.load(path)
 
 
-def test_no_hash_is_in_the_text_form(tmp_path: Path) -> None:
+def test_the_repr_contains_no_hash(tmp_path: Path) -> None:
     assert HASH not in repr(
         WebConfig.load(written(tmp_path, f"basic_auth_users: {{anna: {HASH}}}"))
     )
 
 
 def checked(web: WebFile) -> WebConfig:
-    """The settings in use after a look at the file."""
+    """Settings in use after a check of the file."""
     web.check()
     return web.known
 
 
-def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
+def test_a_changed_file_is_reread(tmp_path: Path) -> None:
     web = WebFile(written(tmp_path, f"basic_auth_users: {{anna: {HASH}}}"))
     before = checked(web).users
 
@@ -222,13 +218,13 @@ def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
     assert {b"bert", b"carl"} == checked(web).users.keys()
 
 
-def test_an_unchanged_file_is_not_read_again(tmp_path: Path) -> None:
+def test_an_unchanged_file_is_not_reread(tmp_path: Path) -> None:
     web = WebFile(written(tmp_path, f"basic_auth_users: {{anna: {HASH}}}"))
 
     assert checked(web) is checked(web)
 
 
-def test_a_bad_change_is_logged_once_and_the_old_settings_stay(
+def test_an_invalid_change_is_logged_once_and_the_old_settings_are_kept(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     web = WebFile(written(tmp_path, f"basic_auth_users: {{anna: {HASH}}}"))
@@ -240,7 +236,7 @@ def test_a_bad_change_is_logged_once_and_the_old_settings_stay(
     assert caplog.messages == ["Web configuration rejected; keeping the previous one"]
 
 
-def test_a_bad_change_that_is_mended_holds_at_once(
+def test_a_corrected_file_takes_effect_immediately(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
@@ -257,7 +253,7 @@ def test_a_bad_change_that_is_mended_holds_at_once(
     ]
 
 
-def test_a_file_that_is_gone_is_a_bad_change(
+def test_a_removed_file_is_an_invalid_change(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = written(tmp_path, f"basic_auth_users: {{anna: {HASH}}}")
@@ -270,7 +266,7 @@ def test_a_file_that_is_gone_is_a_bad_change(
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "http_server_config: {http2: false}"])
-def test_a_file_that_lost_its_users_does_not_open_the_door(
+def test_a_file_that_lost_its_users_does_not_disable_authentication(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str
 ) -> None:
     web = WebFile(written(tmp_path, f"basic_auth_users: {{anna: {HASH}}}"))
@@ -279,11 +275,11 @@ def test_a_file_that_lost_its_users_does_not_open_the_door(
 
     assert [checked(web).users, checked(web).users] == [{b"anna": HASH.encode()}] * 2
     assert caplog.messages == ["Web configuration rejected; keeping the previous one"]
-    with pytest.raises(ConfigError, match=r"web\.yml: basic_auth_users is gone: write"):
+    with pytest.raises(ConfigError, match=r"web\.yml: basic_auth_users was removed: write"):
         web.reload()
 
 
-def test_a_file_that_says_so_lets_everybody_in(tmp_path: Path) -> None:
+def test_an_explicitly_empty_user_list_disables_authentication(tmp_path: Path) -> None:
     web = WebFile(written(tmp_path, f"basic_auth_users: {{anna: {HASH}}}"))
 
     written(tmp_path, "basic_auth_users: {}")
@@ -291,7 +287,7 @@ def test_a_file_that_says_so_lets_everybody_in(tmp_path: Path) -> None:
     assert checked(web).users == {}
 
 
-def test_a_reload_that_was_asked_for_tells_what_is_wrong(tmp_path: Path) -> None:
+def test_a_requested_reload_reports_the_error(tmp_path: Path) -> None:
     web = WebFile(written(tmp_path, ""))
     written(tmp_path, "nonsense: 1")
 
@@ -299,7 +295,7 @@ def test_a_reload_that_was_asked_for_tells_what_is_wrong(tmp_path: Path) -> None
         web.reload()
 
 
-async def test_a_file_system_that_does_not_answer_stops_nobody(
+async def test_a_hanging_file_system_blocks_no_request(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     web = WebFile(written(tmp_path, f"basic_auth_users: {{anna: {HASH}}}"))
@@ -312,7 +308,7 @@ async def test_a_file_system_that_does_not_answer_stops_nobody(
     answer.set()
 
 
-async def test_the_files_are_looked_at_once_a_second_at_most(
+async def test_the_files_are_checked_at_most_once_a_second(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     web = WebFile(written(tmp_path, ""))

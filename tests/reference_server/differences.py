@@ -1,4 +1,4 @@
-"""Where our server differs from aiosmtpd, by the cases of its test suite that show it."""
+"""Known differences from aiosmtpd, by the cases of its test suite that show them."""
 
 import re
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ DIFFERENCES = (
     ),
     Difference(
         "comments and quotes inside a local part are not read (RFC 5322 4.4), 501",
-        # The numbers are those of the addresses that have them; the last one has no domain.
+        # Indexes of the addresses concerned; the last one has no domain.
         (
             _SMTP + r"test_mail_valid_address\[(15|16|17|18|28|29|30|31|39)\]",
             _SMTP + r"test_rcpt_valid_address\[(15|16|17|18|28|29|30|31|39|42)\]",
@@ -48,7 +48,7 @@ DIFFERENCES = (
         501,
     ),
     Difference(
-        "what is no address is 501, not 553",
+        "an invalid address is 501, not 553",
         (_SMTP + r"test_(mail|mail_esmtp|rcpt)_invalid_address\[\d\]",),
         501,
     ),
@@ -79,7 +79,7 @@ DIFFERENCES = (
         ),
     ),
     Difference(
-        "a message always has a limit, and EHLO tells it",
+        "a message always has a size limit, and EHLO states it",
         (_CONTROLLER + "test_esmtp_no_size_limit",),
     ),
     Difference(

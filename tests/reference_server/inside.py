@@ -1,4 +1,4 @@
-"""A mail server in the test's own event loop, to look inside; and a client of raw bytes."""
+"""Mail server in the test's event loop, with access to its state, and a client of raw bytes."""
 
 import asyncio
 import os
@@ -80,7 +80,7 @@ async def mail_server(
     listening = socket.create_server(("127.0.0.1", 0))
     listening.setsockopt(
         socket.SOL_SOCKET, socket.SO_SNDBUF, 65536
-    )  # soon full, for those who do not read
+    )  # a small buffer, soon full if the client does not read
     listener.listen(listening, context)
     try:
         yield Inside(listener, context, status, root, listening.getsockname()[1])
@@ -117,14 +117,14 @@ class Client:
         return await self.code()
 
     async def rest(self) -> bytes:
-        """All that comes until the server closes."""
+        """Everything received until the server closes the connection."""
         async with asyncio.timeout(5):
             octets = await self.reader.read()
         self.received += len(octets)
         return octets
 
     def reset(self) -> None:
-        """Leave with RST."""
+        """Close with RST."""
         linger = b"\x01\x00\x00\x00" + bytes(4)
         self.writer.get_extra_info("socket").setsockopt(
             socket.SOL_SOCKET, socket.SO_LINGER, linger
@@ -142,7 +142,7 @@ async def client(port: int) -> AsyncIterator[Client]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait for a condition, at most five seconds."""
+    """Waits for a condition, at most five seconds."""
     async with asyncio.timeout(5):
         while not condition():
             await asyncio.sleep(0.002)

@@ -1,4 +1,4 @@
-"""A reference server as users start it: a process, told by flags, that says where it listens."""
+"""Runs `smtpstatus-server` as a process, configured by flags."""
 
 import re
 import signal
@@ -29,12 +29,12 @@ class Server:
     log: Path
 
     def stored(self, user: str = "*") -> list[bytes]:
-        """The messages in a user's Maildir, oldest first."""
+        """Messages in a user's Maildir, oldest first."""
         files = sorted(self.maildir.glob(f"{user}/new/*"), key=lambda file: file.name)
         return [file.read_bytes() for file in files]
 
     def leftovers(self) -> list[Path]:
-        """Files that are no delivered message."""
+        """Files that are not delivered messages."""
         return [f for f in self.maildir.rglob("*") if f.is_file() and f.parent.name != "new"]
 
     async def ask(self, command: Command) -> int:

@@ -1,8 +1,7 @@
-"""A pytest plugin that runs the cases of aiosmtpd's own test suite against our server.
+"""pytest plugin that runs the cases of aiosmtpd's test suite against the reference server.
 
-What a case starts is ours: the class by which aiosmtpd is started has a stand-in, with a real server of ours on a
-real socket behind it. The client, the fixtures and the cases are aiosmtpd's. Of replies only the codes are compared,
-since texts are each server's own.
+aiosmtpd's controller class is replaced by one that starts the reference server on a real socket. The client, the
+fixtures and the cases are aiosmtpd's. Only the codes of replies are compared, since texts differ between servers.
 """
 
 import json
@@ -68,7 +67,7 @@ class Code(statuscodes.StatusCode):
 
 
 class Box:
-    """The messages that were stored, as the suite's receiving handler would have kept them."""
+    """Stored messages in the form of the suite's receiving handler."""
 
     def __init__(self, inside: Inside, decode: bool) -> None:
         self._inside = inside
@@ -93,7 +92,7 @@ class Box:
 
 
 class Controller:
-    """In place of aiosmtpd's: what it starts is our server."""
+    """Replacement of aiosmtpd's controller that starts the reference server."""
 
     portal: ClassVar[BlockingPortal]
     """The event loop of all servers, in a thread of its own."""
@@ -145,7 +144,7 @@ class Controller:
 
 
 class Outcomes:
-    """How each case ended, whether its client met our server, and which codes were not the expected ones."""
+    """Outcome of each case, whether its client reached the server, and which codes were unexpected."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -174,7 +173,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests() -> None:
-    """Put everything in its place before the suite's own conftest.py is imported."""
+    """Installs the replacements before the suite's conftest.py is imported."""
     codes = statuscodes.SMTP_STATUS_CODES
     for name, value in list(vars(codes).items()):
         if name.startswith("S"):

@@ -16,7 +16,7 @@ GOOD = {
     "<bob@[192.0.2.1]>": Address("bob", "[192.0.2.1]"),
     "<bob@[IPv6:2001:db8::1]>": Address("bob", "[IPv6:2001:db8::1]"),
     "<bob@192.0.2.1>": Address("bob", "192.0.2.1"),
-    # From RFC 3696 3, and from aiosmtpd's tests, which leave the brackets out.
+    # From RFC 3696 3, and from aiosmtpd's tests, which omit the brackets.
     '<"Abc@def"@x.org>': Address("Abc@def", "x.org"),
     '<"Fred Bloggs"@x.org>': Address("Fred Bloggs", "x.org"),
     '<" "@x.org>': Address(" ", "x.org"),
@@ -29,7 +29,7 @@ GOOD = {
     "<PostMaster>": Address("PostMaster", ""),
     "<grüße@köln.example>": Address("grüße", "köln.example"),
     "<" + "a" * 900 + "@x>": Address("a" * 900, "x"),
-    # Beyond the grammar, accepted by Postfix, Exim and OpenSMTPD.
+    # Outside the grammar, accepted by Postfix, Exim and OpenSMTPD.
     "bob@example.com": Address("bob", "example.com"),
     '"b b"@example.com': Address("b b", "example.com"),
     "<b..b@x>": Address("b..b", "x"),
@@ -51,7 +51,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("text", "address"), GOOD.items(), ids=GOOD)
-def test_an_address_is_read_as_rfc_5321_writes_it(text: str, address: Address) -> None:
+def test_an_address_is_parsed_as_in_rfc_5321(text: str, address: Address) -> None:
     assert parse_path(text + " SIZE=1") == (address, " SIZE=1")
 
 
@@ -61,11 +61,11 @@ def test_invalid_addresses_are_rejected(text: str) -> None:
         parse_path(text)
 
 
-def test_the_null_path_is_no_address() -> None:
+def test_the_null_path_is_not_an_address() -> None:
     assert parse_path("<>") == (None, "")
 
 
-def test_addresses_are_written_as_they_are_read() -> None:
+def test_addresses_round_trip() -> None:
     for address in GOOD.values():
         assert parse_path(f"<{address}>") == (address, "")
 
@@ -107,7 +107,7 @@ def test_directories_of_local_parts_are_safe_and_distinct(one: str, other: str) 
 
 
 @given(st.text(st.characters(codec="utf-8", categories=["L", "N", "P", "S", "Zs"]), max_size=40))
-def test_no_text_makes_the_parser_raise_anything_but_value_error(text: str) -> None:
+def test_parsing_any_address_raises_only_a_value_error(text: str) -> None:
     try:
         address, rest = parse_path(f"<{text}")
     except ValueError:

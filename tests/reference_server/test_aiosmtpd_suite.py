@@ -1,4 +1,4 @@
-"""aiosmtpd's own test suite, run against our server: each of its cases passes, or is known to differ, and why."""
+"""aiosmtpd's test suite against the reference server: each case passes or is a known difference."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from tests.reference_server.differences import APART, DIFFERENCES
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = ROOT / "docs/development/mail-interoperability.md"
-# Those about SMTP. The smuggling case comes last, since it leaves smtplib changed.
+# The modules about SMTP. The smuggling case is last, since it leaves smtplib modified.
 WANTED = (
     "test_smtp.py",
     "test_starttls.py",
@@ -28,7 +28,7 @@ WANTED = (
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a case ended, whether it met our server, and in which comparisons of codes it was disappointed."""
+    """Outcome of a case, whether it reached the server, and the unexpected codes."""
 
     passed: bool
     met: bool
@@ -49,12 +49,12 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
     )  # fmt: skip
     assert file.exists(), ended.stdout + ended.stderr
     return {
-        case: Outcome(told["passed"], told["met"], tuple(map(tuple, told["codes"])))
-        for case, told in json.loads(file.read_text()).items()
+        case: Outcome(entry["passed"], entry["met"], tuple(map(tuple, entry["codes"])))
+        for case, entry in json.loads(file.read_text()).items()
     }
 
 
-def test_every_case_that_meets_our_server_passes_or_is_known_to_differ(
+def test_every_case_that_reaches_the_server_passes_or_is_a_known_difference(
     outcomes: dict[str, Outcome],
 ) -> None:
     failed = {case for case, outcome in outcomes.items() if outcome.met and not outcome.passed}
@@ -63,7 +63,7 @@ def test_every_case_that_meets_our_server_passes_or_is_known_to_differ(
     assert failed == differing
 
 
-def test_every_case_that_meets_no_server_is_known_to(outcomes: dict[str, Outcome]) -> None:
+def test_every_case_that_does_not_reach_the_server_is_known(outcomes: dict[str, Outcome]) -> None:
     alone = {case for case, outcome in outcomes.items() if not outcome.met}
 
     assert alone == {case for case in outcomes if APART.covers(case)}
@@ -76,7 +76,7 @@ def test_differing_replies_have_the_documented_code(outcomes: dict[str, Outcome]
                 assert [ours for _, ours in outcomes[case].codes] == [known.answer], case
 
 
-def test_each_difference_is_shown_by_each_of_its_patterns_and_no_case_has_two_reasons(
+def test_each_pattern_of_a_difference_matches_and_no_case_has_two_reasons(
     outcomes: dict[str, Outcome],
 ) -> None:
     for known in (*DIFFERENCES, APART):
@@ -86,16 +86,16 @@ def test_each_difference_is_shown_by_each_of_its_patterns_and_no_case_has_two_re
         assert sum(known.covers(case) for known in (*DIFFERENCES, APART)) <= 1, case
 
 
-def test_the_document_has_the_numbers(outcomes: dict[str, Outcome]) -> None:
+def test_the_document_states_the_numbers_of_the_run(outcomes: dict[str, Outcome]) -> None:
     met = [outcome for outcome in outcomes.values() if outcome.met]
     passed = sum(outcome.passed for outcome in met)
     document = " ".join(DOCUMENT.read_text().split())
 
-    told = (
+    sentence = (
         f"aiosmtpd {version('aiosmtpd')}: of {len(outcomes)} cases {len(met)} talk to a server, and {passed} of these "
         "pass"
     )
-    assert told in document
+    assert sentence in document
     counts = Counter(known.why for known in DIFFERENCES for case in outcomes if known.covers(case))
     rows = [f"| {why} | {count} |" for why, count in counts.most_common()]
     assert [row for row in rows if row not in document] == []

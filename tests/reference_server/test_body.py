@@ -12,7 +12,7 @@ from reference_server.reply import Reply, too_large
 def decode(
     octets: bytes, cuts: Sequence[int] = (), size_limit: int = 1000, line_limit: int = 100
 ) -> tuple[bytes, bytes | None, Body]:
-    """Content, what is behind the end, and the decoder; `cuts` is where the pieces begin."""
+    """Returns the content, the bytes after its end, and the decoder; `cuts` are the positions of the splits."""
     body = Body(size_limit, line_limit)
     bounds = [0, *sorted({cut for cut in cuts if cut < len(octets)}), len(octets)]
     content = b""
@@ -87,12 +87,12 @@ def test_dot_stuffing_round_trips(lines: list[str], cuts: list[int]) -> None:
 
 
 @pytest.mark.parametrize("octets", [b"a\rb\r\n.\r\n", b"\r\r\n.\r\n", b"a\r\n.\r\r\n.\r\n"])
-def test_a_bare_cr_is_a_fault(octets: bytes) -> None:
+def test_a_bare_cr_is_an_error(octets: bytes) -> None:
     assert decode(octets)[2].fault == Reply(550, "5.6.0", "Error: bare <CR> in message")
 
 
 @given(st.lists(st.integers(0, 9), min_size=1), st.lists(st.integers(0, 100)))
-def test_a_line_beyond_the_limit_is_a_fault_and_one_at_the_limit_is_not(
+def test_a_line_beyond_the_limit_is_an_error_and_one_at_the_limit_is_not(
     lengths: list[int], cuts: list[int]
 ) -> None:
     octets = b"".join(b"x" * length + b"\r\n" for length in lengths) + b".\r\n"
@@ -101,6 +101,6 @@ def test_a_line_beyond_the_limit_is_a_fault_and_one_at_the_limit_is_not(
     assert (fault == Reply(550, "5.6.0", "Error: line too long")) == (max(lengths) > 5)
 
 
-def test_a_message_beyond_the_limit_is_a_fault_and_one_at_the_limit_is_not() -> None:
+def test_a_message_beyond_the_limit_is_an_error_and_one_at_the_limit_is_not() -> None:
     assert decode(b"12345678\r\n.\r\n", size_limit=10)[2].fault is None
     assert decode(b"123456789\r\n.\r\n", size_limit=10)[2].fault == too_large(10)

@@ -76,7 +76,7 @@ def test_repeated_flags_replace_the_variable() -> None:
     assert config.domains == ("a.example", "b.example")
 
 
-def test_a_token_comes_from_the_flag_then_the_file_then_the_variables(tmp_path: Path) -> None:
+def test_the_token_is_taken_from_flag_file_and_variables_in_this_order(tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text("fromfile\n")
 
@@ -112,18 +112,18 @@ def test_errors_name_the_variable_and_never_the_token() -> None:
         parse([], TOKEN | {"SMTPSTATUS_SERVER_TRANSFORM": "nothing"})
 
 
-def test_without_prlimit_there_are_no_transforms(tmp_path: Path) -> None:
+def test_transforms_require_prlimit(tmp_path: Path) -> None:
     (tmp_path / "cat").symlink_to("/bin/cat")
 
     with pytest.raises(ConfigError, match="install util-linux"):
         parse(["--transform", "cat"], TOKEN | {"PATH": str(tmp_path)})
 
 
-def test_the_configuration_does_not_show_the_token() -> None:
+def test_the_repr_of_the_configuration_hides_the_token() -> None:
     assert "secretpa" not in repr(parse([], TOKEN))
 
 
-def test_the_document_has_every_flag_and_help_has_no_other(
+def test_the_document_lists_exactly_the_flags_of_help(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with pytest.raises(SystemExit):
@@ -140,14 +140,14 @@ def test_the_document_has_every_flag_and_help_has_no_other(
     assert {flag for flag in flags - shortened if f"`{flag}`" not in document} == set()
 
 
-def test_the_hostname_is_this_hosts_unless_it_is_given() -> None:
+def test_the_hostname_defaults_to_that_of_the_machine() -> None:
     assert parse([], TOKEN).hostname == parse([], TOKEN).domains[-1]
     assert parse(["--smtp.hostname", "mx.example"], TOKEN).hostname == "mx.example"
     assert parse(["--smtp.hostname", "mx.example"], TOKEN).domains == ("localhost", "mx.example")
 
 
 @pytest.mark.parametrize("name", ["a b", "mx_.example\n", "grüße.example"])
-def test_a_hostname_that_is_no_ascii_domain_is_rejected(name: str) -> None:
+def test_a_hostname_that_is_not_an_ascii_domain_is_rejected(name: str) -> None:
     with pytest.raises(ConfigError, match=r"--smtp\.hostname: invalid host name"):
         parse(["--smtp.hostname", name], TOKEN)
 
@@ -156,7 +156,7 @@ def route(*flags: str) -> Route:
     return parse(flags, TOKEN).route
 
 
-def test_a_route_stores_for_everybody_without_flags() -> None:
+def test_a_route_without_flags_stores_for_every_user() -> None:
     plain = route()
 
     assert (plain.lmtp, plain.next_hop, plain.users, plain.catch_all) == (None, None, (), None)

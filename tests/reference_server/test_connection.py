@@ -1,4 +1,4 @@
-"""Sessions on real sockets: what is counted, and what ends them."""
+"""Sessions on real sockets: their counters and their ends."""
 
 import asyncio
 import random
@@ -95,7 +95,7 @@ async def test_connections_are_active_until_closed_and_counted_forever(
 
 
 async def test_a_reply_of_several_lines_arrives_in_one_piece(tmp_path: Path) -> None:
-    """Simple clients, smuggling checkers among them, take what one recv gives for one reply."""
+    """Simple clients, such as smuggling checkers, read a whole reply with one recv."""
     async with mail_server(tmp_path) as inside:
         async with client(inside.port) as c:
             assert await c.code() == 220
@@ -164,10 +164,10 @@ async def test_rejected_clients_do_not_count_as_sessions(tmp_path: Path) -> None
 async def test_a_disconnected_client_counts_until_its_message_is_stored(tmp_path: Path) -> None:
     program = f"sh -c 'until [ -e {tmp_path}/go ]; do sleep 0.01; done; exec cat'"
     async with mail_server(tmp_path, program, limits=ServerLimits(connections=1)) as inside:
-        async with client(inside.port) as gone:
-            await gone.send(MAIL)
+        async with client(inside.port) as leaving:
+            await leaving.send(MAIL)
             await until(lambda: inside.busy)
-            gone.reset()
+            leaving.reset()
         await until(lambda: inside.status.active_connections == 0)
         async with client(inside.port) as early:
             assert await early.code() == 421
@@ -206,15 +206,15 @@ async def test_ten_thousand_aborted_connections_leave_no_session_and_no_task(
         assert inside.leftovers() == []
 
 
-async def test_a_client_that_closes_its_sending_half_still_gets_its_answer(tmp_path: Path) -> None:
+async def test_a_half_closed_client_still_receives_its_reply(tmp_path: Path) -> None:
     async with mail_server(tmp_path, "sh -c 'sleep 0.2; cat'") as inside:
         async with client(inside.port) as c:
             await c.send(MAIL + MAIL + b"QUIT\r\n")
             c.writer.write_eof()
-            told = await c.rest()
+            replies = await c.rest()
 
-        assert told.count(b"250 2.0.0 Ok: stored") == 2
-        assert told.endswith(b"221 2.0.0 Bye\r\n")
+        assert replies.count(b"250 2.0.0 Ok: stored") == 2
+        assert replies.endswith(b"221 2.0.0 Bye\r\n")
         assert len(inside.stored()) == 2
 
 
@@ -235,13 +235,13 @@ async def test_a_message_is_stored_if_its_client_disconnects_after_the_final_dot
 async def test_a_client_that_quits_while_reading_is_paused_is_disconnected(
     tmp_path: Path,
 ) -> None:
-    program = f"sh -c 'until [ -e {tmp_path}/gone ]; do sleep 0.01; done; exec cat'"
+    program = f"sh -c 'until [ -e {tmp_path}/release ]; do sleep 0.01; done; exec cat'"
     async with mail_server(tmp_path, program) as inside:
         async with client(inside.port) as c:
             await c.send(MAIL + b"QUIT\r\n" + b"NOOP\r\n" * 20_000)
             await until(lambda: inside.status.received_bytes > 100_000)
         await c.writer.wait_closed()
-        (tmp_path / "gone").touch()
+        (tmp_path / "release").touch()
 
         await until(lambda: inside.status.active_connections == 0)
         assert len(inside.stored()) == 1
@@ -344,7 +344,7 @@ async def test_octets_left_in_the_buffer_of_a_lost_client_are_not_counted(
 
 
 class Clogged(asyncio.Transport):
-    """A transport whose socket takes ten octets and no more."""
+    """Transport whose socket accepts only ten octets."""
 
     size = 0
 
@@ -383,7 +383,7 @@ async def test_messages_of_disconnected_clients_are_stored_before_the_server_end
 
 
 @pytest.mark.parametrize("size", [100, 600_000, 3_000_000])
-async def test_a_message_of_any_size_is_stored_as_it_was_sent(size: int, tmp_path: Path) -> None:
+async def test_a_message_of_any_size_is_stored_unchanged(size: int, tmp_path: Path) -> None:
     line = b"0123456789 \xc3\xbc \xff\r\n"
     content = line * (size // len(line))
     async with mail_server(tmp_path, session_limits=SessionLimits(message_size=size)) as inside:
@@ -409,10 +409,10 @@ async def test_a_full_disk_while_a_large_message_arrives_is_452(
         monkeypatch.setattr("reference_server.spool.unnamed_file", full)
         async with client(inside.port) as c:
             await c.send(ENVELOPE + b"x\r\n" * 1_200_000 + b".\r\n" + ENVELOPE + b".\r\nQUIT\r\n")
-            told = await c.rest()
+            replies = await c.rest()
 
-        assert b"452 4.3.1 Insufficient system storage" in told
-        assert b"250 2.0.0 Ok: stored" in told
+        assert b"452 4.3.1 Insufficient system storage" in replies
+        assert b"250 2.0.0 Ok: stored" in replies
         assert len(inside.stored()) == 1
 
 
@@ -439,10 +439,10 @@ async def test_messages_being_stored_are_answered_before_421_at_shutdown(
             await c.send(MAIL)
             await until(lambda: inside.busy)
             await inside.listener.stop(2)
-            told = await c.rest()
+            replies = await c.rest()
 
-            assert b"250 2.0.0 Ok: stored" in told
-            assert told.endswith(b"421 4.3.2 Service shutting down\r\n")
+            assert b"250 2.0.0 Ok: stored" in replies
+            assert replies.endswith(b"421 4.3.2 Service shutting down\r\n")
             assert (await idle.rest()).startswith(b"421 4.3.2")
         assert len(inside.stored()) == 1
 

@@ -1,4 +1,4 @@
-"""Maildirs: what is there after success, after every failure of the system, and after a crash."""
+"""Contents of Maildirs after success, after every failed system call, and after a crash."""
 
 import asyncio
 import errno
@@ -121,7 +121,7 @@ async def test_mail_is_stored_where_posix_fadvise_is_not_supported(
 
 
 def fail_nth(monkeypatch: pytest.MonkeyPatch, call: str, which: int, error: int) -> None:
-    """Let the `which`th call of an `os` function fail."""
+    """Make the `which`th call of an `os` function fail."""
     original: Callable[..., object] = getattr(os, call)
     calls = 0
 
@@ -144,14 +144,14 @@ async def test_a_failed_message_does_not_fail_others_of_its_batch(
     broken = spool(tmp_path)
     monkeypatch.setattr(broken, "copy_to", None)
 
-    told = await asyncio.gather(
+    results = await asyncio.gather(
         *(maildirs.store(["bob"], HEAD, spool(tmp_path)) for _ in range(8)),
         maildirs.store(["bob"], HEAD, broken),
         return_exceptions=True,
     )
 
     await maildirs.aclose()
-    assert [type(error) for error in told if error] == [OSError, TypeError]
+    assert [type(error) for error in results if error] == [OSError, TypeError]
     assert len(files(tmp_path)) == 8
 
 
@@ -171,12 +171,12 @@ async def test_a_failed_directory_fsync_fails_every_message_in_it(
     monkeypatch.setattr(os, "fsync", failing)
     to = [["bob"], ["eve"], ["eve", "bob"]]
 
-    told = await asyncio.gather(
+    results = await asyncio.gather(
         *(maildirs.store(users, HEAD, spool(tmp_path)) for users in to), return_exceptions=True
     )
 
     await maildirs.aclose()
-    assert [type(error) for error in told] == [OSError, type(None), OSError]
+    assert [type(error) for error in results] == [OSError, type(None), OSError]
     assert sorted(path.parts[0] for path in files(tmp_path)) == ["bob", "eve", "eve"]
 
 
@@ -213,9 +213,9 @@ async def test_a_storage_error_is_a_temporary_reply_without_its_reason(
         fail_nth(monkeypatch, "writev", 1, error)
         async with client(inside.port) as c:
             await c.send(MAIL + MAIL + b"QUIT\r\n")
-            told = (await c.rest()).split(b"\r\n")
+            replies = (await c.rest()).split(b"\r\n")
 
-        verdicts = [line for line in told if line.startswith((b"45", b"250 2.0.0 Ok: stored"))]
+        verdicts = [line for line in replies if line.startswith((b"45", b"250 2.0.0 Ok: stored"))]
         assert verdicts[0] == reply
         assert len(inside.stored()) == 1
         assert inside.leftovers() == []
@@ -231,10 +231,10 @@ async def test_an_unexpected_exception_is_451_without_its_text(
         monkeypatch.setattr("reference_server.pipeline.received_header", broken)
         async with client(inside.port) as c:
             await c.send(MAIL + b"QUIT\r\n")
-            told = await c.rest()
+            replies = await c.rest()
 
-    assert b"451 4.3.0 Error: local error in processing" in told
-    assert b"secret" not in told
+    assert b"451 4.3.0 Error: local error in processing" in replies
+    assert b"secret" not in replies
 
 
 async def test_a_removed_maildir_is_created_again(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Few descriptors: what becomes of clients then, and of the log."""
+"""Lack of descriptors: its effect on clients and the log."""
 
 import asyncio
 import smtplib
@@ -45,20 +45,20 @@ async def test_few_descriptors_limit_the_sessions_and_no_message_fails(
     codes: Counter[int] = Counter()
     flags = ("--log.level", "warn", *program)
 
-    async def send(port: int, everybody: asyncio.Barrier) -> None:
+    async def send(port: int, barrier: asyncio.Barrier) -> None:
         async with client(port) as c:
             code = await c.code()
             if code == 220:
-                await everybody.wait()
+                await barrier.wait()
                 await c.send(LARGE)
                 code = int((await c.rest()).splitlines()[-2][:3])
             codes[code] += 1
         if code == 421:
-            await everybody.wait()
+            await barrier.wait()
 
     with running(tmp_path, *flags, front=("prlimit", "--nofile=40")) as server:
-        everybody = asyncio.Barrier(60)
-        await asyncio.gather(*(send(server.smtp, everybody) for _ in range(60)))
+        barrier = asyncio.Barrier(60)
+        await asyncio.gather(*(send(server.smtp, barrier) for _ in range(60)))
         async with client(server.smtp) as c:
             assert await c.code() == 220
         server.stop()

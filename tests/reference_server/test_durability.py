@@ -1,4 +1,4 @@
-"""250 means durable: shown by killing the server under load, and by the order of its system calls."""
+"""Durability of acknowledged mail, tested by killing the server under load and by the order of its system calls."""
 
 import random
 import re
@@ -19,7 +19,7 @@ from tests.support.real import require
 
 @dataclass
 class Load:
-    """Clients that send numbered messages to two users until the server is gone."""
+    """Clients that send numbered messages to two users until the server has ended."""
 
     port: int
     seed: int
@@ -56,7 +56,7 @@ class Load:
 
 
 def names(messages: list[bytes]) -> Counter[str]:
-    """How often each message is there; each must be whole, from its header to its last line."""
+    """Number of copies of each message; each must be complete, from its header to its last line."""
     found: Counter[str] = Counter()
     for message in messages:
         name = re.search(rb"\nMessage-ID: (\S+)\n", message)
@@ -119,16 +119,16 @@ def test_sigterm_under_load_ends_within_two_seconds_and_loses_nothing(
 
 
 def strace(*flags: str) -> tuple[str, ...]:
-    """In front of a command; the tracer keeps aside (-D), so that signals go to the command itself."""
+    """Command prefix; the tracer is a separate process (-D), so that signals reach the command itself."""
     return (require("strace"), "-D", "-f", "-y", "-s", "200", *flags)
 
 
 def order_of(trace: str) -> list[str]:
-    """What matters for durability, in the order in which it was done."""
+    """System calls that matter for durability, in their order."""
     begun: dict[str, str] = {}
     happened = []
     for line in trace.splitlines():
-        if "/.probe-" in line:  # at the start: whether there are hard links
+        if "/.probe-" in line:  # at the start: the test for hard links
             continue
         process, _, call = line.partition(" ")
         call = call.strip()
@@ -177,16 +177,16 @@ def test_no_file_system_call_is_made_in_the_event_loop(tmp_path: Path) -> None:
     calls = "%file,fsync,fdatasync,ftruncate,fstatfs,sendfile,writev,close"
 
     with running(tmp_path, front=strace("-o", str(trace), "-e", f"trace={calls}")) as server:
-        deliver_one(server, 1)  # what is done once, such as reading the time zone
+        deliver_one(server, 1)  # exclude one-time calls, such as reading the time zone
         before = len(trace.read_text().splitlines())
         for content in (b"hello\r\n", LARGE * 3000):
             with socket.create_connection(("127.0.0.1", server.smtp), 10) as connection:
                 mail = b"EHLO me\r\nMAIL FROM:<> SIZE=10\r\nRCPT TO:<bob@example.com>\r\nDATA\r\n"
                 connection.sendall(mail + content + b".\r\nQUIT\r\n")
-                told = b""
+                replies = b""
                 while octets := connection.recv(4096):
-                    told += octets
-                assert b"250 2.0.0 Ok: stored" in told
+                    replies += octets
+                assert b"250 2.0.0 Ok: stored" in replies
         eventually(lambda: trace.read_text().count("link(") >= 2, seconds=5)
         after = trace.read_text().splitlines()[before:]
         loop = str(server.process.pid)
@@ -204,10 +204,10 @@ def deliver_one(server: Server, recipients: int) -> bytes:
         to = "".join(f"RCPT TO:<user{n}@example.com>\r\n" for n in range(recipients))
         mail = f"EHLO me\r\nMAIL FROM:<>\r\n{to}DATA\r\nhello\r\n.\r\nQUIT\r\n"
         connection.sendall(mail.encode())
-        told = b""
+        replies = b""
         while octets := connection.recv(4096):
-            told += octets
-    return told.splitlines()[-2]
+            replies += octets
+    return replies.splitlines()[-2]
 
 
 def test_created_directories_are_synced_in_their_parents(

@@ -1,4 +1,4 @@
-"""Ten thousand messages through programs that behave and programs that do not."""
+"""Ten thousand messages through well-behaved and misbehaving programs."""
 
 import os
 import smtplib
@@ -30,7 +30,7 @@ KINDS = {"pass": 250, "refuse": 554, "crash": 451, "leave": 250}
 
 
 def left_over(server: Server) -> list[str]:
-    """The server's children, zombies too, and what programs left running, whoever's child it is now."""
+    """Children of the server, including zombies, and processes left running by programs, whatever their parent."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
@@ -52,7 +52,7 @@ def resident(server: Server) -> int:
 
 
 def send(server: Server, count: int) -> Counter[tuple[str, int]]:
-    """Send messages from several clients at once; returns how often each kind got each reply."""
+    """Sends messages from several clients simultaneously; returns the number of each reply by kind."""
     replies: Counter[tuple[str, int]] = Counter()
 
     def work() -> None:
@@ -75,7 +75,7 @@ def send(server: Server, count: int) -> Counter[tuple[str, int]]:
     return replies
 
 
-def test_ten_thousand_messages_leave_no_process_no_descriptor_and_no_memory_behind(
+def test_ten_thousand_messages_leak_no_process_descriptor_or_memory(
     tmp_path: Path,
 ) -> None:
     script = tmp_path / "script"
@@ -89,7 +89,7 @@ def test_ten_thousand_messages_leave_no_process_no_descriptor_and_no_memory_behi
         replies = send(server, 10_000)
 
         assert replies == {(kind, code): 10_000 // len(KINDS) for kind, code in KINDS.items()}
-        # What was killed or closed may take a moment to be gone.
+        # Killed processes and closed descriptors may take a moment to disappear.
         eventually(lambda: not left_over(server) and descriptors(server) == open_at_first)
         assert resident(server) - memory < 8
         assert len(server.stored("bob")) == 10_800 // 2

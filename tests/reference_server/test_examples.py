@@ -1,4 +1,4 @@
-"""The transforms of examples/, as the server runs them."""
+"""Transforms of examples/, run by the server."""
 
 import os
 import re
@@ -13,21 +13,21 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 async def stored(tmp_path: Path, program: str, content: bytes) -> tuple[bytes, list[bytes]]:
-    """The reply to a message, and what was stored, without the server's own headers."""
+    """Reply to a message, and the stored messages without the server's headers."""
     async with mail_server(tmp_path, f"{EXAMPLES}/{program}") as inside:
         async with client(inside.port) as c:
             await c.send(ENVELOPE + content.replace(b"\n", b"\r\n") + b".\r\nQUIT\r\n")
-            told = await c.rest()
-        return told.splitlines()[-2], [OURS.sub(b"", mail) for mail in inside.stored()]
+            replies = await c.rest()
+        return replies.splitlines()[-2], [OURS.sub(b"", mail) for mail in inside.stored()]
 
 
-async def test_the_footer_stands_under_the_message(tmp_path: Path) -> None:
+async def test_the_footer_is_appended_to_the_message(tmp_path: Path) -> None:
     _, [mail] = await stored(tmp_path, "footer.sh Sent by us", b"Subject: hi\n\nhello\n")
 
     assert mail == b"Subject: hi\n\nhello\n-- \nSent by us\n"
 
 
-async def test_the_stamp_is_the_last_header_and_says_who_sent_the_mail(tmp_path: Path) -> None:
+async def test_the_stamp_is_the_last_header_and_contains_the_sender(tmp_path: Path) -> None:
     _, [mail] = await stored(tmp_path, "stamp.awk", b"Subject: hi\n\nhello\n\nbye\n")
 
     subject, stamp, *rest = mail.split(b"\n")
@@ -37,7 +37,7 @@ async def test_the_stamp_is_the_last_header_and_says_who_sent_the_mail(tmp_path:
     assert rest == [b"", b"hello", b"", b"bye", b""]
 
 
-async def test_the_redactor_hides_cards_and_nothing_else(tmp_path: Path) -> None:
+async def test_the_redactor_hides_only_card_numbers(tmp_path: Path) -> None:
     content = b"Subject: pay\n\n4111 1111 1111 1111 and 5500-0000-0000-0004, call 4111111111111112.\xff\n"
 
     _, [mail] = await stored(tmp_path, "redact.py", content)
@@ -45,7 +45,7 @@ async def test_the_redactor_hides_cards_and_nothing_else(tmp_path: Path) -> None
     assert mail == b"Subject: pay\n\n**** 1111 and **** 0004, call 4111111111111112.\xff\n"
 
 
-async def test_the_redactor_refuses_what_is_confidential_and_says_why(tmp_path: Path) -> None:
+async def test_the_redactor_rejects_confidential_messages_with_a_reason(tmp_path: Path) -> None:
     reply, mails = await stored(tmp_path, "redact.py", b"Sensitivity: Company-Confidential\n\nx\n")
 
     assert reply == b"554 5.7.1 confidential mail does not leave this way"

@@ -1,4 +1,4 @@
-"""The set-ups on docs/filter.md, with the real mail servers and the configuration that is written there."""
+"""Set-ups of docs/filter.md, with real mail servers and the documented configuration."""
 
 import imaplib
 import os
@@ -100,7 +100,7 @@ def check_switch(server: Filter, port: int, receiver: mta.Mta) -> None:
     assert counters["transforms_enabled"] is False
 
 
-def test_postfix_content_filter_transforms_and_passes_the_client_on(home: Path) -> None:
+def test_postfix_content_filter_transforms_and_forwards_the_client(home: Path) -> None:
     lmtp, again = free_port(), free_port()
     with (
         documented_filter(
@@ -144,15 +144,15 @@ def test_postfix_before_the_queue_rejects_to_the_client(home: Path) -> None:
         check_switch(server, postfix.port, postfix)
         with smtplib.SMTP("127.0.0.1", postfix.port) as client:
             refused = client.sendmail(
-                "a@example.org", ["bob@example.org", "nobody@example.org"], LETTER.encode()
+                "a@example.org", ["bob@example.org", "unknown@example.org"], LETTER.encode()
             )
-        assert refused["nobody@example.org"][0] == 550
+        assert refused["unknown@example.org"][0] == 550
         assert len(postfix.wait_for_mail("bob", 3)) == 3
         assert "proxy-accept" in postfix.log.read_text()
 
 
 def exim_configuration(name: str, own: Path, replacements: dict[str, str | int]) -> str:
-    """A documented configuration, with what it presupposes: how mail is stored, and for whom."""
+    """A documented configuration with its prerequisites: mail storage and users."""
     main, rest = documented(f"{name} exim.conf", replacements).split("begin routers")
     routers, transports = rest.split("begin transports")
     return (
@@ -162,7 +162,7 @@ def exim_configuration(name: str, own: Path, replacements: dict[str, str | int])
     )
 
 
-def test_the_service_drop_in_has_flags_that_fit_together(tmp_path: Path) -> None:
+def test_the_service_drop_in_has_consistent_flags(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("secretpa")
     text = documented(
         "systemd filter.conf", {"${CREDENTIALS_DIRECTORY}/token": tmp_path / "token"}
@@ -217,10 +217,13 @@ def test_opensmtpd_filter_transforms(home: Path) -> None:
 
 
 def dovecot_configuration(home: Path, mail: Path, protocols: str, imap: int) -> str:
-    """What a Dovecot needs besides the documented lines; bob and eve exist."""
-    nobody = pwd.getpwnam("nobody")
+    """Configuration of a Dovecot in addition to the documented lines; bob and eve exist."""
+    unprivileged = pwd.getpwnam("nobody")
     home.mkdir()
-    users = (f"{user}::{nobody.pw_uid}:{nobody.pw_gid}::{mail}/{user}" for user in ("bob", "eve"))
+    users = (
+        f"{user}::{unprivileged.pw_uid}:{unprivileged.pw_gid}::{mail}/{user}"
+        for user in ("bob", "eve")
+    )
     (home / "users").write_text("\n".join(users) + "\n")
     return DOVECOT.format(home=home, protocols=protocols, imap=imap)
 
@@ -277,14 +280,14 @@ def test_postfix_delivers_locally_and_dovecot_serves_the_maildirs(home: Path) ->
             + dovecot_configuration(home / "dovecot", mail, "imap", imap),
         ) as process,
     ):
-        send(postfix.port, LETTER, "bob@example.org", "nobody@example.org")
+        send(postfix.port, LETTER, "bob@example.org", "unknown@example.org")
         eventually(lambda: list(mail.glob("bob/new/*")) and list(mail.glob("postmaster/new/*")))
         assert server.counters()["connections_total"] >= 1
 
         for path in (
             mail,
             *mail.rglob("*"),
-        ):  # the server runs as root here, which Dovecot refuses
+        ):  # the server runs as root here, whose files Dovecot rejects
             shutil.chown(path, "nobody", "nogroup")
         mta.wait_for_port(imap, process)
         with imaplib.IMAP4("127.0.0.1", imap) as client:

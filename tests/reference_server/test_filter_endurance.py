@@ -1,7 +1,7 @@
 """Postfix → filter → Postfix, while the filter and the second Postfix are killed and transforms are switched.
 
-No message is lost, none is partially transformed, and one is delivered twice only where the first Postfix was left
-without a reply after the final dot (RFC 1047).
+No message is lost, none is partially transformed, and one is delivered twice only if the first Postfix received no
+reply after the final dot (RFC 1047).
 """
 
 import os
@@ -32,7 +32,7 @@ _UNREPLIED = re.compile(r"end of data|451 4\.[34]\.[012]|timed out while sending
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How many messages, how often each part is killed meanwhile, and how often transforms are switched."""
+    """Numbers of messages, of kills of each server, and of switches of the transforms."""
 
     messages: int
     kills: int
@@ -47,7 +47,7 @@ SCALES = (
 
 @dataclass
 class Part:
-    """The filter or the second Postfix: a process that is killed and started again."""
+    """Filter or second Postfix: a process that is killed and restarted."""
 
     command: tuple[str, ...]
     port: int
@@ -64,7 +64,7 @@ class Part:
         """Kills the process and all of its group, and starts it again after a pause."""
         os.killpg(self.process.pid, number)
         self.process.wait()
-        time.sleep(pause_s)  # how long it is away
+        time.sleep(pause_s)  # seconds of downtime
         self.start()
 
     def end(self) -> None:
@@ -149,7 +149,7 @@ class Setup:
         )
 
     def unreplied(self) -> Counter[int]:
-        """How often the first Postfix was left without a reply to a message, by the message's number."""
+        """How often the first Postfix received no reply to a message, by message number."""
         names: dict[str, int] = {}
         found: Counter[int] = Counter()
         for line in (self._home / "front/log/mail.log").read_text().splitlines():
@@ -192,7 +192,7 @@ def switch_repeatedly(setup: Setup, times: int, done: threading.Event) -> int:
 
 
 @pytest.mark.parametrize("scale", SCALES)
-def test_kills_and_switches_lose_nothing_and_every_duplicate_is_explained(
+def test_kills_and_switches_lose_no_message_and_every_duplicate_is_explained(
     scale: Scale, setup: Setup
 ) -> None:
     chance, done = random.Random(), threading.Event()

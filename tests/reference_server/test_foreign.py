@@ -1,4 +1,4 @@
-"""Clients that nobody here wrote: swaks, curl, Postfix' smtp-source, and the standard library's smtplib."""
+"""Third-party clients: swaks, curl, Postfix' smtp-source, and the standard library's smtplib."""
 
 import asyncio
 import email
@@ -60,8 +60,8 @@ def test_swaks_attaches(server: Server, tmp_path: Path) -> None:
     assert bytes(range(256)) * 200 in parts
 
 
-def test_swaks_sees_that_nothing_is_relayed(server: Server) -> None:
-    done = swaks(server, "nobody", "--to", "bob@elsewhere.example")
+def test_swaks_confirms_that_nothing_is_relayed(server: Server) -> None:
+    done = swaks(server, "unknown", "--to", "bob@elsewhere.example")
 
     assert done.returncode == 24  # no recipient accepted
     assert "550 5.7.1" in done.stdout
@@ -80,7 +80,7 @@ def test_curl_delivers(server: Server, tmp_path: Path) -> None:
     assert parsed(server, "curl").get_content() == ".\nhello\n"
 
 
-def test_postfix_smtp_source_delivers_under_load_and_every_message_is_there(
+def test_postfix_smtp_source_delivers_every_message_under_load(
     server: Server,
 ) -> None:
     before = asyncio.run(server.ask(Command.CONNECTIONS))
@@ -108,7 +108,7 @@ def test_smtplib_sends_utf8_addresses_and_eight_bits(server: Server) -> None:
     assert "with UTF8SMTP" in stored["Received"]
 
 
-def test_smtplib_sends_five_megabytes_to_several(server: Server) -> None:
+def test_smtplib_sends_five_megabytes_to_several_recipients(server: Server) -> None:
     text = "0123456789\r\n" * 430_000
     with smtplib.SMTP("127.0.0.1", server.smtp) as client:
         refused = client.sendmail(

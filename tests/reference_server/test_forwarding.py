@@ -1,4 +1,4 @@
-"""Messages by LMTP to a next hop that the test scripts, in the test's event loop."""
+"""Forwarding by LMTP and SMTP to a scripted next hop in the test's event loop."""
 
 import asyncio
 import os
@@ -32,7 +32,7 @@ CONTENT = b"Subject: hi\r\n\r\n..dot\r\n.\r\n"
 
 @dataclass
 class Filter:
-    """The server under test: where it listens, its status and its listener."""
+    """Server under test: its address, status and listener."""
 
     port: int
     status: ServerStatus
@@ -124,7 +124,7 @@ async def test_each_recipient_gets_the_hops_reply(tmp_path: Path) -> None:
         assert server.status.mails == 1
 
 
-async def test_a_message_that_the_hop_refuses_is_not_counted(tmp_path: Path) -> None:
+async def test_a_message_that_the_hop_rejects_is_not_counted(tmp_path: Path) -> None:
     async with next_hop() as hop, forwarding(hop, tmp_path) as server:
         hop.end = [b"554 5.7.1 spam\r\n"]
 
@@ -132,7 +132,7 @@ async def test_a_message_that_the_hop_refuses_is_not_counted(tmp_path: Path) -> 
         assert server.status.mails == 0
 
 
-async def test_a_hop_that_is_not_there_or_silent_is_451(tmp_path: Path) -> None:
+async def test_an_unreachable_or_silent_hop_is_451(tmp_path: Path) -> None:
     async with next_hop() as hop:
         pass
     async with forwarding(hop, tmp_path) as server:
@@ -155,13 +155,13 @@ async def test_the_output_of_transforms_is_forwarded(tmp_path: Path) -> None:
         assert [b"..DOT" in message for message in hop.messages] == [True, False]
 
 
-async def test_a_bare_cr_from_a_transform_is_never_sent_on(tmp_path: Path) -> None:
+async def test_a_bare_cr_from_a_transform_is_never_forwarded(tmp_path: Path) -> None:
     async with next_hop() as hop, forwarding(hop, tmp_path, r"sed 's/dot/\r.\r/'") as server:
         assert (await send(server, TO_BOB))[0].startswith("451 4.3.0")
         assert hop.messages == []
 
 
-async def test_transforms_see_the_original_client_and_the_hop_gets_it(tmp_path: Path) -> None:
+async def test_transforms_and_the_hop_receive_the_original_client(tmp_path: Path) -> None:
     show = "sh -c 'cat; echo $CLIENT_ADDRESS $CLIENT_HELO'"
     async with next_hop() as hop, forwarding(hop, tmp_path, show) as server:
         hop.extensions = ("PIPELINING", "XFORWARD NAME ADDR HELO")
@@ -184,7 +184,7 @@ async def test_transforms_see_the_original_client_and_the_hop_gets_it(tmp_path: 
         ]
 
 
-async def test_a_message_that_the_hop_cannot_take_is_refused_and_never_converted(
+async def test_a_message_that_the_hop_does_not_support_is_rejected_and_never_converted(
     tmp_path: Path,
 ) -> None:
     eight_bit = b"Subject: hi\r\n\r\n\xc3\xbc\r\n.\r\n"
@@ -201,7 +201,7 @@ async def test_a_message_that_the_hop_cannot_take_is_refused_and_never_converted
         assert (await send(server, TO_BOB, content=large))[0].startswith("552 5.3.4")
 
 
-async def test_a_message_in_a_loop_is_refused(tmp_path: Path) -> None:
+async def test_a_message_in_a_loop_is_rejected(tmp_path: Path) -> None:
     async with next_hop() as hop, forwarding(hop, tmp_path) as server:
         field = b"Received: from a by b; Mon, 1 Jan 2024 00:00:00 +0000\r\n"
 
@@ -223,7 +223,7 @@ async def test_a_client_that_may_not_relay_gets_550_for_every_recipient(tmp_path
         assert hop.connections == 0
 
 
-async def test_a_large_message_is_forwarded_whole(tmp_path: Path) -> None:
+async def test_a_large_message_is_forwarded_unchanged(tmp_path: Path) -> None:
     content = b"Subject: large\r\n\r\n" + (b"x" * 70 + b"\r\n") * 50_000
     async with next_hop() as hop, forwarding(hop, tmp_path, "cat") as server:
         assert await send(server, TO_BOB, content=content + b".\r\n") == ["250 2.0.0 Ok"]
@@ -236,7 +236,7 @@ async def test_a_large_message_is_forwarded_whole(tmp_path: Path) -> None:
             assert found + rest == content + b".\r\n"
 
 
-async def test_the_end_of_the_server_gives_up_what_the_hop_does_not_reply_to(
+async def test_at_shutdown_messages_without_a_reply_of_the_hop_are_abandoned(
     tmp_path: Path,
 ) -> None:
     async with next_hop() as hop:
@@ -281,7 +281,7 @@ async def test_smtp_recipients_get_the_hops_reply_before_the_content(tmp_path: P
         assert hop.connections == 1
 
 
-async def test_smtp_messages_that_end_early_give_the_connection_back(tmp_path: Path) -> None:
+async def test_smtp_messages_that_end_early_release_the_connection(tmp_path: Path) -> None:
     async with next_hop() as hop, forwarding(hop, tmp_path, lmtp=False) as server:
         for ending in (b"RSET\r\n", b"EHLO again\r\n", b"QUIT\r\n", b""):
             for _ in range(3):  # there are four connections to the hop
@@ -308,7 +308,7 @@ async def test_smtp_without_a_hop_is_451_for_each_recipient(tmp_path: Path) -> N
     assert [reply[:9] for reply in found[3:]] == ["451 4.4.1", "451 4.4.1", "554 5.5.1"]
 
 
-async def test_smtp_content_that_the_hop_cannot_take_is_refused(tmp_path: Path) -> None:
+async def test_smtp_content_that_the_hop_does_not_support_is_rejected(tmp_path: Path) -> None:
     eight_bit = b"Subject: hi\r\n\r\n\xc3\xbc\r\n.\r\n"
     async with next_hop() as hop, forwarding(hop, tmp_path, lmtp=False) as server:
         async with client(server.port) as peer:
@@ -328,7 +328,7 @@ async def test_smtp_clients_that_may_not_relay_never_reach_the_hop(tmp_path: Pat
         assert hop.connections == 0
 
 
-async def test_the_end_of_the_server_answers_recipients_that_the_hop_does_not(
+async def test_at_shutdown_recipients_without_a_reply_of_the_hop_are_answered(
     tmp_path: Path,
 ) -> None:
     async with next_hop() as hop, forwarding(hop, tmp_path, lmtp=False) as server:

@@ -32,7 +32,7 @@ def test_a_socket_is_bound_for_every_user_and_removed(tmp_path: Path) -> None:
     assert not address.path.exists()
 
 
-def test_a_socket_that_was_left_behind_is_replaced(tmp_path: Path) -> None:
+def test_a_stale_socket_is_replaced(tmp_path: Path) -> None:
     address = UnixAddress(tmp_path / "lmtp")
     address.bind().close()
 
@@ -40,7 +40,7 @@ def test_a_socket_that_was_left_behind_is_replaced(tmp_path: Path) -> None:
         client.connect(str(address.path))
 
 
-def test_a_socket_whose_server_is_stuck_is_not_replaced(tmp_path: Path) -> None:
+def test_the_socket_of_a_stuck_server_is_not_replaced(tmp_path: Path) -> None:
     address = UnixAddress(tmp_path / "lmtp")
     with socket.socket(socket.AF_UNIX) as stuck, contextlib.ExitStack() as clients:
         stuck.bind(str(address.path))

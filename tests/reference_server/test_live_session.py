@@ -1,4 +1,4 @@
-"""A session whose recipients the destination decides on: in the state machine, cut everywhere."""
+"""Session whose recipients are answered by the destination: the state machine, split everywhere."""
 
 import itertools
 
@@ -25,7 +25,7 @@ OK, NO = Reply(250, "2.1.5", "Ok"), Reply(550, "5.1.1", "User unknown")
 
 
 def never(envelope: Envelope) -> LiveTransaction:
-    raise AssertionError("the machine itself asks nobody")
+    raise AssertionError("the state machine does not resolve recipients itself")
 
 
 SERVICE = Service("mail.example", relayed_recipients(True), lambda octets: True, live=never)
@@ -37,7 +37,7 @@ TALK = (
 
 
 class Talk:
-    """A session in which everybody exists but eve."""
+    """Session in which every recipient except eve exists."""
 
     def __init__(self) -> None:
         self.session = Session(SERVICE, SessionLimits())
@@ -61,7 +61,7 @@ class Talk:
 
 
 def talk(*pieces: bytes) -> tuple[bytes, list[str]]:
-    """What the session said, and the names of the events without `Content`, which comes in pieces."""
+    """Replies of the session, and names of its events without `Content`, which arrives in pieces."""
     done = Talk()
     for piece in pieces:
         done.receive(piece)
@@ -97,13 +97,13 @@ def test_each_recipient_waits_for_the_destination() -> None:
     ]
 
 
-def test_every_cut_has_the_same_outcome() -> None:
+def test_every_split_has_the_same_outcome() -> None:
     expected = talk(TALK)
     for cut in range(1, len(TALK)):
         assert talk(TALK[:cut], TALK[cut:]) == expected
 
 
-def test_commands_are_kept_while_the_destination_decides() -> None:
+def test_commands_are_queued_while_the_destination_decides() -> None:
     session = Session(SERVICE, SessionLimits())
     session.receive(TALK)
     [offered] = session.advance()

@@ -1,4 +1,4 @@
-"""The server as a process with LMTP: Python's own LMTP client, a Unix socket, users, and who may relay."""
+"""The server as a process with LMTP: Python's LMTP client, a Unix socket, users, and relay permission."""
 
 import signal
 import smtplib
@@ -81,7 +81,7 @@ def test_a_client_outside_relay_from_may_not_forward(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_setting_that_cannot_work_ends_the_start_with_one_line(
+def test_an_impossible_setting_fails_the_start_with_one_line(
     flags: tuple[str, ...], message: str, tmp_path: Path
 ) -> None:
     places = ("--smtp.listen-address=127.0.0.1:0", f"--maildir={tmp_path / 'mail'}")

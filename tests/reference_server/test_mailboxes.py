@@ -1,4 +1,4 @@
-"""Users, and the Maildir of everybody else."""
+"""Users, and the catch-all Maildir."""
 
 from reference_server.address import Address
 from reference_server.mailboxes import Mailboxes
@@ -9,7 +9,7 @@ def directory(mailboxes: Mailboxes, local: str) -> str | None:
 
 
 def test_every_local_part_is_a_user_without_a_list() -> None:
-    assert directory(Mailboxes(), "Anybody") == "anybody"
+    assert directory(Mailboxes(), "Somename") == "somename"
 
 
 def test_listed_users_exist_in_any_case_and_others_do_not() -> None:
@@ -25,7 +25,7 @@ def test_postmaster_always_exists() -> None:
     assert Mailboxes(("ann",)).directory(Address("postmaster", "")) == "postmaster"
 
 
-def test_a_catch_all_is_the_maildir_of_everybody_else() -> None:
+def test_a_catch_all_receives_mail_of_all_other_users() -> None:
     mailboxes = Mailboxes(("ann",), "rest")
 
     assert directory(mailboxes, "ann") == "ann"

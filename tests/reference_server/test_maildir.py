@@ -159,9 +159,7 @@ async def test_deliver_never_replaces_a_message_of_the_same_name(
     monkeypatch.setattr("secrets.token_hex", lambda size: "0" * 2 * size)
     outcomes = []
     for content in (b"one\n", b"two\n"):
-        maildirs = Maildirs(
-            tmp_path, "mail.example"
-        )  # two instances with nothing to tell them apart
+        maildirs = Maildirs(tmp_path, "mail.example")  # two indistinguishable instances
         spool = Spool(tmp_path)
         spool.append(content)
         try:
@@ -201,7 +199,7 @@ def test_has_hard_links_leaves_nothing_behind(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_a_delivery_that_nobody_waits_for_is_not_stored(tmp_path: Path) -> None:
+async def test_a_cancelled_delivery_is_not_stored(tmp_path: Path) -> None:
     maildirs = Maildirs(tmp_path, "mail.example")
     spool = Spool(tmp_path)
     spool.append(b"hello\n")

@@ -1,4 +1,4 @@
-"""Log lines that answer what happened to a message."""
+"""Log lines about the outcome of each message."""
 
 import logging
 from pathlib import Path
@@ -79,7 +79,7 @@ async def test_a_stored_message_is_one_line_with_envelope_size_transforms_and_re
         ),
     ],
 )
-async def test_a_message_that_a_transform_refuses_is_one_line_with_the_reason(
+async def test_a_message_that_a_transform_rejects_is_one_line_with_the_reason(
     program: str,
     level: str,
     msg: str,
@@ -178,7 +178,7 @@ def fields(tmp_path: Path, content: bytes, *recipients: str) -> dict[str, object
         (b"", ""),
     ],
 )
-def test_the_message_id_is_the_headers_and_not_the_bodys(
+def test_the_logged_message_id_is_that_of_the_header(
     content: bytes, message_id: str, tmp_path: Path
 ) -> None:
     assert fields(tmp_path, content, "bob")["message_id"] == message_id

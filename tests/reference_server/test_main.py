@@ -1,4 +1,4 @@
-"""The command as users start it."""
+"""The installed command."""
 
 import asyncio
 import os
@@ -69,10 +69,10 @@ async def test_the_status_port_answers_until_the_last_message_is_answered(tmp_pa
             assert server.stored() == []
             with gate.open("r+b", buffering=0) as opened:
                 opened.write(b"go\n")
-                told = await c.rest()
+                replies = await c.rest()
 
-        assert told.startswith(b"250 2.0.0 Ok: stored")
-        assert told.endswith(b"421 4.3.2 Service shutting down\r\n")
+        assert replies.startswith(b"250 2.0.0 Ok: stored")
+        assert replies.endswith(b"421 4.3.2 Service shutting down\r\n")
         assert server.process.wait(5) == 0
 
 
@@ -138,7 +138,7 @@ def test_recipients_of_a_domain_are_accepted_in_every_form_of_it(tmp_path: Path)
             assert sender.docmd("RCPT TO:<bob@bucher.example>")[0] == 550
 
 
-def test_every_address_of_both_families_is_served_where_only_a_port_is_given(
+def test_a_port_without_a_host_serves_every_address_of_both_families(
     tmp_path: Path,
 ) -> None:
     flags = ("--smtp.listen-address", ":0", "--status.listen-address", ":0")
@@ -184,7 +184,7 @@ def test_mail_is_stored_while_the_reader_of_the_log_is_stuck(tmp_path: Path) -> 
         assert server.stop() == 0
 
 
-def test_a_file_system_that_cannot_sync_directories_is_refused_at_the_start(
+def test_a_file_system_that_cannot_sync_directories_is_rejected_at_the_start(
     tmp_path: Path,
 ) -> None:
     ended = subprocess.run(
@@ -235,9 +235,9 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize(("flags", "told"), BAD.values(), ids=BAD)
+@pytest.mark.parametrize(("flags", "message"), BAD.values(), ids=BAD)
 def test_an_invalid_setting_is_one_line_and_exit_status_2(
-    flags: list[str], told: str, tmp_path: Path
+    flags: list[str], message: str, tmp_path: Path
 ) -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "reference_server", *flags],
@@ -245,7 +245,7 @@ def test_an_invalid_setting_is_one_line_and_exit_status_2(
     )  # fmt: skip
 
     assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (2, "", 1)
-    assert told in ended.stderr
+    assert message in ended.stderr
 
 
 @pytest.mark.parametrize("flag", ["--smtp.listen-address", "--status.listen-address"])

@@ -1,4 +1,4 @@
-"""Postfix, Exim and OpenSMTPD as clients: what they relay is accepted."""
+"""Postfix, Exim and OpenSMTPD as clients: the messages that they relay are accepted."""
 
 import smtplib
 from collections.abc import Iterator
@@ -76,7 +76,7 @@ def test_postfix_relays_long_local_parts_in_both_envelopes(home: Path, tmp_path:
         assert message.startswith(f"Return-Path: <{LONG}@example.net>\n".encode())
 
 
-def test_postfix_relays_many_messages_with_a_refused_recipient_each(
+def test_postfix_relays_many_messages_with_a_rejected_recipient_each(
     home: Path, tmp_path: Path
 ) -> None:
     with (
@@ -85,7 +85,7 @@ def test_postfix_relays_many_messages_with_a_refused_recipient_each(
     ):
         with smtplib.SMTP("127.0.0.1", postfix.port) as client:
             for number in range(50):
-                to = ["bob@example.com", f"nobody{number}@elsewhere.example"]
+                to = ["bob@example.com", f"unknown{number}@elsewhere.example"]
                 client.sendmail("a@example.net", to, "Subject: hi\n\nhello\n")
 
         stored(server, "bob", 50)

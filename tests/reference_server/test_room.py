@@ -1,4 +1,4 @@
-"""A small disk that really fills up: a file system of 4 MiB, in a mount namespace of the server's own."""
+"""Full disk: a file system of 4 MiB in a mount namespace of the server."""
 
 import os
 import socket
@@ -32,8 +32,8 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 
 def send(server: Server, *mails: tuple[str, bytes]) -> list[tuple[str, bytes]]:
-    """What was said to each mail, given by its parameters and its content, and to which command."""
-    told = []
+    """Sends messages, given by parameters and content; returns the final reply to each, with its command."""
+    final_replies = []
     with socket.create_connection(("127.0.0.1", server.smtp), 10) as connection:
         replies = connection.makefile("rb")
 
@@ -51,8 +51,8 @@ def send(server: Server, *mails: tuple[str, bytes]) -> list[tuple[str, bytes]]:
                 ask(b"RCPT TO:<bob@example.com>\r\n")
                 ask(b"DATA\r\n")
                 command, reply = "DATA", ask(content + b".\r\n")
-            told.append((command, reply[: len(NO_ROOM)]))
-    return told
+            final_replies.append((command, reply[: len(NO_ROOM)]))
+    return final_replies
 
 
 def test_a_message_larger_than_the_free_space_is_452_at_mail(server: Server) -> None:
@@ -83,9 +83,9 @@ def test_a_full_disk_rejects_messages_and_keeps_nothing_of_them(
 ) -> None:
     unannounced = ("", (b"x" * 998 + b"\r\n") * 1500)
 
-    told = send(server, *[unannounced] * 3, ("", b"small\r\n"), unannounced)
+    replies = send(server, *[unannounced] * 3, ("", b"small\r\n"), unannounced)
 
-    assert told[2] == told[4] == ("DATA", NO_ROOM)
-    assert [reply[:3] for _, reply in told] == [b"250", b"250", b"452", b"250", b"452"]
+    assert replies[2] == replies[4] == ("DATA", NO_ROOM)
+    assert [reply[:3] for _, reply in replies] == [b"250", b"250", b"452", b"250", b"452"]
     assert sorted(len(message) // 1_000_000 for message in server.stored("bob")) == [0, 1, 1]
     assert server.leftovers() == []

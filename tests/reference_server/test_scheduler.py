@@ -1,4 +1,4 @@
-"""No number of busy clients holds up the event loop."""
+"""Busy clients do not block the event loop."""
 
 import asyncio
 import itertools
@@ -15,7 +15,7 @@ from tests.reference_server.inside import Client, client, mail_server
 from tests.reference_server.server import running
 
 
-async def test_a_step_is_called_immediately_and_until_it_is_done() -> None:
+async def test_a_step_is_called_immediately_and_repeated_until_done() -> None:
     left = 3
 
     def step() -> bool:
@@ -45,7 +45,7 @@ async def test_steps_take_turns() -> None:
     assert order == ["a", "a", "b", "a", "b", "b"] or order == ["a", "b", "a", "b", "a", "b"]
 
 
-async def test_the_loop_goes_on_after_each_slice() -> None:
+async def test_the_event_loop_runs_after_each_time_slice() -> None:
     scheduler = Scheduler()
     done = 0
 
@@ -77,7 +77,7 @@ PIPELINED = {
 
 
 @pytest.mark.parametrize("name", PIPELINED)
-async def test_an_iteration_of_the_loop_is_short_however_much_clients_pipeline(
+async def test_an_iteration_of_the_loop_is_short_with_pipelining_clients(
     name: str, tmp_path: Path
 ) -> None:
     async def pipeline(c: Client) -> None:
@@ -95,13 +95,13 @@ async def test_an_iteration_of_the_loop_is_short_however_much_clients_pipeline(
             longest = 0.0
             until = time.monotonic() + 0.4
             while time.monotonic() < until and not all(task.done() for task in tasks):
-                began = time.thread_time()  # of this thread alone: right on a busy machine, too
+                began = time.thread_time()  # CPU time of this thread, independent of other load
                 await asyncio.sleep(0)
                 longest = max(longest, time.thread_time() - began)
             for task in tasks:
                 task.cancel()
 
-    # A slice, one step more, and what the clients of the test do in the same loop.
+    # A time slice, one more step, and the test's clients in the same loop.
     assert longest < 0.1
 
 

@@ -1,4 +1,4 @@
-"""The state machine alone: RFC 5321's cases, smuggling, and arbitrary bytes in arbitrary pieces."""
+"""Session state machine: RFC 5321's cases, smuggling, and arbitrary bytes in arbitrary pieces."""
 
 import itertools
 from collections.abc import Iterable, Sequence
@@ -24,7 +24,7 @@ ENVELOPE = b"EHLO me.example\r\nMAIL FROM:<a@x.org>\r\nRCPT TO:<bob@example.com>
 
 @dataclass
 class Talk:
-    """What came of a session: replies as they went out, messages that were completed, and whether it was closed."""
+    """Result of a session: replies, completed messages, and whether it was closed."""
 
     out: bytes = b""
     messages: list[tuple[Envelope, bytes]] = field(default_factory=list)
@@ -82,7 +82,7 @@ def talk(
 
 
 def reply_to(*lines: str) -> str:
-    """The last reply to command lines that come after EHLO."""
+    """Last reply to command lines after EHLO."""
     return talk([b"".join(line.encode() + b"\r\n" for line in ("EHLO me", *lines))]).replies[-1]
 
 
@@ -175,7 +175,7 @@ BAD = {
 
 
 @pytest.mark.parametrize(("line", "reply"), BAD.values(), ids=BAD)
-def test_a_wrong_command_is_refused(line: str, reply: str) -> None:
+def test_an_invalid_command_is_rejected(line: str, reply: str) -> None:
     assert reply_to(line).startswith(reply)
 
 
@@ -205,7 +205,7 @@ RECIPIENTS = {
     "relayed": ("RCPT TO:<bob@elsewhere.example>", "550 5.7.1"),
     "relayed by percent": ("RCPT TO:<bob%example.com@elsewhere.example>", "550 5.7.1"),
     "relayed by a route": ("RCPT TO:<@example.com:bob@elsewhere.example>", "550 5.7.1"),
-    "nobody": ("RCPT TO:<>", "501 5.1.3"),
+    "null recipient": ("RCPT TO:<>", "501 5.1.3"),
     "no domain": ("RCPT TO:<bob>", "501 5.1.3"),
     "a parameter": ("RCPT TO:<bob@example.com> NOTIFY=NEVER", "555 5.5.4"),
     "utf8 unannounced": ("RCPT TO:<ü@example.com>", "553 5.6.7"),
@@ -217,7 +217,7 @@ def test_only_recipients_of_own_domains_are_accepted(line: str, reply: str) -> N
     assert reply_to("MAIL FROM:<a@x>", line).startswith(reply)
 
 
-def test_refused_recipients_of_delivered_messages_do_not_end_a_session() -> None:
+def test_rejected_recipients_of_delivered_messages_do_not_end_a_session() -> None:
     refused = b"RCPT TO:<bob@elsewhere.example>\r\n"
     mail = ENVELOPE.partition(b"\r\n")[2].replace(b"DATA\r\n", refused + b"DATA\r\n") + b".\r\n"
 
@@ -228,14 +228,14 @@ def test_refused_recipients_of_delivered_messages_do_not_end_a_session() -> None
     assert not done.closed
 
 
-def test_errors_before_a_delivered_message_are_forgiven() -> None:
+def test_a_delivered_message_resets_the_error_count() -> None:
     done = talk([(b"FOO\r\n" * 4 + ENVELOPE + b".\r\n") * 3 + b"FOO\r\n" * 4])
 
     assert len(done.messages) == 3
     assert not done.closed
 
 
-def test_ten_refused_recipients_count_as_one_error() -> None:
+def test_ten_rejected_recipients_count_as_one_error() -> None:
     refused = b"RCPT TO:<bob@elsewhere.example>\r\n"
 
     done = talk([b"EHLO me\r\nMAIL FROM:<a@x>\r\n" + refused * 60])
@@ -244,7 +244,7 @@ def test_ten_refused_recipients_count_as_one_error() -> None:
     assert done.codes[-1] == 421
 
 
-def test_commands_out_of_order_are_refused() -> None:
+def test_commands_out_of_order_are_rejected() -> None:
     assert talk([b"MAIL FROM:<a@x>\r\n"]).codes == [220, 503]
     assert reply_to("MAIL FROM:<a@x>", "MAIL FROM:<a@x>").startswith("503")
     assert reply_to("MAIL FROM:<a@x>", "DATA") == "554 5.5.1 Error: no valid recipients"
@@ -265,7 +265,7 @@ def test_recipients_over_the_limit_are_452_and_the_others_stay() -> None:
     assert done.codes[3:] == [250, 250, 250, 452, 250]
 
 
-def test_the_same_recipient_twice_is_one() -> None:
+def test_a_repeated_recipient_is_stored_once() -> None:
     again = b"RCPT TO:<bob@example.com>\r\nDATA\r\n"
 
     done = talk([ENVELOPE.replace(b"DATA\r\n", again) + b".\r\n"])
@@ -384,14 +384,14 @@ MALFORMED_ENDS = [
 
 @pytest.mark.parametrize("before", [b"", b"text", b"text\r\n\r\n"], ids=repr)
 @pytest.mark.parametrize("end", MALFORMED_ENDS, ids=repr)
-def test_nothing_but_crlf_dot_crlf_ends_a_message(before: bytes, end: bytes) -> None:
+def test_only_crlf_dot_crlf_ends_a_message(before: bytes, end: bytes) -> None:
     smuggled = (
         b"mail FROM:<evil@x.org>\r\nrcpt TO:<bob@example.com>\r\ndata\r\nevil\r\n.\r\nQUIT\r\n"
     )
 
     done = talk([ENVELOPE + before + end + smuggled])
 
-    # One message of both parts, or, with a CR that is no line end, one refusal: never a second MAIL.
+    # One message of both parts or, with a bare CR, one rejection: never a second MAIL.
     assert len(done.codes) == len([220, 250, 250, 250, 354, 250, 221])
     assert [envelope.sender for envelope, _ in done.messages] in ([], [Address("a", "x.org")])
     assert len(done.messages) + done.abandoned == 1

@@ -112,7 +112,7 @@ SWITCHES = [
 
 
 @pytest.mark.parametrize(("dialect", "command"), SWITCHES, ids=lambda value: value.name)
-def test_switching_on_is_answered_with_on(dialect: Dialect, command: Command) -> None:
+def test_switching_on_returns_on(dialect: Dialect, command: Command) -> None:
     token, operation = Token(b"x" * dialect.token_length), dialect.operations[command]
     request = Request(1, token.octets, operation.code).encode(dialect)
 

@@ -1,4 +1,4 @@
-"""The headers in front of a message, to the letter."""
+"""Trace headers of a message, byte for byte."""
 
 import re
 
@@ -13,7 +13,7 @@ DATE = r"\t\w{3}, 0[12] Jan 2026 \d\d:00:00 [+-]\d{4}\n"
 
 
 def lines(envelope: Envelope, client: str = "192.0.2.1") -> str:
-    """What stands before the date."""
+    """Text before the date."""
     headers = received_header(envelope, client, "mail.example", "1F", 1767268800).decode()
     date = re.search(DATE + r"\Z", headers)
     assert date, headers
@@ -36,14 +36,14 @@ def test_return_path_of_the_null_sender_is_empty() -> None:
 
 
 def test_received_does_not_reveal_several_recipients() -> None:
-    told = lines(Envelope(None, (BOB, EVE), "me", "SMTP"))
+    header = lines(Envelope(None, (BOB, EVE), "me", "SMTP"))
 
-    assert told.endswith("with SMTP id 1F;\n")
-    assert "example.com" not in told
+    assert header.endswith("with SMTP id 1F;\n")
+    assert "example.com" not in header
 
 
 @pytest.mark.parametrize(
     ("client", "literal"), [("192.0.2.1", "[192.0.2.1]"), ("2001:db8::1", "[IPv6:2001:db8::1]")]
 )
-def test_a_client_is_named_by_its_address(client: str, literal: str) -> None:
+def test_the_trace_header_has_the_clients_address(client: str, literal: str) -> None:
     assert f"from me ({literal})\n" in lines(Envelope(None, (BOB,), "me", "SMTP"), client)

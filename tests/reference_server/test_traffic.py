@@ -26,7 +26,7 @@ def traffic(*flags: str) -> "subprocess.Popen[str]":
 
 
 def summary(text: str) -> dict[str, int]:
-    """How often each outcome was, by code and meaning."""
+    """Number of each outcome, by code and meaning."""
     lines = re.findall(r"^ *(\d+)  (\S+ +.+)$", text, re.M)
     return {re.sub(r" +", " ", what): int(n) for n, what in lines}
 
@@ -36,9 +36,9 @@ async def test_accepted_messages_are_stored_and_each_is_a_connection(
 ) -> None:
     with running(tmp_path) as server:
         sending = traffic(f"127.0.0.1:{server.smtp}", "--rate", "500", "--count", "120", *TO_US)
-        told, errors = sending.communicate(timeout=30)
+        output, errors = sending.communicate(timeout=30)
 
-        outcomes = summary(told)
+        outcomes = summary(output)
         assert (sending.returncode, errors) == (0, "")
         assert await server.ask(Command.CONNECTIONS) == 120
         assert (
@@ -49,20 +49,20 @@ async def test_accepted_messages_are_stored_and_each_is_a_connection(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_it_with_a_summary(number: signal.Signals, tmp_path: Path) -> None:
+def test_a_signal_ends_the_traffic_with_a_summary(number: signal.Signals, tmp_path: Path) -> None:
     with running(tmp_path) as server:
         sending = traffic(f"127.0.0.1:{server.smtp}", "--rate", "50", "--size", "100", *TO_US)
         deadline = time.monotonic() + 10
         while not server.stored() and time.monotonic() < deadline:
             pass
         sending.send_signal(number)
-        told, errors = sending.communicate(timeout=5)
+        output, errors = sending.communicate(timeout=5)
 
     assert (sending.returncode, errors) == (0, "")
-    assert summary(told)["250 accepted"] > 0
+    assert summary(output)["250 accepted"] > 0
 
 
-def test_a_terminal_shows_how_it_goes(tmp_path: Path) -> None:
+def test_progress_is_shown_on_a_terminal(tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     with running(tmp_path) as server:
         sending = subprocess.Popen(
@@ -82,11 +82,11 @@ def test_an_unavailable_server_is_reported_once_and_retried(tmp_path: Path) -> N
     with running(tmp_path) as server:
         server.stop()
         sending = traffic(f"127.0.0.1:{server.smtp}", "--rate", "50", "--duration", "1500ms")
-        told, errors = sending.communicate(timeout=10)
+        output, errors = sending.communicate(timeout=10)
 
     assert errors.count("\n") == 1
     assert f"127.0.0.1:{server.smtp} does not answer: " in errors
-    assert summary(told)["--- no reply"] >= 2
+    assert summary(output)["--- no reply"] >= 2
 
 
 BAD = {
@@ -98,13 +98,13 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize(("flags", "told"), BAD.values(), ids=BAD)
-def test_a_wrong_flag_is_one_line_and_exit_status_2(flags: list[str], told: str) -> None:
+@pytest.mark.parametrize(("flags", "message"), BAD.values(), ids=BAD)
+def test_an_invalid_flag_is_one_line_and_exit_status_2(flags: list[str], message: str) -> None:
     sending = traffic(*flags)
     out, errors = sending.communicate(timeout=10)
 
     assert (sending.returncode, out, errors.count("\n")) == (2, "", 1)
-    assert told in errors
+    assert message in errors
 
 
 def test_sample_messages_are_realistic() -> None:

@@ -1,4 +1,4 @@
-"""Programs over messages: every row of the table in docs/reference-server.md, and what hostile ones do."""
+"""Transforms: every row of the table in docs/reference-server.md, and hostile programs."""
 
 import os
 import shlex
@@ -72,7 +72,7 @@ def test_programs_run_in_order_on_the_output_of_the_previous_one(
     )
 
 
-def test_a_message_larger_than_memory_and_pipes_goes_through(
+def test_a_message_larger_than_memory_and_pipe_buffers_is_transformed(
     chain: TransformChain, tmp_path: Path
 ) -> None:
     content = b"0123456789\n" * 80_000
@@ -82,11 +82,13 @@ def test_a_message_larger_than_memory_and_pipes_goes_through(
     )
 
 
-def test_an_empty_message_may_stay_empty(chain: TransformChain, tmp_path: Path) -> None:
+def test_an_empty_message_is_transformed_to_an_empty_one(
+    chain: TransformChain, tmp_path: Path
+) -> None:
     assert run(chain, tmp_path, program("cat"), content=b"") == b""
 
 
-def test_no_shell_reads_the_arguments(chain: TransformChain, tmp_path: Path) -> None:
+def test_arguments_are_not_interpreted_by_a_shell(chain: TransformChain, tmp_path: Path) -> None:
     assert run(chain, tmp_path, program("sed 's/$/ $HOME; `id`/'")) == b"hello $HOME; `id`\n"
 
 
@@ -113,9 +115,9 @@ CODES = {
 def test_exit_status_determines_the_reply(
     code: int, reply: tuple[int, str], chain: TransformChain, tmp_path: Path
 ) -> None:
-    told = failure(chain, tmp_path, shell(f"cat; exit {code}")).reply
+    found = failure(chain, tmp_path, shell(f"cat; exit {code}")).reply
 
-    assert (told.code, told.status) == reply
+    assert (found.code, found.status) == reply
 
 
 BAD = {
@@ -155,15 +157,15 @@ def test_a_missing_program_is_a_configuration_error(chain: TransformChain, tmp_p
 def test_a_rejection_has_the_first_line_of_stderr_in_printable_ascii(
     chain: TransformChain, tmp_path: Path
 ) -> None:
-    def told(text: str, code: int) -> Reply:
+    def rejection(text: str, code: int) -> Reply:
         return failure(chain, tmp_path, shell(f"cat; printf '{text}' >&2; exit {code}")).reply
 
-    assert told("no cards, please\\nsecret", 65) == Reply(554, "5.6.0", "no cards, please")
-    assert told("5.7.13 not you", 77) == Reply(554, "5.7.13", "not you")
-    assert told("4.7.0 not now", 77) == Reply(554, "5.7.1", "4.7.0 not now")
-    assert told("a\\r\\001\\377b", 65) == Reply(554, "5.6.0", "a???b")
-    assert told("x" * 500, 65).text == "x" * 200
-    assert told("our secret", 75).text == "Error: local error in processing"
+    assert rejection("no cards, please\\nsecret", 65) == Reply(554, "5.6.0", "no cards, please")
+    assert rejection("5.7.13 not you", 77) == Reply(554, "5.7.13", "not you")
+    assert rejection("4.7.0 not now", 77) == Reply(554, "5.7.1", "4.7.0 not now")
+    assert rejection("a\\r\\001\\377b", 65) == Reply(554, "5.6.0", "a???b")
+    assert rejection("x" * 500, 65).text == "x" * 200
+    assert rejection("our secret", 75).text == "Error: local error in processing"
 
 
 def test_a_program_is_killed_with_its_group_at_the_time_limit(tmp_path: Path) -> None:
@@ -235,7 +237,7 @@ def test_transforms_are_killed_when_the_server_is_killed(script: str, tmp_path: 
 def test_a_program_that_cannot_be_killed_frees_its_slot(
     tmp_path: Path,
 ) -> None:
-    """As root the tests can kill everything: the system refuses by strace."""
+    """Makes kill(2) fail by strace, as root may kill every process."""
     front = (require("strace"), "-D", "-f", "-o", "/dev/null", "-e", "inject=kill:error=EPERM")
     mark = f"8.{os.getpid()}"
     flags = (
@@ -275,7 +277,7 @@ def test_the_number_of_open_files_is_limited_by_its_flag(tmp_path: Path) -> None
     chain.close()
 
 
-async def test_recipients_that_do_not_fit_into_a_variable_are_cut_and_counted(
+async def test_recipients_beyond_the_size_of_a_variable_are_truncated_and_counted(
     tmp_path: Path,
 ) -> None:
     shown = "sh -c 'cat >/dev/null; echo $RECIPIENT_COUNT; printf %s \"$RECIPIENTS\" | tail -n1'"
@@ -294,7 +296,7 @@ async def test_recipients_that_do_not_fit_into_a_variable_are_cut_and_counted(
 
 
 def alive(command: str) -> bool:
-    """Whether a process with this command line runs; a zombie has none."""
+    """Whether a process with this command line is running; a zombie has no command line."""
     wanted = command.replace(" ", "\0").encode() + b"\0"
     for entry in Path("/proc").glob("[0-9]*/cmdline"):
         try:
@@ -306,7 +308,7 @@ def alive(command: str) -> bool:
 
 
 def zombies() -> list[str]:
-    """The children of this process that have ended and were not waited for."""
+    """Zombies: ended children of this process that were not waited for."""
     found = []
     for entry in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
@@ -381,24 +383,24 @@ def test_no_program_is_started_after_stop(chain: TransformChain, tmp_path: Path)
     assert str(failed) == "sh was not started: the server ends"
 
 
-def test_programs_are_found_checked_and_named() -> None:
+def test_programs_are_located_validated_and_named() -> None:
     assert program("cat -").argv[1:] == ("-",)
     assert Path(program("cat").argv[0]).is_absolute()
-    for text, told in {
+    for text, message in {
         "": "it is empty",
         "'": "No closing quotation",
         "/etc/passwd": "can be run",
     }.items():
-        with pytest.raises(ValueError, match=told):
+        with pytest.raises(ValueError, match=message):
             program(text)
 
 
-def test_an_unnamed_file_has_no_name(tmp_path: Path) -> None:
+def test_the_input_file_is_unlinked(tmp_path: Path) -> None:
     with unnamed_file(tmp_path):
         assert list(tmp_path.iterdir()) == []
 
 
-async def test_the_switch_is_read_once_when_the_message_ends(tmp_path: Path) -> None:
+async def test_the_switch_is_read_once_at_the_end_of_a_message(tmp_path: Path) -> None:
     async with mail_server(tmp_path, "sh -c 'sleep 0.2; sed s/hello/HELLO/'", "cat") as inside:
         async with client(inside.port) as c:
             await c.send(MAIL)
@@ -416,16 +418,16 @@ async def test_a_message_that_cannot_be_transformed_is_not_stored(
     async with mail_server(tmp_path, "sh -c 'grep -q good && cat'", "false") as inside:
         async with client(inside.port) as c:
             await c.send(MAIL + ENVELOPE + b"again\r\n.\r\nQUIT\r\n")
-            told = await c.rest()
+            replies = await c.rest()
 
-        assert told.count(b"\r\n451 4.3.0") == 2
-        assert told.endswith(b"221 2.0.0 Bye\r\n")
+        assert replies.count(b"\r\n451 4.3.0") == 2
+        assert replies.endswith(b"221 2.0.0 Bye\r\n")
         assert inside.stored() == []
         assert inside.leftovers() == []
         assert inside.status.mails == 0
 
 
-async def test_hostile_envelopes_reach_programs_as_plain_text(tmp_path: Path) -> None:
+async def test_hostile_envelopes_are_passed_to_programs_as_plain_text(tmp_path: Path) -> None:
     shown = 'printf "%s|" "$SENDER" "$RECIPIENTS" "$CLIENT_HELO" "$CLIENT_ADDRESS"'
     envelope = (
         b'EHLO `id`\r\nMAIL FROM:<"$(id)`id` () { :; }; \\"x"@x>\r\n'

@@ -1,4 +1,4 @@
-"""A next hop that a test scripts: a mail server in the test's event loop."""
+"""Scripted next hop: a mail server in the test's event loop."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 
 class Hop:
-    """A mail server with a reply for each command; `messages` are what arrived, with their dots."""
+    """Mail server with a reply for each command; `messages` are those received, dot-stuffed."""
 
     def __init__(self) -> None:
         self.port = 0

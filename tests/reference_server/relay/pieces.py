@@ -1,4 +1,4 @@
-"""Ways to cut bytes into pieces."""
+"""Splits bytes into pieces."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Content as SMTP transfers it, and its measure."""
+"""Encoding of content for SMTP, and its size."""
 
 import itertools
 from collections.abc import Iterable
@@ -36,13 +36,13 @@ ENCODED = {
 
 
 @pytest.mark.parametrize(("content", "expected"), ENCODED.items())
-def test_content_is_encoded_however_it_is_cut(content: bytes, expected: bytes) -> None:
+def test_content_is_encoded_the_same_however_it_is_split(content: bytes, expected: bytes) -> None:
     for pieces in cuts(content):
         assert encode(pieces) == expected
 
 
 @pytest.mark.parametrize("content", [b"a\rb\n", b"\r", b"a\r", b"\r\r\n", b"a\r.\r\n"])
-def test_a_bare_cr_raises_invalid_content_however_it_is_cut(content: bytes) -> None:
+def test_a_bare_cr_raises_invalid_content_however_it_is_split(content: bytes) -> None:
     for pieces in cuts(content):
         with pytest.raises(InvalidContent):
             encode(pieces)
@@ -85,6 +85,8 @@ MEASURED = {
 
 
 @pytest.mark.parametrize(("content", "expected"), MEASURED.items())
-def test_content_is_measured_however_it_is_cut(content: bytes, expected: Measure) -> None:
+def test_content_is_measured_the_same_however_it_is_split(
+    content: bytes, expected: Measure
+) -> None:
     for pieces in cuts(content):
         assert measure(pieces) == expected

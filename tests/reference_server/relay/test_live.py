@@ -1,4 +1,4 @@
-"""Recipients that the next hop decides one by one, over real sockets."""
+"""Recipients answered by the next hop one by one, over real sockets."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -32,7 +32,7 @@ async def content() -> AsyncIterator[bytes]:
     yield b"Subject: x\n\nhello\n"
 
 
-async def test_recipients_are_decided_before_the_content_is_sent() -> None:
+async def test_recipients_are_answered_before_the_content_is_sent() -> None:
     async with next_hop() as hop:
         hop.extensions = ("PIPELINING", "8BITMIME", "SIZE 1000")
         hop.rcpt = lambda line: b"550 5.1.1 no eve\r\n" if b"eve" in line else b"250 Ok\r\n"
@@ -52,7 +52,7 @@ async def test_recipients_are_decided_before_the_content_is_sent() -> None:
         assert hop.connections == 1
 
 
-async def test_a_refused_sender_is_the_reply_to_every_recipient() -> None:
+async def test_a_rejected_sender_is_the_reply_to_every_recipient() -> None:
     async with next_hop() as hop:
         hop.mail = b"550 5.7.1 not you\r\n"
         pool = pool_to(hop)
@@ -98,7 +98,7 @@ async def test_a_kept_connection_that_the_hop_has_closed_is_replaced() -> None:
         await pool.close()
 
 
-async def test_a_hop_that_is_not_there_is_451() -> None:
+async def test_an_unreachable_hop_is_451() -> None:
     async with next_hop() as hop:
         pass
     live = opened(pool_to(hop))
@@ -107,7 +107,7 @@ async def test_a_hop_that_is_not_there_is_451() -> None:
     assert isinstance(await live.send((BOB,), Measure(), content()), Lost)
 
 
-async def test_what_the_hop_cannot_take_is_refused() -> None:
+async def test_a_message_that_the_hop_does_not_support_is_rejected() -> None:
     async with next_hop() as hop:
         pool = pool_to(hop)
         live = opened(pool, smtputf8=True)

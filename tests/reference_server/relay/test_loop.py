@@ -1,4 +1,4 @@
-"""Received fields counted."""
+"""Counting of Received fields."""
 
 import pytest
 

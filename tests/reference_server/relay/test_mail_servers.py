@@ -103,7 +103,7 @@ def stored(mails: list[bytes]) -> bool:
     return len(mails) == 2 and all(mail.endswith(BODY) for mail in mails)
 
 
-async def test_postfix_takes_messages(home: Path) -> None:
+async def test_postfix_accepts_messages(home: Path) -> None:
     with mta.postfix(home / "postfix") as postfix:
         hop = NextHop(Protocol.SMTP, HostPort("127.0.0.1", postfix.port))
 
@@ -112,7 +112,9 @@ async def test_postfix_takes_messages(home: Path) -> None:
         assert stored(postfix.wait_for_mail("eve", 2))
 
 
-async def test_exim_takes_messages_and_its_refusal_of_a_recipient_is_returned(home: Path) -> None:
+async def test_exim_accepts_messages_and_its_rejection_of_a_recipient_is_returned(
+    home: Path,
+) -> None:
     port = free_port()
     with mta.exim(home / "exim", EXIM.format(port=port, home=home / "exim"), port) as exim:
         hop = NextHop(Protocol.SMTP, HostPort("127.0.0.1", port))
@@ -122,7 +124,7 @@ async def test_exim_takes_messages_and_its_refusal_of_a_recipient_is_returned(ho
         assert stored(exim.wait_for_mail("eve", 2))
 
 
-async def test_opensmtpd_takes_messages_and_its_refusal_of_a_recipient_is_returned(
+async def test_opensmtpd_accepts_messages_and_its_rejection_of_a_recipient_is_returned(
     home: Path,
 ) -> None:
     port, own = free_port(), home / "opensmtpd"
@@ -134,9 +136,9 @@ async def test_opensmtpd_takes_messages_and_its_refusal_of_a_recipient_is_return
         assert stored(opensmtpd.wait_for_mail("eve", 2))
 
 
-async def test_dovecot_takes_messages_by_lmtp_over_a_unix_socket(home: Path) -> None:
-    nobody, own = pwd.getpwnam("nobody"), home / "dovecot"
-    configuration = DOVECOT.format(home=own, uid=nobody.pw_uid, gid=nobody.pw_gid)
+async def test_dovecot_accepts_messages_by_lmtp_over_a_unix_socket(home: Path) -> None:
+    unprivileged, own = pwd.getpwnam("nobody"), home / "dovecot"
+    configuration = DOVECOT.format(home=own, uid=unprivileged.pw_uid, gid=unprivileged.pw_gid)
     with mta.dovecot(own, configuration) as process:
         (own / "mail").mkdir()
         (own / "mail").chmod(0o777)

@@ -1,4 +1,4 @@
-"""Connections to a next hop that the test scripts, over real sockets."""
+"""Connection pool to a scripted next hop, over real sockets."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -89,7 +89,7 @@ async def test_a_connection_without_messages_is_closed(monkeypatch: pytest.Monke
         assert hop.connections == 2
 
 
-async def test_a_hop_that_is_not_there_is_unavailable() -> None:
+async def test_an_unreachable_hop_is_unavailable() -> None:
     async with next_hop() as hop:
         pass
     async with pool_to(hop) as pool:
@@ -108,7 +108,7 @@ async def test_a_hop_is_reached_by_its_name_and_an_unknown_name_is_unavailable()
             await pool.close()
 
 
-async def test_a_unix_socket_that_is_not_there_is_unavailable(tmp_path: Path) -> None:
+async def test_a_missing_unix_socket_is_unavailable(tmp_path: Path) -> None:
     hop = NextHop(Protocol.LMTP, tmp_path / "no" / "socket")
 
     result = await ConnectionPool(hop, "me.example", 1).send(MESSAGE, content())
@@ -116,7 +116,7 @@ async def test_a_unix_socket_that_is_not_there_is_unavailable(tmp_path: Path) ->
     assert isinstance(result, Lost)
 
 
-async def test_a_hop_that_refuses_the_session_is_unavailable_and_says_why() -> None:
+async def test_a_hop_that_rejects_the_session_is_unavailable_with_its_reason() -> None:
     async with next_hop() as hop, pool_to(hop) as pool:
         hop.greeting = b"554 5.7.1 go away\r\n"
 

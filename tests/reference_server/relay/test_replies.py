@@ -1,4 +1,4 @@
-"""Replies parsed from bytes."""
+"""Parser of SMTP replies."""
 
 import pytest
 from hypothesis import given
@@ -25,13 +25,13 @@ REPLIES = {
 
 
 @pytest.mark.parametrize(("octets", "expected"), REPLIES.items())
-def test_a_reply_is_parsed_however_it_is_cut(octets: bytes, expected: Reply) -> None:
+def test_a_reply_is_parsed_the_same_however_it_is_split(octets: bytes, expected: Reply) -> None:
     for pieces in cuts(octets):
         parser = ReplyParser()
         assert [reply for piece in pieces for reply in parser.receive(piece)] == [expected]
 
 
-def test_replies_that_come_together_are_separated() -> None:
+def test_replies_received_together_are_separated() -> None:
     assert ReplyParser().receive(b"250 2.1.0 a\r\n550 b\r\n354 c\r\n25") == [
         Reply(250, "2.1.0", "a"),
         Reply(550, "", "b"),

@@ -1,4 +1,4 @@
-"""The client state machine alone: what it sends, what it makes of every reply, cut everywhere."""
+"""Client state machine without sockets: commands and outcomes for every reply, split everywhere."""
 
 import itertools
 from collections.abc import Iterable, Sequence
@@ -38,7 +38,7 @@ SENT = b"Subject: x\r\n\r\n..hello\r\n.\r\n"
 
 @dataclass
 class Talk:
-    """What came of a session: the commands as they went out, and the events."""
+    """Result of a session: the commands sent, and the events."""
 
     sent: list[bytes] = field(default_factory=list)
     events: list[ClientEvent] = field(default_factory=list)
@@ -58,7 +58,7 @@ def talk(
     protocol: Protocol = Protocol.SMTP,
     quits: bool = False,
 ) -> Talk:
-    """Sends the messages one after the other, while the server says this."""
+    """Sends the messages one after the other to a server with these replies."""
     session = ClientSession("me.example", protocol)
     result, waiting = Talk(), list(transactions)
 
@@ -83,7 +83,7 @@ def talk(
 
 
 def finished(*replies: bytes, hello: bytes = HELLO, message: Transaction = MESSAGE) -> Finished:
-    """How a message ends after these replies to its commands."""
+    """Outcome of a message after these replies to its commands."""
     outcome = talk([hello, *replies], message).outcome
     assert isinstance(outcome, Finished)
     return outcome
@@ -94,7 +94,7 @@ def codes(outcome: ClientEvent) -> list[int]:
     return [reply.code for reply in outcome.replies]
 
 
-def test_a_message_is_sent_in_one_group_where_pipelining_is_offered() -> None:
+def test_a_message_is_sent_in_one_group_with_pipelining() -> None:
     done = talk([HELLO, OK * 2 + GO, OK], MESSAGE)
 
     assert done.sent == [
@@ -105,7 +105,7 @@ def test_a_message_is_sent_in_one_group_where_pipelining_is_offered() -> None:
     assert done.outcome == Finished((Reply(250, "2.0.0", "Ok"),))
 
 
-def test_each_command_waits_for_its_reply_where_pipelining_is_not_offered() -> None:
+def test_each_command_waits_for_its_reply_without_pipelining() -> None:
     done = talk([b"220 x\r\n", b"250 x\r\n", OK, OK, GO, OK], MESSAGE)
 
     assert done.sent == [
@@ -117,7 +117,7 @@ def test_each_command_waits_for_its_reply_where_pipelining_is_not_offered() -> N
     ]
 
 
-def test_lmtp_says_lhlo_and_has_a_reply_per_accepted_recipient() -> None:
+def test_lmtp_sends_lhlo_and_has_a_reply_per_accepted_recipient() -> None:
     message = Transaction(None, (BOB, EVE, KIM), Measure(10))
     replies = [HELLO, OK, OK, b"550 5.1.1 no eve\r\n", OK, GO, OK, b"452 4.2.2 full\r\n"]
 
@@ -143,7 +143,7 @@ def test_mail_has_the_parameters_that_the_server_offers() -> None:
     )
 
 
-def test_xforward_has_the_offered_attributes_and_its_refusal_changes_nothing() -> None:
+def test_xforward_has_the_offered_attributes_and_its_rejection_is_ignored() -> None:
     hello = b"220 x\r\n250-x\r\n250-PIPELINING\r\n250 XFORWARD ADDR HELO\r\n"
     message = Transaction(None, (BOB,), Measure(), client=OriginalClient(addr="192.0.2.7"))
 
@@ -153,7 +153,7 @@ def test_xforward_has_the_offered_attributes_and_its_refusal_changes_nothing() -
     assert codes(done.outcome) == [250]
 
 
-def test_a_refused_sender_is_the_outcome_for_every_recipient() -> None:
+def test_a_rejected_sender_is_the_outcome_for_every_recipient() -> None:
     refused = b"451 4.7.1 greylisted\r\n"
 
     assert finished(refused, b"503 x\r\n" * 3, message=TWO).replies == (
@@ -164,7 +164,7 @@ def test_a_refused_sender_is_the_outcome_for_every_recipient() -> None:
 
 
 @pytest.mark.parametrize("hello", [HELLO, PLAIN_HELLO], ids=["pipelined", "plain"])
-def test_a_refused_recipient_does_not_stop_the_others(hello: bytes) -> None:
+def test_a_rejected_recipient_does_not_affect_the_others(hello: bytes) -> None:
     assert codes(finished(OK, b"550 no\r\n", OK, GO, OK, hello=hello, message=TWO)) == [550, 250]
 
 
@@ -190,17 +190,17 @@ def test_data_accepted_without_recipients_is_ended_with_a_dot_and_the_reply_is_i
     assert codes(done.outcome) == [550]
 
 
-def test_an_lmtp_server_that_accepts_data_without_recipients_is_left() -> None:
+def test_a_session_ends_if_an_lmtp_server_accepts_data_without_recipients() -> None:
     done = talk([HELLO, OK, b"550 no\r\n", GO], MESSAGE, protocol=Protocol.LMTP)
 
     assert done.outcome == Lost("server accepted DATA without recipients", (Reply(550, "", "no"),))
 
 
-def test_a_refusal_of_data_is_the_outcome_of_the_accepted_recipients() -> None:
+def test_a_rejection_of_data_is_the_outcome_of_the_accepted_recipients() -> None:
     assert codes(finished(OK, b"550 no\r\n", OK, b"451 4.3.0 no\r\n", message=TWO)) == [550, 451]
 
 
-def test_the_next_message_resets_what_the_last_one_left() -> None:
+def test_the_next_message_is_preceded_by_rset_after_an_abandoned_one() -> None:
     kept = talk([HELLO, OK, OK, GO, OK, OK], MESSAGE, MESSAGE)
     left = talk([HELLO, OK, b"550 no\r\n", b"554 no\r\n", OK, OK, OK, GO, OK], MESSAGE, MESSAGE)
 
@@ -209,7 +209,7 @@ def test_the_next_message_resets_what_the_last_one_left() -> None:
     assert codes(left.outcome) == [250]
 
 
-def test_a_message_that_the_server_cannot_take_is_refused_without_a_command() -> None:
+def test_a_message_that_the_server_does_not_support_is_rejected_locally() -> None:
     eight_bits = Transaction(None, (BOB,), Measure(10, eight_bit=True))
     utf8 = Transaction(None, (Address("grüße", "x.org"),), Measure(10), smtputf8=True)
     large = Transaction(None, (BOB,), Measure(1001))
@@ -226,7 +226,7 @@ def test_a_message_that_the_server_cannot_take_is_refused_without_a_command() ->
         assert codes(done.outcome) == [250]
 
 
-def test_smtputf8_is_not_required_where_nothing_needs_it() -> None:
+def test_smtputf8_is_not_required_for_ascii_messages() -> None:
     message = Transaction(Address("a", "x.org"), (BOB,), Measure(10), smtputf8=True)
 
     done = talk([HELLO, OK, OK, GO, OK], message)
@@ -253,7 +253,7 @@ UNUSABLE = {
 
 
 @pytest.mark.parametrize("pieces", UNUSABLE.values(), ids=UNUSABLE)
-def test_a_server_that_cannot_be_used_is_left(pieces: list[bytes]) -> None:
+def test_a_session_ends_with_an_unusable_server(pieces: list[bytes]) -> None:
     outcome = talk(pieces).outcome
 
     assert isinstance(outcome, Lost)
@@ -299,7 +299,7 @@ def test_a_connection_closed_during_a_message_says_whether_content_was_sent() ->
         assert session.receive(OK) == []
 
 
-def test_lmtp_recipients_settled_before_the_end_keep_their_replies() -> None:
+def test_lmtp_recipients_answered_before_the_end_keep_their_replies() -> None:
     outcome = talk([HELLO, OK * 3 + GO, OK, b"421 x\r\n"], TWO, protocol=Protocol.LMTP).outcome
 
     assert isinstance(outcome, Lost)
@@ -307,7 +307,7 @@ def test_lmtp_recipients_settled_before_the_end_keep_their_replies() -> None:
     assert outcome.content_sent
 
 
-def test_an_early_refusal_of_content_is_the_outcome_and_ends_the_session() -> None:
+def test_an_early_rejection_of_content_is_the_outcome_and_ends_the_session() -> None:
     session = ClientSession("me.example", Protocol.SMTP)
     session.receive(HELLO)
     session.send(MESSAGE)
@@ -341,7 +341,7 @@ REFUSALS = (OK, b"550-5.1.1 no\r\n550 5.1.1 such user\r\n", b"450 later\r\n")
 
 @pytest.mark.parametrize("protocol", Protocol)
 @pytest.mark.parametrize("hello", [HELLO, PLAIN_HELLO], ids=["pipelined", "plain"])
-def test_every_cut_of_every_reply_has_the_same_outcome(hello: bytes, protocol: Protocol) -> None:
+def test_every_split_of_every_reply_has_the_same_outcome(hello: bytes, protocol: Protocol) -> None:
     lmtp = protocol is Protocol.LMTP
     for mail, first, second in itertools.product(REFUSALS, repeat=3):
         replies = hello + mail
@@ -360,7 +360,7 @@ def test_every_cut_of_every_reply_has_the_same_outcome(hello: bytes, protocol: P
             [int(first[:3]), int(second[:3])] if mail == OK else [int(mail[:3])] * 2
         )
         for pieces in cuts(replies):
-            # A server does not speak before it was asked, so a piece ends at the latest with a group of replies.
+            # A server sends nothing unprompted, so a piece ends at the latest with a group of replies.
             done = talk(_asked(pieces), TWO, protocol=protocol)
             assert (done.octets, done.outcome) == (expected.octets, expected.outcome)
 
@@ -370,7 +370,7 @@ def _lines(octets: bytes) -> list[bytes]:
 
 
 def _asked(pieces: list[bytes]) -> Iterable[bytes]:
-    """The pieces, with a cut after each line in addition."""
+    """The pieces, split additionally after each line."""
     return itertools.chain.from_iterable(map(_lines, pieces))
 
 
@@ -386,7 +386,7 @@ def test_any_order_of_replies_ends_every_recipient_once(replies: list[bytes]) ->
 
 
 @given(st.lists(st.binary()))
-def test_no_bytes_make_it_raise(pieces: list[bytes]) -> None:
+def test_a_client_session_raises_for_no_bytes(pieces: list[bytes]) -> None:
     talk([HELLO, *pieces], TWO)
 
 

@@ -1,4 +1,4 @@
-"""XFORWARD attributes in and out."""
+"""XFORWARD attributes: parsing and encoding."""
 
 import pytest
 from hypothesis import given
@@ -40,7 +40,7 @@ def test_invalid_parameters_are_rejected(parameters: str) -> None:
         OriginalClient().updated(parameters)
 
 
-def test_commands_have_the_offered_attributes_alone_and_state_unknown_ones() -> None:
+def test_commands_have_only_the_offered_attributes_and_state_unknown_ones() -> None:
     client = OriginalClient(addr="2001:db8::1", helo="a+b=c")
 
     assert list(client.commands({"NAME", "ADDR", "HELO", "COLOR"})) == [
@@ -58,7 +58,7 @@ WORD = st.text(st.characters(codec="utf-8", exclude_categories=("Z", "C")), max_
 @given(WORD, WORD)
 def test_commands_are_parsed_to_the_same_attributes(name: str, helo: str) -> None:
     client = OriginalClient(name=name, helo=helo, addr="192.0.2.7")
-    parsed = OriginalClient(source="gone")
+    parsed = OriginalClient(source="unknown")
     for command in client.commands(ATTRIBUTES):
         assert command.isascii()
         assert command.isprintable()
