@@ -1,4 +1,4 @@
-"""`make bench`: measures, prints the table, and writes it as JSON with the picture of growth beside it.
+"""`make bench`: measures, prints the table, and writes it as JSON, with an SVG of growth.
 
 Exit status 1 if a bound is missed in the full form; the short form, for CI, does not judge time.
 """

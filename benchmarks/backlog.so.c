@@ -1,7 +1,7 @@
 /* For LD_PRELOAD: sockets listen with a backlog of 1,024, whatever the program asks for.
  *
- * OpenSMTPD asks for 5. Of a hundred clients that connect at once most would wait until TCP tries again, for seconds,
- * and nothing else would be measured.
+ * OpenSMTPD asks for 5. Most of a hundred simultaneous clients would wait for seconds until TCP retransmits
+ * the SYN, and only that would be measured.
  */
 #define _GNU_SOURCE
 #include <sys/syscall.h>

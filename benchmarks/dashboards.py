@@ -1,4 +1,4 @@
-"""The Prometheus CPU of one refresh of the overview, compared with the overview of commit e140c29.
+"""Prometheus CPU time of one refresh of the overview, compared with the overview of commit e140c29.
 
 Both sets of queries are sent as Grafana sends them, over the same blocks.
 """
@@ -39,7 +39,7 @@ _STEPS = {
     450: 300,
     750: 600,
 }
-"""How Grafana rounds an interval: seconds below a limit."""
+"""Grafana's rounding of intervals, in seconds."""
 _BOUND = 1 / 8
 
 

@@ -1,4 +1,4 @@
-"""A Postfix whose mail goes through a filter and back, beside one without a filter and beside other filters.
+"""Postfix with the filter, compared with Postfix without a filter and with other filters.
 
 Every Postfix stores in a Maildir. The peers do nothing to the message: `cat` in a script that pipe(8) starts
 and that hands the message back by sendmail (Postfix FILTER_README, "simple content filter"), and aiosmtpd's proxy.
@@ -62,7 +62,7 @@ _SESSIONS, _WARM_UP = 10, 50
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """A Postfix and its filter, where it has one: what is started, where mail goes in and where it ends."""
+    """Postfix and its filter, if any: the processes, the SMTP port and the Maildir."""
 
     name: str
     processes: tuple[Process, ...]
@@ -102,7 +102,7 @@ def _lines(
     cpu = {name: median(delivery.cpu for delivery in found[name]) for name in names}
     for own, peer, bounds in (
         (ours, alone, (None, None)),
-        # What comes back is queued again by Postfix, which bounds the rate of every filter.
+        # Postfix queues filtered messages again, which limits the rate of every filter.
         *((ours, other, (at_least(1) if other == PIPE else None, at_most(1))) for other in others),
         (transformed, alone, (None, None)),
         (transformed, others[0], (at_least(1), at_most(1))),
@@ -192,13 +192,13 @@ def _proxied(folder: Path) -> Iterator[Way]:
 
 @contextmanager
 def _postfix(home: Path, main: str = "", master: str = "") -> Iterator[tuple[Process, int, Path]]:
-    """A Postfix in a mount namespace where /etc/postfix is its own: sendmail(1) takes no other from other users."""
-    port, nobody = peers.free_port(), pwd.getpwnam("nobody")
+    """Postfix in a mount namespace with its own /etc/postfix: sendmail(1) accepts no other from unprivileged users."""
+    port, unprivileged = peers.free_port(), pwd.getpwnam("nobody")
     for part in ("etc", "queue", "data", "log", "mail"):
         (home / part).mkdir(parents=True)
     os.chown(home / "data", pwd.getpwnam("postfix").pw_uid, -1)
-    os.chown(home / "mail", nobody.pw_uid, nobody.pw_gid)
-    own = POSTFIX_MAIN.format(folder=home, uid=nobody.pw_uid, gid=nobody.pw_gid)
+    os.chown(home / "mail", unprivileged.pw_uid, unprivileged.pw_gid)
+    own = POSTFIX_MAIN.format(folder=home, uid=unprivileged.pw_uid, gid=unprivileged.pw_gid)
     (home / "etc/main.cf").write_text(own + main)
     (home / "etc/master.cf").write_text(POSTFIX_MASTER.format(port=port) + master)
     with running(("unshare", "--mount", "sh", "-ec", _ALONE, home)) as process:

@@ -1,4 +1,4 @@
-"""Many targets behind one responder, and an exporter that watches them."""
+"""Many targets on one responder, and an exporter that reads them."""
 
 import re
 import sys
@@ -17,7 +17,7 @@ TOKEN = "secretpa"
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """Targets at consecutive loopback addresses, each with a name that tells its address."""
+    """Targets at consecutive loopback addresses, named after their addresses."""
 
     port: int
     size: int
@@ -28,7 +28,7 @@ class Fleet:
         return (FIRST + number for number in range(self.size))
 
     def write(self, file: Path, timeout: str = "2s") -> None:
-        """The exporter's configuration; its own default is 2s."""
+        """Configuration of the exporter; `timeout` overrides the default of 2s."""
         lines = [
             f"  - {{name: mail-{address}, address: '{address}:{self.port}', token: {TOKEN}}}\n"
             for address in self.addresses()
@@ -37,7 +37,7 @@ class Fleet:
         file.write_text(f"timeout: {timeout}\ntargets:\n" + "".join(lines) + probe)
 
     def expected(self) -> dict[tuple[str, str], float]:
-        """Every sample that the answers of responder.c call for, by metric and target."""
+        """Expected samples for the responses of responder.c, by metric and target."""
         samples: dict[tuple[str, str], float] = {}
         for address in self.addresses():
             number = int(address)
@@ -52,9 +52,9 @@ class Fleet:
         return samples
 
     def wrong(self, text: str) -> int:
-        """How many samples in an exposition are wrong, missing or too many."""
+        """Number of samples in an exposition that are wrong, missing or unexpected."""
         differing = self.expected().items() ^ samples(text).items()
-        return len(dict(differing))  # a wrong one differs on both sides
+        return len(dict(differing))  # a wrong sample is in both differences
 
 
 _SAMPLE = re.compile(
@@ -78,7 +78,7 @@ def own(text: str, name: str) -> float:
 
 
 def failures(text: str) -> float:
-    """Readings that failed, for whatever reason, by the exporter's own count."""
+    """Failed readings by the exporter's own count."""
     counts = re.findall(r"^smtpstatus_exporter_failures_total\{.*\} (\S+)$", text, re.MULTILINE)
     return sum(map(float, counts))
 

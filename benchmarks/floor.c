@@ -1,11 +1,11 @@
-/* The floor under a fleet scrape: the same datagrams, with nothing done about them.
+/* Lower bound of a fleet scrape: sends and receives the same datagrams, and does nothing else.
  *
  *     floor ADDRESS PORT TARGETS REQUESTS WINDOW RATE
  *
  * Sends REQUESTS datagrams, four to each of TARGETS consecutive addresses in turn, from one unconnected socket, one
- * system call per datagram, 128 between two looks at what came in, as protocol/multiplexer.py does. At most WINDOW are
- * unanswered at once. RATE, if not 0, is how many are sent each second; it sleeps in between, and takes no core that
- * others need. Prints what was sent and received, the seconds from the first datagram to the last, and this process's
+ * system call per datagram, 128 between two receive calls, as protocol/multiplexer.py does. At most WINDOW are
+ * unanswered simultaneously. RATE, if not 0, is the number sent per second; it sleeps in between, and leaves the CPU
+ * to others. Prints what was sent and received, the seconds from the first datagram to the last, and this process's
  * CPU seconds.
  */
 #define _GNU_SOURCE

@@ -16,7 +16,7 @@ _GAUGES = {
     "smtpstatus_scrape_datagrams_sent": 4,
     "smtpstatus_scrape_retransmissions": 0,
 }
-"""Of a server that is up. One in 50 is down: it has no counters, and an error."""
+"""Gauges of a server that is up. One in 50 is down, with an error and no counters."""
 _PER_SERVER = {
     "instance_target:smtpstatus_connections:rate5m": 1.5,
     "instance_target:smtpstatus_up:avg5m": 1,

@@ -57,7 +57,7 @@ def measure(bench: Bench) -> list[Ratio]:
 
 
 def _heavy(bench: Bench) -> Load:
-    """One large message per session: how much of it is held in memory?"""
+    """Memory use with one large message per session."""
     sessions = bench.form.sessions[-1]
     return Load(sessions, sessions, 10 * _LARGE)
 

@@ -142,13 +142,13 @@ def reference_server(folder: Path, level: str = "warning") -> Iterator[tuple[Mai
 @contextmanager
 def postfix(folder: Path) -> Iterator[Mailer]:
     """Runs an instance with queue and Maildir in `folder`, which other users must be able to enter."""
-    port, nobody = free_port(), pwd.getpwnam("nobody")
+    port, unprivileged = free_port(), pwd.getpwnam("nobody")
     home = folder / "postfix"
     for part in ("etc", "queue", "data", "log", "mail"):
         (home / part).mkdir(parents=True)
     os.chown(home / "data", pwd.getpwnam("postfix").pw_uid, -1)
-    os.chown(home / "mail", nobody.pw_uid, nobody.pw_gid)
-    main = POSTFIX_MAIN.format(folder=home, uid=nobody.pw_uid, gid=nobody.pw_gid)
+    os.chown(home / "mail", unprivileged.pw_uid, unprivileged.pw_gid)
+    main = POSTFIX_MAIN.format(folder=home, uid=unprivileged.pw_uid, gid=unprivileged.pw_gid)
     (home / "etc/main.cf").write_text(main)
     (home / "etc/master.cf").write_text(POSTFIX_MASTER.format(port=port))
     # `postfix start` would detach the master process; `check` creates the queue as `start` does.
@@ -166,11 +166,11 @@ def opensmtpd(folder: Path, backlog: Path) -> Iterator[Mailer]:
 
     Like the other servers, it does not resolve its clients' names. For `backlog` see backlog.so.c.
     """
-    port, nobody = free_port(), pwd.getpwnam("nobody")
+    port, unprivileged = free_port(), pwd.getpwnam("nobody")
     home = folder / "opensmtpd"
     for part in ("spool", "run", "mail"):
         (home / part).mkdir(parents=True)
-    os.chown(home / "mail", nobody.pw_uid, nobody.pw_gid)
+    os.chown(home / "mail", unprivileged.pw_uid, unprivileged.pw_gid)
     (home / "spool").chmod(0o711)
     (home / "resolv.conf").write_text("lookup file\n")
     (home / "smtpd.conf").write_text(_OPENSMTPD.format(port=port, folder=home))

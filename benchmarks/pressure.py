@@ -31,17 +31,17 @@ _PIPELINED_OCTETS = 80_000
 """Of each connection."""
 
 _TIMEOUT_S = 1.0
-"""For an answer of the status port; the client's own deadline, without retransmission."""
+"""Timeout of a request to the status port, without retransmission."""
 
 _PROBED_S = 5.0
-"""How long the status port is asked; the clients would go on for longer."""
+"""Seconds for which the status port is queried; the clients continue longer."""
 
 _BATCH = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Of requests to the status port: how many were sent and answered, and the 99th percentile in seconds."""
+    """Requests to the status port: sent, answered, and the 99th percentile of the response time in seconds."""
 
     sent: int
     answered: int
@@ -112,7 +112,7 @@ def _background(work: Callable[..., None], *arguments: object) -> Iterator[Calla
 
 
 def _probe(port: int, running: Callable[[], bool]) -> Latency:
-    """Asks the status port every 2 ms while the pressure lasts, for some seconds at most."""
+    """Queries the status port every 2 ms under pressure, for a few seconds at most."""
     until = time.monotonic() + _PROBED_S
     token = Token.parse(TOKEN).octets
     took: list[float] = []

@@ -1,4 +1,4 @@
-"""/probe of one target, by many scrapers at once, beside exporters that work like that alone."""
+"""/probe of one target by simultaneous scrapers, compared with blackbox_exporter and snmp_exporter."""
 
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -83,7 +83,7 @@ def measure(bench: Bench) -> list[Ratio]:
 
 @contextmanager
 def _baseline(bench: Bench, fleet: Fleet) -> Iterator[tuple[Process, int] | None]:
-    """The exporter as it was at an earlier commit, if the repository has it."""
+    """Source of the exporter at an earlier commit, if the repository has it."""
     tree = bench.file("baseline")
     tree.mkdir()
     archive = subprocess.run(("git", "archive", BASELINE), capture_output=True, check=False)
@@ -91,7 +91,9 @@ def _baseline(bench: Bench, fleet: Fleet) -> Iterator[tuple[Process, int] | None
         yield None
         return
     subprocess.run(("tar", "-x", "-C", tree), input=archive.stdout, check=True)
-    targets, _, _ = bench.file("probe.yml").read_text().partition("probe:")  # it knows no ports:
+    targets, _, _ = (
+        bench.file("probe.yml").read_text().partition("probe:")
+    )  # it does not support ports:
     bench.file("baseline.yml").write_text(targets)
     with exporter(bench.file("baseline.yml"), tree) as found:
         yield found
@@ -100,7 +102,7 @@ def _baseline(bench: Bench, fleet: Fleet) -> Iterator[tuple[Process, int] | None
 def blackbox(
     bench: Bench, process: Process, web: int, port: int, module: str = "dns"
 ) -> Throughput:
-    """The pace of blackbox_exporter, one exchange a probe."""
+    """Throughput of blackbox_exporter, with one request per probe."""
     path = f"/probe?module={module}&target=127.0.0.1:{port}"
     if "probe_success 1" not in fetch(web, path).text:
         raise RuntimeError(f"{path} does not succeed")

@@ -21,14 +21,14 @@ class Profile:
     messages: int
     sessions: tuple[int, ...]
     large_messages: int
-    """Of 1 MiB."""
+    """Number of messages of 1 MiB."""
     pipelining: int
     """Clients that pipeline commands simultaneously."""
     flood_s: float
     """Seconds of a flood of datagrams with a wrong token."""
     history_servers: int
     history_hours: float
-    """Of a dashboard's data."""
+    """Hours of data for dashboards."""
     million: int
     """Names distributed over shards; computed, not run."""
 

@@ -1,9 +1,9 @@
-/* A fleet in one socket: answers SMTPStatus on every address of 127.0.0.0/8, as far as a server can, at no cost.
+/* Fleet in one socket: answers SMTPStatus on every address of 127.0.0.0/8, at the least cost.
  *
  *     responder PORT SILENT LOST
  *
- * SILENT: 0, all answer; 1, none does; 2, every other address is silent. LOST: how many of 1,000 requests are lost, at random. What an address says follows from it, so that
- * a reader can check every value: its number as the historic connections, its last byte as the concurrent ones, 1,000
+ * SILENT: 0, all answer; 1, none does; 2, every other address is silent. LOST: how many of 1,000 requests are lost, at random. The values follow from the address, so that
+ * every sample can be checked: its number as the historic connections, its last byte as the concurrent ones, 1,000
  * times its number as the bytes, and the transforms on where the number is even. What looks like a DNS query gets an
  * empty answer, so that blackbox_exporter's DNS prober has the same peer.
  */

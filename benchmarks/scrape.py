@@ -1,4 +1,4 @@
-"""One /metrics over a fleet: its cost beside the bare datagrams, and what it does to everything else."""
+"""/metrics of a fleet: its cost compared with the bare datagrams, and its effect on other requests."""
 
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -13,16 +13,16 @@ from benchmarks.ratio import Ratio, at_most
 from benchmarks.scrapers import Page, Watch, fetch, watching
 
 WINDOW = 4096
-"""Datagrams unanswered at once in the floor: the responder's receive buffer holds them."""
+"""Unanswered datagrams of the floor program at a time: the responder's receive buffer holds them."""
 LOST = 10
-"""Requests of a thousand that are lost on a bad network."""
+"""Requests per thousand that are lost on a bad network."""
 TIMEOUT = 2.0
-"""The exporter's default, in seconds: less than what the scraper grants."""
+"""Default timeout of the exporter in seconds, less than the scraper's."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scrape:
-    """One scrape; `cpu` is the exporter's, in seconds, and holds what `watch` asked too, where there is one."""
+    """One scrape; `cpu` is the exporter's CPU time in seconds, including the requests of `watch`, if any."""
 
     page: Page
     cpu: float
@@ -104,7 +104,7 @@ def _answering(bench: Bench) -> list[Ratio]:
 
 
 def _silent(bench: Bench, silent: int, share: str) -> list[Ratio]:
-    """Targets that say nothing: `silent` as responder.c has it."""
+    """Silent targets; for `silent` see responder.c."""
     size = bench.form.fleet
     with bench.native.responder(silent) as (_, port):
         fleet = Fleet(port, size, silent)
@@ -124,7 +124,7 @@ def _silent(bench: Bench, silent: int, share: str) -> list[Ratio]:
 
 
 def _lossy(bench: Bench) -> list[Ratio]:
-    """One request of a hundred is lost, at random: it is sent again, and no target is down."""
+    """One percent of the requests is lost at random and retransmitted; no target is down."""
     size, rounds = bench.form.fleet, min(bench.form.rounds, 3)
     with bench.native.responder(lost=LOST) as (_, port):
         fleet = Fleet(port, size)
@@ -135,7 +135,7 @@ def _lossy(bench: Bench) -> list[Ratio]:
     subject = "the same, 1 % of the requests lost"
     slowest = max(one.page.seconds for one in scrapes)
     wrong = sum(fleet.wrong(one.page.text) for one in scrapes)
-    # The last page has the count of all scrapes but its own.
+    # The last page counts all scrapes except its own.
     lost = size * 4 * LOST / 1000 * max(rounds - 1, 1)
     return [
         Ratio(subject, "seconds at most", slowest, "timeout", TIMEOUT, at_most(1)),
@@ -147,7 +147,7 @@ def _lossy(bench: Bench) -> list[Ratio]:
 def _manners(
     subject: str, fleet: Fleet, scrapes: Sequence[Scrape], watched: Sequence[Scrape]
 ) -> list[Ratio]:
-    """Whether every value is right, and whether others were served meanwhile."""
+    """Whether every value is right, and other requests were served meanwhile."""
     wrong = sum(fleet.wrong(one.page.text) for one in scrapes)
     watches = [one.watch for one in watched if one.watch]
     slowest = median(max(watch.latencies) for watch in watches) * 1000
@@ -160,7 +160,7 @@ def _manners(
 
 
 def scrape(process: Process, web: int, watch: bool = False) -> Scrape:
-    """Ask the exporter for /metrics once."""
+    """Scrape /metrics once."""
     before = process.cpu()
     if not watch:
         page = fetch(web, "/metrics")

@@ -1,4 +1,4 @@
-"""HTTP as Prometheus speaks it: kept connections, gzip, a deadline in a header."""
+"""HTTP client that behaves like Prometheus: persistent connections, gzip, a timeout header."""
 
 import gzip
 import selectors
@@ -27,7 +27,7 @@ class Page:
 
 
 def fetch(port: int, path: str, method: str = "GET") -> Page:
-    """One request. Raises `RuntimeError` for an answer that is not 200."""
+    """Sends one request. Raises `RuntimeError` for a status other than 200."""
     connection = HTTPConnection("127.0.0.1", port, timeout=120)
     began = time.perf_counter()
     connection.request(method, path, headers=_HEADERS)
@@ -43,7 +43,7 @@ def fetch(port: int, path: str, method: str = "GET") -> Page:
 
 
 def probe_rate(port: int, paths: Sequence[str], scrapers: int, probes: int) -> float:
-    """Probes per second, by `scrapers` at once over kept connections, each with one request under way."""
+    """Probes per second of `scrapers` simultaneous clients over persistent connections, one request each."""
     requests = cycle([_request(path) for path in paths])
     with selectors.DefaultSelector() as selector:
         waiting: dict[socket.socket, _Answer] = {}
@@ -70,13 +70,13 @@ def probe_rate(port: int, paths: Sequence[str], scrapers: int, probes: int) -> f
 
 
 class _Answer:
-    """An HTTP answer that comes in pieces."""
+    """HTTP response that arrives in parts."""
 
     def __init__(self) -> None:
         self._bytes = b""
 
     def feed(self, piece: bytes) -> bool:
-        """Whether it is complete now. Raises `RuntimeError` for one that is not 200."""
+        """Whether it is complete. Raises `RuntimeError` for a status other than 200."""
         self._bytes += piece
         head, end, body = self._bytes.partition(b"\r\n\r\n")
         if not piece or (end and not head.startswith(b"HTTP/1.1 200")):
@@ -93,7 +93,7 @@ def _request(path: str) -> bytes:
 
 @dataclass(slots=True)
 class Watch:
-    """How long each /-/healthy took while something else went on, in seconds, and the most descriptors seen."""
+    """Response times of /-/healthy during other work, in seconds, and the maximum number of descriptors."""
 
     latencies: list[float] = field(default_factory=list)
     descriptors: int = 0
@@ -101,7 +101,7 @@ class Watch:
 
 @contextmanager
 def watching(port: int, process: Process) -> Iterator[Watch]:
-    """Ask /-/healthy again and again: what blocks the event loop makes one answer late by as much."""
+    """Requests /-/healthy repeatedly: a blocked event loop delays a response by the same time."""
     watch, stop = Watch(), threading.Event()
 
     def look() -> None:

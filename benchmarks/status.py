@@ -1,4 +1,4 @@
-"""The reference server's status port beside a responder in C, and what a flood of requests does to its mail."""
+"""Status port of the reference server, compared with a responder in C, and mail during a flood of requests."""
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -16,12 +16,12 @@ _HOST = "127.0.0.1"
 _SUBJECT = "status port"
 _PEER = "responder in C"
 _NEVER = 1 << 40
-"""A window that no flood fills: it is sent whether it is answered or not."""
+"""Window larger than any flood, so that requests are sent regardless of responses."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answering:
-    """What one responder did in one round: as fast as it answers, then with `offered` requests a second.
+    """Result of a round: requests as fast as they are answered, then `offered` requests per second.
 
     `cpu` is in seconds, of the first; `overflows` are the datagrams of the second that full buffers cost.
     """
@@ -33,7 +33,7 @@ class Answering:
 
     @property
     def unexplained(self) -> int:
-        """Requests of the flood that were lost though there was room for them and their answers."""
+        """Requests of the flood that were lost although the buffers had room for them and their responses."""
         return max(0, self.flooded.sent - self.flooded.received - self.overflows)
 
 
@@ -80,7 +80,7 @@ def _load(bench: Bench) -> Load:
 
 
 def _pace_under_flood(bench: Bench, mailer: Mailer, port: int) -> float:
-    """Messages per second while requests come in for longer than the mail takes."""
+    """Messages per second during a flood of requests that lasts longer than the mail."""
     form = bench.form
     with ThreadPoolExecutor(1) as pool:
         flood = pool.submit(

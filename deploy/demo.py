@@ -21,7 +21,7 @@ SMTP = "127.0.0.1:2525"
 STATUS = "127.0.0.1:7030"
 EXPORTER = "127.0.0.1:17030"
 KEPT_MIN = 30
-"""Minutes that mail is kept: some 50 MB at two messages a second."""
+"""Minutes for which mail is kept: some 50 MB at two messages a second."""
 
 WELCOME = """
   status page   http://{exporter}/
@@ -68,7 +68,7 @@ def parts(mail: str) -> tuple[Part, ...]:
 
 
 class Running:
-    """A started command; shows its output line by line, prefixed with its name."""
+    """Running command; shows its output line by line, prefixed with its name."""
 
     def __init__(self, part: Part, process: Process) -> None:
         self.works = asyncio.Event()

@@ -2,7 +2,7 @@
 # Deletes delivered messages older than MINUTES from every Maildir under DIR, once a minute, so that a
 # demonstration never fills the disk:
 #     examples/expire.sh DIR MINUTES
-# Do not use it on mail that is worth keeping.
+# Do not use it for mail that must be kept.
 set -eu
 directory=$1 minutes=$2 pause=
 trap '[ -z "$pause" ] || kill "$pause"; exit 0' INT TERM

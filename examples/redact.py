@@ -14,7 +14,7 @@ CARD = re.compile(rb"\b(?:\d[ -]?){12}(?:\d[ -]?){0,6}\d\b")
 
 
 def is_card(digits: bytes) -> bool:
-    """Whether the last digit checks (Luhn): a telephone number mostly does not."""
+    """Whether the check digit is right (Luhn), which excludes most telephone numbers."""
     total = 0
     for place, digit in enumerate(reversed(digits)):
         number = digit - ord("0")

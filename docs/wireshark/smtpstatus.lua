@@ -64,7 +64,7 @@ smtpstatus.experts = { e.length, e.signature, e.version, e.command, e.status, e.
 
 smtpstatus.prefs.port = Pref.uint("UDP port", 7030, "The port of SMTPStatus servers")
 
--- What the first pass over a capture learns, by frame number; later passes come in any order.
+-- State from the first pass over a capture, by frame number; later passes visit frames in any order.
 local pending = {}   -- client and RID: the latest request
 local requests = {}  -- frame of a request: { time, command, response, first }
 local responses = {} -- frame of a response: the frame of its request
@@ -73,7 +73,7 @@ function smtpstatus.init()
   pending, requests, responses = {}, {}, {}
 end
 
--- Who asks: a request goes to the server's port, a response comes from it.
+-- Identifies a query by client, server and RID: requests are sent to the server's port, responses from it.
 local function key(pinfo, id, is_request)
   local client, server = pinfo.src, pinfo.dst
   local client_port, server_port = pinfo.src_port, pinfo.dst_port
