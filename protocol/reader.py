@@ -19,13 +19,16 @@ from protocol.peer import Peer
 from protocol.query import Query
 from protocol.reading import Columns, Reading, Readings
 from protocol.resolver import Resolver
-from protocol.sweep import Sweep
+from protocol.sweep import LONGEST_WAIT_S, Sweep
 from protocol.template import RequestTemplate
 from protocol.timeslice import timeslices
 from protocol.trace import Trace
 
 _OWN_SOCKETS = 100
 """Maximum number of simultaneous queries with a socket of their own; others wait."""
+
+_MAX_WAITING = 0.25
+"""Share of a reading's timeout in which the sweeps of a fleet wait for late responses, in total."""
 
 
 class Reader:
@@ -100,6 +103,8 @@ class Reader:
         others: dict[int, Reading] = {}
         parts: list[tuple[Sequence[int], Columns]] = []
         multiplexer, left = Multiplexer(), dict[Query, int]()
+        # Tables are swept one after the other: silent targets in each must leave time for the last.
+        wait_s = min(LONGEST_WAIT_S, _MAX_WAITING * timeout / max(len(fleet.tables), 1))
         try:
             async with asyncio.TaskGroup() as group:
                 apart = {
@@ -109,7 +114,7 @@ class Reader:
                     for number in fleet.others
                 }
                 for targets, table in fleet.tables:
-                    sweep = Sweep(table, multiplexer, attempts, deadline)
+                    sweep = Sweep(table, multiplexer, attempts, deadline, wait_s)
                     parts.append((targets, await sweep.run()))
                     left |= {query: targets[row] for row, query in sweep.queries.items()}
                 async for _ in multiplexer.finished():

@@ -35,19 +35,24 @@ _WINDOW = 256
 _CLEARING_S = 0.005
 """Seconds after which unanswered requests leave the window: up to 51,200 per second are sent to silent targets."""
 
-_WAIT_S = 0.1
-"""Seconds after the last request in which responses are still received by columns."""
+LONGEST_WAIT_S = 0.1
+"""Seconds after the last request in which responses are still received by columns, at most."""
 
 
 class Sweep:
     """One round over the targets of a table. `queries` are those that left the columns, by target index."""
 
     def __init__(
-        self, table: SweepTable, multiplexer: Multiplexer, attempts: int, deadline: float
+        self,
+        table: SweepTable,
+        multiplexer: Multiplexer,
+        attempts: int,
+        deadline: float,
+        wait_s: float = LONGEST_WAIT_S,
     ) -> None:
         self.queries: dict[int, Query] = {}
         self._table, self._multiplexer, self._width = table, multiplexer, table.width
-        self._attempts, self._deadline = attempts, deadline
+        self._attempts, self._deadline, self._wait_s = attempts, deadline, wait_s
         self._port = multiplexer.sockets.open(table.family)
         self._total = len(table.peers) * table.width
         self._batch = _BATCH // table.width * table.width
@@ -77,14 +82,14 @@ class Sweep:
             if self._next < self._total and self._in_flight(now) < _WINDOW:
                 moved, sent_at = self._send(now), now
             moved += self._receive(monotonic())
-            if self._next == self._total and not (self._expected and now - sent_at < _WAIT_S):
+            if self._next == self._total and not (self._expected and now - sent_at < self._wait_s):
                 break
             if moved:
                 await asyncio.sleep(0)
             elif self._next < self._total:
                 await multiplexer.wait(self._sent[self._cleared][0] + _CLEARING_S)
             else:
-                await multiplexer.wait(min(sent_at + _WAIT_S, self._deadline))
+                await multiplexer.wait(min(sent_at + self._wait_s, self._deadline))
         values: dict[Command, Sequence[Value | None]] = {}
         async for number, command in timeslices(enumerate(self._table.dialect.reads)):
             values[command] = self._values(number, command)

@@ -4,7 +4,8 @@ import os
 import socket
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
 from random import Random
 
 import pytest
@@ -23,6 +24,7 @@ from protocol.sweep_table import can_sweep
 from protocol.token import Token
 from protocol.vocabulary import Command
 from tests.support.script import FAULTS, Fault, scripted_network, value
+from tests.support.udp import udp_socket
 
 Script = Mapping[tuple[str, int], Sequence[Fault]]
 
@@ -175,6 +177,21 @@ async def test_a_silent_target_does_not_delay_others_and_is_retried() -> None:
     assert set(readings.others) == {1}
     assert readings[1].cost.datagrams_sent == 12
     assert max(readings[0].seconds, readings[99].seconds) < 0.3
+
+
+async def test_silent_targets_of_many_dialects_leave_time_for_the_last_dialect() -> None:
+    dialects = [replace(V0, name=f"own-{number}") for number in range(8)]
+    async with AsyncExitStack() as opened:
+        peers = []
+        for dialect in dialects:
+            silent = await opened.enter_async_context(udp_socket(lambda *_: []))
+            peers.append(Peer(HostPort(*silent.getsockname()), token(V0), dialect))
+        good = await opened.enter_async_context(serve("127.0.0.1", 0, token(V0), lambda _: True))
+        peers.append(Peer(HostPort("127.0.0.1", good.port), token(V0)))
+        readings = await Reader().read_all(peers, timeout=0.7)
+
+    assert list(readings.errors) == list(range(8))
+    assert [one.cost.datagrams_sent for one in readings] == [12] * 8 + [4]
 
 
 async def test_a_closed_port_is_reported_and_the_others_use_the_column_path() -> None:
