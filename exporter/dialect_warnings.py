@@ -35,8 +35,9 @@ class DialectWarnings:
         self._before.clear()
 
     def observe(self, found: Sequence[TargetReading]) -> None:
-        first = self._next if len(found) > _AT_ONCE else 0
-        self._next = (first + _AT_ONCE) % max(len(found), 1)
+        first = 0
+        if len(found) > _AT_ONCE:
+            first, self._next = self._next, (self._next + _AT_ONCE) % len(found)
         for scrape in found[first : first + _AT_ONCE]:
             server = scrape.target.name if scrape.target else str(scrape.where)
             if server not in self._judged and scrape.reading.error is None:

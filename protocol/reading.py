@@ -4,7 +4,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from operator import itemgetter
 from types import MappingProxyType
 from typing import NamedTuple, TypeVar, overload
 
@@ -83,6 +83,9 @@ class Readings(Sequence[Reading]):
         self._size = size
         self._parts = parts
         self.others = others or {}
+        errors = [(target, one.error) for target, one in self.others.items() if one.error]
+        self.errors: Mapping[int, NoReading] = dict(sorted(errors, key=itemgetter(0)))
+        """Errors by target."""
 
     @classmethod
     def of(cls, readings: Sequence[Reading]) -> "Readings":
@@ -109,15 +112,6 @@ class Readings(Sequence[Reading]):
             if row < len(targets) and targets[row] == place:
                 return columns.reading(row)
         raise IndexError(place)
-
-    @cached_property
-    def errors(self) -> dict[int, NoReading]:
-        """Errors by target."""
-        return {
-            target: reading.error
-            for target, reading in sorted(self.others.items())
-            if reading.error
-        }
 
     def values(self, command: Command) -> list[Value | None]:
         """Values of a command by target."""
