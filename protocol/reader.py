@@ -184,8 +184,13 @@ class Reader:
                     end.set_result(None)
         except Exception as error:  # a shortage, or a defect: the next query gets other sockets
             self._retire(multiplexer)
-            for query in multiplexer.under_way & self._ends.keys():
-                self._ends[query].set_exception(error)
+            for query, end in self._ends.items():
+                if end.done():  # cancelled, and the caller has not run since
+                    continue
+                if query.done:  # ended in the same round as the exception, and was not yielded
+                    end.set_result(None)
+                elif query in multiplexer.under_way:
+                    end.set_exception(error)
         finally:
             multiplexer.close()
             self._strays.update(multiplexer.strays)

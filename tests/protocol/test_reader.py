@@ -13,7 +13,7 @@ from protocol.address import HostPort
 from protocol.client import Peer, Reading
 from protocol.dialect import Dialect, Field
 from protocol.dialects import V0
-from protocol.errors import DiscardReason, FailureReason, InternalError
+from protocol.errors import DiscardReason, FailureReason, InternalError, Resource, Shortage
 from protocol.message import Value
 from protocol.multiplexer import Multiplexer
 from protocol.reader import Reader
@@ -266,3 +266,39 @@ async def test_a_defect_of_the_multiplexer_is_raised_and_the_next_query_is_answe
 
         assert [str(result) for result in results] == ["a defect"] * 2
         assert (await read(line, endpoint.port)).error is None
+
+
+async def test_a_cancelled_query_does_not_keep_a_shortage_from_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    line = Reader()
+    async with udp_socket(lambda *_: []) as silent, asyncio.timeout(5):
+        port = silent.getsockname()[1]
+        queries = [asyncio.create_task(read(line, port, 60)) for _ in range(5)]
+
+        def fail(*_: object) -> None:
+            queries[0].cancel()
+            queries[3].cancel()
+            raise Shortage(Resource.MEMORY, "no memory")
+
+        monkeypatch.setattr(Sockets, "transfer", fail)
+        results = await asyncio.gather(*queries, return_exceptions=True)
+
+    kinds = [asyncio.CancelledError if number in (0, 3) else Shortage for number in range(5)]
+    assert list(map(type, results)) == kinds
+
+
+async def test_a_query_that_ends_before_a_defect_has_its_reading(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(multiplexer: Multiplexer, *_: object, **__: object) -> None:
+        if any(query.done for query in multiplexer._ended):
+            raise RuntimeError("a defect")
+
+    line = Reader()
+    async with serve("127.0.0.1", 0, TOKEN, answer) as endpoint, asyncio.timeout(5):
+        with monkeypatch.context() as patch:
+            patch.setattr(Multiplexer, "_expire", fail)
+            reading = await read(line, endpoint.port, 60)
+
+    assert reading[Command.CONNECTIONS] == 3
