@@ -27,6 +27,9 @@ from protocol.trace import Trace
 _OWN_SOCKETS = 100
 """Maximum number of simultaneous queries with a socket of their own; others wait."""
 
+_MAX_TEMPLATES = 1 << 15
+"""Maximum number of request templates kept, one for each token and dialect."""
+
 _MAX_WAITING = 0.25
 """Share of a reading's timeout in which the sweeps of a fleet wait for late responses, in total."""
 
@@ -162,6 +165,8 @@ class Reader:
         template = self._templates.get(key)
         if template is None:
             template = RequestTemplate.of(peer.token, peer.dialect, peer.dialect.reads)
+            if len(self._templates) >= _MAX_TEMPLATES:  # of tokens and dialects before a reload
+                self._templates.clear()
             self._templates[key] = template
         return template
 

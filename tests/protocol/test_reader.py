@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 
+from protocol import reader as reader_module
 from protocol.address import HostPort
 from protocol.client import Peer, Reading
 from protocol.dialect import Dialect, Field
@@ -302,3 +303,16 @@ async def test_a_query_that_ends_before_a_defect_has_its_reading(
             reading = await read(line, endpoint.port, 60)
 
     assert reading[Command.CONNECTIONS] == 3
+
+
+async def test_request_templates_of_former_dialects_are_not_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reader_module, "_MAX_TEMPLATES", 10)
+    line = Reader()
+    async with serve("127.0.0.1", 0, TOKEN, answer) as endpoint:
+        for number in range(25):  # a reload makes new dialects
+            reading = await read(line, endpoint.port, dialect=replace(V0, name=f"own-{number}"))
+            assert reading.error is None
+
+    assert len(line._templates) <= 10
