@@ -63,6 +63,7 @@ def main(arguments: Sequence[str]) -> int:
             else:
                 lines += SUBJECTS[name](bench)
     print(table(lines))
+    (options.output / f"{form.name}.md").write_text(table(lines) + "\n")
     (options.output / f"{form.name}.json").write_text(document(lines, facts))
     return 1 if form.judged and any(line.holds is False for line in lines) else 0
 
