@@ -12,7 +12,7 @@ from time import monotonic
 
 from protocol.address import Address
 from protocol.client import Connection
-from protocol.errors import DiscardReason, UnknownName
+from protocol.errors import DiscardReason, NoAnswer, UnknownName
 from protocol.fleet_tables import FleetTables
 from protocol.multiplexer import Multiplexer
 from protocol.peer import Peer
@@ -73,14 +73,9 @@ class Reader:
         looked_up = 0.0 if peer.numeric else monotonic() - began
         multiplexer = self._current()
         query = self._ask(multiplexer, peer, addresses, attempts, deadline)
-        if (
-            query is None
-        ):  # a separate socket: its responses could not be distinguished from others
-            async with self._alone, self.connect(peer) as connection:
-                reading = await connection.ask_at(
-                    addresses, peer.dialect.reads, deadline, attempts
-                )
-            return replace(reading, seconds=reading.seconds + looked_up)
+        if query is None:  # its responses could not be distinguished from others
+            reading = await self._read_alone(peer, addresses, deadline, attempts)
+            return replace(reading, seconds=monotonic() - began)
         end = self._ends[query] = asyncio.get_running_loop().create_future()
         try:
             await end
@@ -90,6 +85,21 @@ class Reader:
         reading = query.reading
         peer.learn(reading)
         return replace(reading, seconds=reading.seconds + looked_up) if looked_up else reading
+
+    async def _read_alone(
+        self, peer: Peer, addresses: tuple[Address, ...], deadline: float, attempts: int
+    ) -> Reading:
+        """Reads a peer over a socket of its own, as soon as there may be one more of those."""
+        try:
+            async with asyncio.timeout(deadline - monotonic()):
+                await self._alone.acquire()
+        except TimeoutError:
+            return Reading(error=NoAnswer(0.0, 0))
+        try:
+            async with self.connect(peer) as connection:
+                return await connection.ask_at(addresses, peer.dialect.reads, deadline, attempts)
+        finally:
+            self._alone.release()
 
     async def read_all(
         self, peers: Sequence[Peer], *, timeout: float, attempts: int = 3

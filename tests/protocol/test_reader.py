@@ -316,3 +316,25 @@ async def test_request_templates_of_former_dialects_are_not_kept(
             assert reading.error is None
 
     assert len(line._templates) <= 10
+
+
+async def test_a_query_that_waits_for_its_own_socket_ends_at_its_deadline() -> None:
+    dialect = replace(V0, identifier_echo="never")
+    line = Reader()
+    async with udp_socket(lambda *_: []) as silent, asyncio.timeout(5):
+        port = silent.getsockname()[1]
+        patient = [
+            asyncio.create_task(read(line, port, 60, dialect=dialect))
+            for _ in range(reader_module._OWN_SOCKETS)
+        ]
+        while not line._alone.locked():
+            await asyncio.sleep(0)
+        hasty = await read(line, port, 0.1, dialect=dialect)
+        for task in patient:
+            task.cancel()
+        await asyncio.gather(*patient, return_exceptions=True)
+
+    assert hasty.error
+    assert hasty.error.reason is FailureReason.TIMEOUT
+    assert hasty.seconds >= 0.1
+    assert not line._alone.locked()
