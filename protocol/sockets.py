@@ -48,7 +48,7 @@ class Undelivered:
     For an ICMP error `datagram` is the part that the error quotes.
     """
 
-    datagram: bytes
+    datagram: bytes = field(repr=False)  # a request: the token is in it
     address: Address
     error: OSError
     was_sent: bool = False

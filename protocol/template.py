@@ -17,6 +17,10 @@ class TemplateEntry(NamedTuple):
     before: bytes
     after: bytes
 
+    def __repr__(self) -> str:
+        """Without the bytes: the token is in them."""
+        return f"TemplateEntry({self.command!r})"
+
 
 @dataclass(frozen=True, slots=True)
 class RequestTemplate:

@@ -10,7 +10,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 
 import bcrypt
@@ -134,8 +134,8 @@ _BCRYPT_BYTES = 72
 @dataclass(frozen=True, slots=True)
 class _Comparison:
     entry: bytes
-    password: bytes
-    digest: bytes
+    password: bytes = field(repr=False)
+    digest: bytes = field(repr=False)
     result: "asyncio.Future[bool]"
 
 

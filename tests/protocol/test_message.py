@@ -10,6 +10,9 @@ from protocol.dialect import Dialect
 from protocol.dialects import DIALECTS, V0
 from protocol.errors import BadRequest, BadResponse, DatagramError, DiscardReason, ForeignDatagram
 from protocol.message import Request, Response, result
+from protocol.sockets import Undelivered
+from protocol.template import RequestTemplate
+from protocol.token import Token
 from protocol.vocabulary import Command, Status
 
 dialects = st.sampled_from(list(DIALECTS.values()))
@@ -140,4 +143,8 @@ def test_a_negative_gauge_is_decoded_as_is() -> None:
 
 
 def test_the_token_is_not_in_a_requests_text_form() -> None:
-    assert "secretpa" not in repr(Request(1, b"secretpa", 0))
+    template = RequestTemplate.of(Token(b"secretpa"), V0, V0.reads)
+    undelivered = Undelivered(b"secretpa", ("127.0.0.1", 7030), OSError())
+
+    for value in (Request(1, b"secretpa", 0), template, template.entries[0], undelivered):
+        assert "secretpa" not in repr(value)
