@@ -173,7 +173,7 @@ async def _shortage(request: Request, error: Shortage) -> Response:
 
 
 async def _disconnected(request: Request, error: Exception) -> Response:
-    return Response(status_code=HTTPStatus.SERVICE_UNAVAILABLE)  # nobody reads it
+    return Response(status_code=HTTPStatus.SERVICE_UNAVAILABLE)  # the client has disconnected
 
 
 async def _internal_error(request: Request, error: Exception) -> Response:

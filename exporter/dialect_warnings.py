@@ -11,43 +11,43 @@ from protocol.vocabulary import COUNTERS, Command
 logger = logging.getLogger(__name__)
 
 _MAX_SERVERS = 50_000
-"""Servers remembered at most: probes may name any address of their networks."""
+"""Maximum number of servers remembered, as probes may name any address of their networks."""
 
-_AT_ONCE = 200
-"""Servers judged in one scrape at most: of a large fleet others are judged in the next."""
+_CHECKED_PER_SCRAPE = 200
+"""Maximum number of servers checked per scrape; those beyond it are checked in the next one."""
 
 
 class DialectWarnings:
-    """The servers that are still to be judged.
+    """Tracks which servers still have to be checked.
 
-    A server is judged until its counters have changed plausibly or there was a warning, so that a fleet in use costs
+    A server is checked until its counters have changed plausibly or there was a warning, so that a fleet in use costs
     one look-up per reading.
     """
 
     def __init__(self) -> None:
-        self._judged: set[str] = set()
+        self._checked: set[str] = set()
         self._next = 0
         self._before: dict[str, Mapping[Command, Value | None]] = {}
 
     def clear(self) -> None:
-        """Judge every server again, as after a change of the configuration."""
-        self._judged.clear()
+        """Check every server again, as after a change of the configuration."""
+        self._checked.clear()
         self._before.clear()
 
     def observe(self, found: Sequence[TargetReading]) -> None:
         first = 0
-        if len(found) > _AT_ONCE:
-            first, self._next = self._next, (self._next + _AT_ONCE) % len(found)
-        for scrape in found[first : first + _AT_ONCE]:
+        if len(found) > _CHECKED_PER_SCRAPE:
+            first, self._next = self._next, (self._next + _CHECKED_PER_SCRAPE) % len(found)
+        for scrape in found[first : first + _CHECKED_PER_SCRAPE]:
             server = scrape.target.name if scrape.target else str(scrape.where)
-            if server not in self._judged and scrape.reading.error is None:
-                self._judge(server, scrape)
+            if server not in self._checked and scrape.reading.error is None:
+                self._check(server, scrape)
 
-    def _judge(self, server: str, scrape: TargetReading) -> None:
-        if len(self._judged) + len(self._before) >= _MAX_SERVERS:
+    def _check(self, server: str, scrape: TargetReading) -> None:
+        if len(self._checked) + len(self._before) >= _MAX_SERVERS:
             self.clear()
         values, before = scrape.reading.values, self._before.get(server)
-        if values == before:  # as of a server that is not in use: it was judged already
+        if values == before:  # as of a server that is not in use: it was checked already
             return
         text = doubt(values, scrape.dialect, before)
         if text:
@@ -56,7 +56,7 @@ class DialectWarnings:
         elif before is None or not _has_counted(values, before):
             self._before[server] = values
             return
-        self._judged.add(server)
+        self._checked.add(server)
         self._before.pop(server, None)
 
 

@@ -24,7 +24,7 @@ from protocol.timeslice import batches
 _REASONS = tuple((reason, reason.value) for reason in FailureReason)
 
 _SLICE = 500
-"""Lines written in one go: about a millisecond, then whoever writes may let others have their turn."""
+"""Lines written without yielding to the event loop, about a millisecond of work."""
 
 
 class Format(Enum):

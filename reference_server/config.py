@@ -275,7 +275,7 @@ def _directory(text: str) -> Path:
 
 def domain(text: str) -> str:
     if not is_domain(text):
-        raise ValueError(f"{text!r} is no domain: write it like example.com")
+        raise ValueError(f"{text!r} is not a domain: write it like example.com")
     return text.lower()
 
 

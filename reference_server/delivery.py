@@ -33,7 +33,7 @@ _BATCH_OCTETS = 16 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
-    """A message in the queue; `stored` is done with its batch, and cancelled where nobody waits for it any more."""
+    """A message in the queue; `stored` is done with its batch, and cancelled if its session does not wait any more."""
 
     message: MaildirMessage
     octets: int
@@ -128,7 +128,7 @@ class Maildirs:
 
     def _pass(self, messages: Sequence[MaildirMessage]) -> None:
         for message in messages:
-            message.attempt(lambda: self._create(message.maildirs))  # noqa: B023  called at once
+            message.attempt(lambda: self._create(message.maildirs))  # noqa: B023  called immediately
             message.attempt(message.write)
         for message in messages:
             message.attempt(message.publish)

@@ -37,12 +37,12 @@ def check_exit_status(name: str, code: int, errors: FileIO) -> None:
     said = "".join(c if " " <= c <= "~" else "?" for c in first_line)[:200].strip()
     how = f"was killed by signal {-code}" if code < 0 else f"ended with {code}"
     raise TransformFailed(
-        _told(_REPLIES.get(code, FAILED), said), f"{name} {how}: {said or 'no message'}"
+        _with_text(_REPLIES.get(code, FAILED), said), f"{name} {how}: {said or 'no message'}"
     )
 
 
-def _told(reply: Reply, said: str) -> Reply:
-    """The reply as the program words it, if it refuses: only then is it the client's business."""
+def _with_text(reply: Reply, said: str) -> Reply:
+    """Returns the reply with the program's text if it is a rejection; other texts are only logged."""
     if reply.code < 500 or not said:
         return reply
     found = re.fullmatch(r"(5\.\d{1,3}\.\d{1,3}) +(.+)", said)

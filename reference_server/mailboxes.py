@@ -17,7 +17,7 @@ class Mailboxes:
         self._catch_all = None if catch_all is None else _directory(catch_all)
 
     def directory(self, recipient: Address) -> str | None:
-        """Returns the name of the recipient's Maildir, None where there is no such user."""
+        """Returns the name of the recipient's Maildir, None for an unknown user."""
         name = recipient.directory
         return name if self._everybody or name in self._names else self._catch_all
 

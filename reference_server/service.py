@@ -15,7 +15,7 @@ NOT_OFFERED: Final = frozenset(
     {"ATRN", "AUTH", "BURL", "ETRN", "EXPN", "SAML", "SEND", "SOML", "STARTTLS", "TURN"}
 )
 NEVER_SMTP: Final = frozenset(
-    # BDAT's octets follow at once and would be read as commands; the others are a browser's.
+    # BDAT's octets follow immediately and would be parsed as commands; the others are a browser's.
     {"BDAT", "CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"}
 )
 

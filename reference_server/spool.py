@@ -8,10 +8,10 @@ from io import FileIO
 from pathlib import Path
 from tempfile import TemporaryFile
 
-_ALWAYS = 512 * 1024
+_MIN_MEMORY_BYTES = 512 * 1024
 """Per-message memory limit, in octets, while total use is above the budget."""
 
-_WITH_ROOM = 2 * 1024 * 1024
+_MAX_MEMORY_BYTES = 2 * 1024 * 1024
 """Per-message memory limit while total use is below the budget: writing 1 MiB twice costs a fourth more CPU."""
 
 _BLOCK = 256 * 1024
@@ -87,7 +87,7 @@ class Spool:
     @property
     def full(self) -> bool:
         """Whether `spill` should be called."""
-        return self._in_memory > (_ALWAYS if self._memory.scarce else _WITH_ROOM)
+        return self._in_memory > (_MIN_MEMORY_BYTES if self._memory.scarce else _MAX_MEMORY_BYTES)
 
     def spill(self) -> None:
         """Moves the content from memory to the file. An error is kept, and raised on reading."""

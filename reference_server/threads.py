@@ -20,7 +20,7 @@ def started_pool(threads: int, name: str) -> ThreadPoolExecutor:
     """A pool that has already started its threads.
 
     `ThreadPoolExecutor` starts them when work arrives. Where the system then refuses one (RLIMIT_NPROC, pids.max), the
-    work stays queued although `submit` raised, and runs later with nobody waiting for it. Raises
+    work stays queued although `submit` raised, and runs later without a caller. Raises
     `TooFewThreads`.
     """
     pool = ThreadPoolExecutor(threads, thread_name_prefix=name)

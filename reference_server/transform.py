@@ -109,7 +109,7 @@ class TransformChain:
             "nproc": bounds.processes,
         }
         # prlimit in front and no preexec_fn, for which Python would have to copy the whole process first.
-        self._front = ["prlimit", *itertools.starmap(_limit, limits.items()), "--"]
+        self._prefix = ["prlimit", *itertools.starmap(_limit, limits.items()), "--"]
 
     def deadline(self) -> float:
         """When a message that ends now must have gone through everything, on the monotonic clock."""
@@ -184,7 +184,7 @@ class TransformChain:
         try:
             try:
                 process = subprocess.Popen(
-                    [*self._front, *program.argv],
+                    [*self._prefix, *program.argv],
                     stdin=source,
                     stdout=output,
                     stderr=errors,

@@ -21,7 +21,7 @@ ALLOWED = {
 }
 
 
-def name_of(path: Path) -> str:
+def relative_name(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
@@ -37,7 +37,7 @@ def imported(path: Path) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
+@pytest.mark.parametrize("path", MODULES, ids=relative_name)
 def test_imports_point_downward_only(path: Path) -> None:
     package = path.relative_to(ROOT).parts[0]
 
@@ -45,7 +45,7 @@ def test_imports_point_downward_only(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", [path for path in MODULES if "protocol" in path.parts], ids=name_of
+    "path", [path for path in MODULES if "protocol" in path.parts], ids=relative_name
 )
 def test_the_protocol_imports_only_the_standard_library(path: Path) -> None:
     assert imported(path) - {"protocol", "smtpstatus", "__future__"} <= set(
@@ -53,12 +53,12 @@ def test_the_protocol_imports_only_the_standard_library(path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
+@pytest.mark.parametrize("path", MODULES, ids=relative_name)
 def test_a_module_has_at_most_300_lines(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 300
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
+@pytest.mark.parametrize("path", MODULES, ids=relative_name)
 def test_only_the_commands_read_the_environment_and_the_arguments(path: Path) -> None:
     if path.name in ("__main__.py", "traffic.py"):
         return
@@ -76,7 +76,9 @@ def test_the_design_page_names_every_module() -> None:
     page = (ROOT / "docs/design.md").read_text()
 
     missing = [
-        name_of(path) for path in MODULES if path.name != "__init__.py" and path.name not in page
+        relative_name(path)
+        for path in MODULES
+        if path.name != "__init__.py" and path.name not in page
     ]
     assert missing == []
 
@@ -85,7 +87,7 @@ def test_every_module_has_a_docstring() -> None:
     for path in MODULES:
         docstring = ast.get_docstring(ast.parse(path.read_text()))
 
-        assert docstring or not path.read_text(), name_of(path)
+        assert docstring or not path.read_text(), relative_name(path)
 
 
 def test_the_readme_is_short() -> None:
@@ -106,7 +108,7 @@ def test_every_link_between_files_has_an_existing_target() -> None:
             continue
         for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text()):
             if "://" not in target and not (page.parent / target).exists():
-                broken.append(f"{name_of(page)}: {target}")
+                broken.append(f"{relative_name(page)}: {target}")
 
     assert broken == []
 
@@ -149,3 +151,37 @@ def test_the_installed_commands_are_the_documented_ones() -> None:
     for target in scripts.values():
         module, function = target.split(":")
         assert callable(getattr(importlib.import_module(module), function))
+
+
+REPLACED_NAMES = (
+    *("Contradicted", "Disbelieved", "Examination", "Flights", "Inquiry", "Intake", "Manner"),
+    *("Question", "Questions", "Ration", "Shortfall", "Tape", "Wanted", "Weather", "Wording"),
+    *("exchange", "flight", "inquiry", "intake", "layout", "line", "question", "reads", "turns"),
+)
+"""Classes that have a standard name now, and modules, whose names count with their suffix."""
+
+AVOIDED_WORDS = (
+    r"(?<![\"=/])\bnobody\b(?![\"@])",  # but the system user and mailboxes of that name
+    r"\b(somebody|anybody|everybody|whoever|told|believed|lest)\b",
+    r"\b(at once|for want of|takes no (?!value\b))\b",
+    r"\b(?<!there )is no (?!longer\b)",
+)
+"""Words with a standard or plainer equivalent, as regular expressions."""
+
+
+def test_replaced_names_and_avoided_words_do_not_occur() -> None:
+    classes = [rf"\b{name}\b" for name in REPLACED_NAMES if name[0].isupper()]
+    modules = [rf"\b{name}\.(py|js)\b" for name in REPLACED_NAMES if name[0].islower()]
+    names = re.compile("|".join(classes + modules))
+    words = re.compile("|".join(AVOIDED_WORDS), re.IGNORECASE)
+    found = []
+    for path in tracked():
+        if path.suffix not in (".py", ".md", ".js", ".html", ".yml", ".lua", ".c", ".sh"):
+            continue
+        if path.name == "CHANGELOG.md" or path == Path(__file__):
+            continue
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            if names.search(line) or words.search(line):
+                found.append(f"{relative_name(path)}:{number}: {line.strip()}")
+
+    assert found == []

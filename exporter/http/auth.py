@@ -217,7 +217,7 @@ class Passwords:
             turn = next(iter(self._queues))
             queue = self._queues.pop(turn)
             comparison = queue.popleft()
-            if queue:  # the client's next one is after everybody else's
+            if queue:  # round robin: the client's next one follows those of all others
                 self._queues[turn] = queue
             try:
                 matches = await loop.run_in_executor(

@@ -137,7 +137,7 @@ class ConnectionLimits:
 
 
 def client_network(client: tuple[str, int] | None) -> str:
-    """What counts as one client: an IPv4 address, an IPv6 /64, or everybody on a Unix socket."""
+    """What counts as one client: an IPv4 address, an IPv6 /64, or all clients of a Unix socket."""
     if client is None:
         return "unix"
     try:

@@ -143,7 +143,7 @@ def _unix(path: Path) -> socket.socket:
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         listening.bind(os.fspath(path))
-        # Nobody can connect before listen(), so the mode is never wider than this.
+        # No client can connect before listen(), so the mode is never wider than this.
         path.chmod(0o660)
         listening.listen(_BACKLOG)
     except OSError:
@@ -153,7 +153,7 @@ def _unix(path: Path) -> socket.socket:
 
 
 def _remove_stale(path: Path) -> None:
-    """Remove a socket file that nobody listens on any more; whatever else is there stays, and is an error."""
+    """Remove a socket file without a listener; any other file is kept, and is an error."""
     try:
         if not stat.S_ISSOCK(path.lstat().st_mode):
             raise ValueError("a file of that name exists and is not a socket: move it away")

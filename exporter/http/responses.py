@@ -71,7 +71,7 @@ class LimitedResponse(Response):
     """
 
     def __init__(self, limits: RequestLimits, render: Callable[[], Awaitable[Response]]) -> None:
-        self.background = None  # `Response.__init__` would render headers that nobody sends
+        self.background = None  # `Response.__init__` would render headers that are not sent
         self._limits = limits
         self._render = render
 

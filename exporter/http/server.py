@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 _HANDSHAKE_TIMEOUT_S = 10.0
 _RETRY_ACCEPT_S = 0.1
-"""After the system could not accept a connection, for want of descriptors or memory."""
+"""Seconds to wait after a failed accept(2), for lack of descriptors or memory."""
 
 _DRAIN_S = 0.5
 """Between a signal to end and its effect: /-/ready is 503 already, and load balancers see it."""

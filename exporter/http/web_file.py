@@ -91,7 +91,7 @@ class WebFile:
                     f"{self._path}: tls_server_config: turning TLS on or off requires a restart"
                 )
             if self._config.users and not config.mentions_users:
-                # A file that is being written looks like this too, and must not let everybody in.
+                # A file that is being written looks like this too, and must not disable authentication.
                 raise ConfigError(
                     f"{self._path}: basic_auth_users was removed: write basic_auth_users: {{}}"
                     " to turn authentication off"

@@ -36,7 +36,7 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
-    # Kept, and asked for every time: a new version is seen at once, an old one costs 304.
+    # Cached and revalidated: a new version is seen immediately, an unchanged one costs a 304.
     "Cache-Control": "no-cache",
 }
 

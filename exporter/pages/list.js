@@ -17,7 +17,7 @@ const SHOWS = {
   off: (row) => row.target.transforms_enabled === false,
 };
 
-const MOST = 1000; // rows on the page: a browser stays smooth, and nobody reads further
+const MOST = 1000; // rows on the page: more would slow down the browser
 
 export class List {
   #rows = [];

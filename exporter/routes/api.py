@@ -161,7 +161,7 @@ async def _authorize(service: Service, token: str | None) -> None:
         raise Problem(
             HTTPStatus.FORBIDDEN,
             "writing is not enabled: set api: token_file: in the configuration,"
-            " or SMTPSTATUS_API_TOKEN_FILE where there is no configuration file",
+            " or SMTPSTATUS_API_TOKEN_FILE without a configuration file",
         )
     if token is None or not await service.is_api_token(token):
         raise Problem(

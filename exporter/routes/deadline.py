@@ -18,7 +18,7 @@ HEADER = "X-Prometheus-Scrape-Timeout-Seconds"
 def budget(header: str | None, offset: float, timeout: float) -> float:
     """Seconds: the scraper's less `offset`, which takes half of them at most; at least a floor, at most `timeout`.
 
-    Raises `ValueError` for a header that is no positive number of seconds.
+    Raises `ValueError` for a header that is not a positive number of seconds.
     """
     if header is None:
         return timeout

@@ -72,5 +72,5 @@ def events(series: str) -> str:
 
 
 def week_ago(series: str) -> str:
-    """The mean of the same hour last week, or of yesterday while there is no week of data."""
+    """The mean of the same hour last week, or of yesterday with less than a week of data."""
     return f"(avg_over_time({series}[1h] offset 6d23h30m) or avg_over_time({series}[1h] offset 23h30m))"

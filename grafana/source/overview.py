@@ -134,7 +134,7 @@ def _servers() -> Row:
         "All servers",
         "Every server, those that are down first; the name links to its dashboard. Last hour: connections per second "
         "of the 50 busiest servers and of 50 that are down. Rate: connections per second. Usual: that rate as a "
-        "multiple of the same hour last week (yesterday, while there is no week of data). Lost: retransmitted "
+        "multiple of the same hour last week (yesterday, with less than a week of data). Lost: retransmitted "
         "datagrams of the last 5 minutes, of servers that are up. Time: of the last scrape. Usual, Last hour, Lost and "
         "Up require prometheus/rules/recording.yml, Since requires alerts.yml.",
         columns,
@@ -151,7 +151,7 @@ def _traffic() -> Row:
         time_series(
             "Connections per second",
             "SMTP connections accepted per second by all servers, and the same hour last week "
-            "(yesterday, while there is no week of data).",
+            "(yesterday, with less than a week of data).",
             [
                 Query(f"sum({CONNECTION_SUM})", "all servers"),
                 Query(f"sum({week_ago(CONNECTION_SUM_5M)})", "usual"),

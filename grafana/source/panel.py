@@ -38,7 +38,7 @@ class Look:
     """The end of a graph's axis while no value is above it."""
     steps: Sequence[tuple[float | None, str]] = ((None, "text"),)
     words: Mapping[str, tuple[str, str]] | None = None
-    """The text and colour of each value; `null` is no value."""
+    """The text and colour of each value; `null` means no value."""
     colors: Mapping[str, str] = field(default_factory=dict)
     """The fixed colour of a series by its name."""
 

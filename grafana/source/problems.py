@@ -73,7 +73,7 @@ def now() -> Row:
         ),
         stat(
             "Unknown",
-            "Servers that nobody reads: their exporter is not scraped. Requires prometheus/rules/recording.yml.",
+            "Servers that are not read: their exporter is not scraped. Requires prometheus/rules/recording.yml.",
             Query(f"sum({unread}) or 0 * count({UP})"),
             Look(steps=((None, "green"), (1, "dark-orange"))),
         ),

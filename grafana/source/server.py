@@ -36,7 +36,7 @@ RETRANSMITTED_LATELY = over_interval("sum_over_time", RETRANSMITTED)
 
 NOT_SPOKEN = "No data: only servers of some dialects have this metric"
 NO_ANSWER = "No data: the server has not answered in the time range"
-NO_DATA = "No data: nobody has read this server in the time range"
+NO_DATA = "No data: this server was not read in the time range"
 _BECAUSE = {reason: (f" ({word})", color) for reason, (word, color) in REASONS.items()}
 _NEVER = {"null": ("not in 7 days", "gray")}
 RESTARTED_LATELY = restarts(CONNECTIONS, BYTES, "$__rate_interval")
@@ -152,7 +152,7 @@ def _now() -> Row:
 def _history() -> Row:
     up = state_timeline(
         "Up and down",
-        "When the server answered. A gap: nobody read it, because the exporter or Prometheus was down.",
+        "When the server answered. A gap: it was not read, because the exporter or Prometheus was down.",
         [Query(UP)],
         Look(words=UP_DOWN, empty=NO_DATA),
     )

@@ -20,7 +20,7 @@ _BYTES = frozenset({Command.TRANSFERRED_BYTES, Command.SENT_BYTES, Command.RECEI
 
 
 def as_json(target: str, dialect: Dialect, reading: Reading) -> dict[str, object]:
-    """The keys of the exporter's `GET /api/v1/targets/{name}`; null where there is no value."""
+    """The keys of the exporter's `GET /api/v1/targets/{name}`; null without a value."""
     values = {command.value: reading.values.get(command) for command in dialect.reads}
     return {
         "target": target,

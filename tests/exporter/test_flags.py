@@ -44,7 +44,7 @@ GIVEN = {
     "log.level": "debug",
     "log.format": "json",
 }
-TOLD = Options(
+EXPECTED = Options(
     (Path("config.yml"),),
     True,
     False,
@@ -77,7 +77,7 @@ def test_without_flags_and_variables_the_defaults_apply() -> None:
 def test_every_flag_has_an_environment_variable() -> None:
     environ = {FLAGS.variable(flag.name): GIVEN[flag.name] for flag in FLAGS.flags}
 
-    assert flags.parse([], environ) == TOLD
+    assert flags.parse([], environ) == EXPECTED
     assert "SMTPSTATUS_EXPORTER_WEB_LISTEN_ADDRESS" in environ
     assert "SMTPSTATUS_EXPORTER_TIMEOUT_OFFSET" in environ
 

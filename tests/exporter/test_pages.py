@@ -14,7 +14,7 @@ PAGE_FILES = [path for path in FILES if path.suffix != ".py"]
 SCRIPTS = [path for path in FILES if path.suffix == ".js"]
 
 
-def name_of(path: Path) -> str:
+def relative_name(path: Path) -> str:
     return path.name
 
 
@@ -76,14 +76,14 @@ async def test_head_is_answered_like_get(exporter: Exporter) -> None:
     assert head.headers["content-length"] == get.headers["content-length"]
 
 
-@pytest.mark.parametrize("path", PAGE_FILES, ids=name_of)
+@pytest.mark.parametrize("path", PAGE_FILES, ids=relative_name)
 def test_no_file_contains_an_external_url(path: Path) -> None:
     text = path.read_text().replace("http://www.w3.org/2000/svg", "")
 
     assert not re.search(r"(https?:)?//[a-z]", re.sub(r"^\s*//.*|\s// .*", "", text, flags=re.M))
 
 
-@pytest.mark.parametrize("path", SCRIPTS, ids=name_of)
+@pytest.mark.parametrize("path", SCRIPTS, ids=relative_name)
 def test_no_script_inserts_data_as_markup(path: Path) -> None:
     forbidden = (
         r"innerHTML|outerHTML|insertAdjacent|document\.write|eval\(|new Function|localStorage"

@@ -272,7 +272,7 @@ def test_postfix_delivers_locally_and_dovecot_serves_the_maildirs(home: Path) ->
         mta.postfix(
             home / "postfix",
             documented("local-delivery main.cf", {"10025": lmtp})
-            + "virtual_mailbox_maps = static:anybody\n",
+            + "virtual_mailbox_maps = static:shared\n",
         ) as postfix,
         mta.dovecot(
             home / "dovecot",
