@@ -9,7 +9,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
-SLICE_S = 0.005
+SLICE_S = 0.002
 """Seconds of one iteration of the event loop that sessions may use."""
 
 Step = Callable[[], bool]
