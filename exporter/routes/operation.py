@@ -16,6 +16,7 @@ from exporter.routes import models
 from exporter.routes.context import RouteContext, context_of
 from exporter.service import Service
 from protocol.dialect import Dialect
+from smtpstatus.dialects import summary
 from smtpstatus.errors import ConfigError
 
 router = APIRouter(tags=["operation"], default_response_class=PlainTextResponse)
@@ -109,11 +110,15 @@ def _yaml(context: RouteContext) -> Iterator[str]:
     yield f"probe:{'' if config.probe else ' []'}\n"
     for rule in config.probe:
         networks = json.dumps([str(network) for network in rule.networks])
-        yield _item({"networks": networks}, rule.secret, rule.dialect, {})
+        ports = [f"{some[0]}-{some[-1]}" if len(some) > 1 else some[0] for some in rule.ports]
+        more = {"ports": json.dumps(ports)} if ports else {}
+        yield _item({"networks": networks}, rule.secret, rule.dialect, more)
     yield "api:\n"
     if config.api.secret:
         yield f"  token: <secret>{_origin(config.api.secret)}\n"
     yield f"  cors_origins: {json.dumps(config.api.cors_origins)}\n"
+    for dialect in config.dialects:
+        yield f"# dialect {_plain(dialect.name)}: {_plain(summary(dialect))}\n"
 
 
 def _item(

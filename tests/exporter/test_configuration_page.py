@@ -12,6 +12,7 @@ targets:
   - {name: legacy, address: mail.example:2626, token_file: legacy.token, dialect: group-4}
 probe:
   - {networks: [10.0.0.0/8, "fd00::/8"], token: otherpas}
+  - {networks: [192.0.2.0/24], token: thirdpas, ports: [2626, 7000-7099]}
 api: {token: open-sesame-please, cors_origins: [http://grafana.example]}
 """
 
@@ -46,10 +47,18 @@ async def test_the_configuration_in_use_is_shown_as_yaml_without_secrets(start: 
                 "labels": {},
             },
         ],
-        "probe": [{"networks": ["10.0.0.0/8", "fd00::/8"], "token": "<secret>", "dialect": "v0"}],
+        "probe": [
+            {"networks": ["10.0.0.0/8", "fd00::/8"], "token": "<secret>", "dialect": "v0"},
+            {
+                "networks": ["192.0.2.0/24"],
+                "token": "<secret>",
+                "dialect": "v0",
+                "ports": [2626, "7000-7099"],
+            },
+        ],
         "api": {"token": "<secret>", "cors_origins": ["http://grafana.example"]},
     }
-    for secret in ("secretpa", "otherpas", "open-sesame", directory_token[:8]):
+    for secret in ("secretpa", "otherpas", "thirdpas", "open-sesame", directory_token[:8]):
         assert secret not in answer.text
     assert "legacy.token" in answer.text
 
@@ -61,6 +70,20 @@ async def test_the_configuration_page_says_when_and_from_where_it_was_loaded(
 
     assert first.startswith("# loaded 20")
     assert first.endswith("Z from the environment")
+
+
+async def test_the_configuration_page_names_the_dialects_that_it_describes(start: Start) -> None:
+    exporter = await start(
+        "dialects: {mine: {signature: abcd, statuses: {done: 0},"
+        " commands: {connections: {code: 9}},"
+        " request: {length: 14, identifier: [3, 2], token: [5, 8], command: 13},"
+        " response: {length: 14, identifier: [3, 2], status: 5, result: [6, 8]}}}\ntargets: []"
+    )
+
+    assert (
+        "\n# dialect mine: reads connections (09); writes nothing\n"
+        in (await exporter.http.get("/config")).text
+    )
 
 
 async def test_a_rejected_configuration_is_not_shown(exporter: Exporter) -> None:
