@@ -6,7 +6,7 @@ Deadlines are times of the running loop's clock. Nothing that a server reported 
 import asyncio
 import logging
 import time
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from exporter.configuration.config import Config, Target, token
@@ -242,11 +242,8 @@ class Targets:
             found = TargetReadings(peers, targets, readings, rows)
         try:
             steps = self._observe(found, self._reader.take_strays())
-            if len(found) == 1:
-                deque(steps or (), maxlen=0)
-            else:
-                async for _ in timeslices(steps or ()):
-                    pass
+            async for _ in timeslices(steps or ()):
+                pass
         except Exception as error:  # what was read is reported all the same
             logger.error("Internal error while recording readings", extra={"err": summary(error)})
         return found
