@@ -43,7 +43,11 @@ def expected_readings(count: int, command_answered: float) -> tuple[float, float
     [
         (NetworkFaults(lost=0.02, corrupted=0.0, duplicated=0.0, forged=0.0, delay=0.01), 850, 4),
         # Four commands for each peer: 10,200 requests.
-        (NetworkFaults(lost=0.2, corrupted=0.05, duplicated=0.1, forged=0.2, delay=0.04), 2550, 6),
+        (
+            NetworkFaults(lost=0.2, corrupted=0.05, duplicated=0.1, forged=0.2, delay=0.04),
+            2550,
+            12,
+        ),
     ],
     ids=["fair", "storm"],
 )
