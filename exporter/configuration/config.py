@@ -91,7 +91,7 @@ def load(
     Raises `ConfigError`.
     """
     if not paths:
-        return _from_environment(environ)
+        return _from_environment(environ, read_secrets)
     if environ.get("SMTPSTATUS_TARGET"):
         raise ConfigError("both SMTPSTATUS_TARGET and --config.file are set: unset one of them")
     reader = _Reader(environ, read_secrets)
@@ -99,7 +99,7 @@ def load(
     return reader.config(roots)
 
 
-def _from_environment(environ: Mapping[str, str]) -> Config:
+def _from_environment(environ: Mapping[str, str], read_secrets: bool) -> Config:
     name = environ.get("SMTPSTATUS_TARGET", "")
     if not name:
         raise ConfigError(
@@ -114,6 +114,8 @@ def _from_environment(environ: Mapping[str, str]) -> Config:
         address = fields.address(name, dialect)
     except ValueError as error:
         raise ConfigError(f"SMTPSTATUS_TARGET: {error}") from None
+    if not read_secrets:
+        return Config(targets=(Target(name, address, _UNREAD, dialect),))
     secret = _environment_secret("SMTPSTATUS_TOKEN", environ)
     if secret is None:
         raise ConfigError(

@@ -396,6 +396,15 @@ def test_a_dialect_without_a_command_that_reads_is_rejected(tmp_path: Path) -> N
     assert "dialects.x.on: " in refusal(tmp_path, on)
 
 
+def test_the_environment_is_checked_without_reading_secrets() -> None:
+    environ = {"SMTPSTATUS_TARGET": "mail.example", "SMTPSTATUS_TOKEN_FILE": "/none/token"}
+
+    assert len(config.load([], environ, read_secrets=False).targets) == 1
+    assert len(config.load([], {"SMTPSTATUS_TARGET": "h"}, read_secrets=False).targets) == 1
+    with pytest.raises(ConfigError, match="cannot read the token"):
+        config.load([], environ)
+
+
 def test_the_environment_can_choose_a_known_dialect() -> None:
     environ = {"SMTPSTATUS_TARGET": "h", "SMTPSTATUS_TOKEN": "secretpa"}
     loaded = config.load([], {**environ, "SMTPSTATUS_DIALECT": "group-4"})
