@@ -90,8 +90,8 @@ class ExporterMetrics:
         """Counts what asking servers cost and brought."""
         readings = found.readings
         self._requests.inc(len(readings))
-        self._sent.inc(sum(readings.datagrams_sent()))
-        if again := sum(readings.retransmissions()):
+        self._sent.inc(readings.total_sent())
+        if again := readings.total_retransmissions():
             self._retransmitted.inc(again)
         for discarded in (strays, *[one.cost.discarded for one in readings.others.values()]):
             for reason, count in discarded.items():

@@ -133,6 +133,15 @@ class Readings(Sequence[Reading]):
         others = {target: one.cost.retransmissions for target, one in self.others.items()}
         return self._column((), 0, others)
 
+    def total_sent(self) -> int:
+        """Datagrams sent to all targets."""
+        swept = sum(part.width * (len(targets) - len(part.void)) for targets, part in self._parts)
+        return swept + sum(one.cost.datagrams_sent for one in self.others.values())
+
+    def total_retransmissions(self) -> int:
+        """Datagrams retransmitted to all targets: none of those that are in columns."""
+        return sum(one.cost.retransmissions for one in self.others.values())
+
     def round_trips(self) -> list[float]:
         """All round trips, in no order."""
         trips: list[float] = []
