@@ -161,7 +161,8 @@ class Service:
                 self._log_change(target.name, found[row])
                 yield
         for name in self._down & found.rows.keys():
-            if found.rows[name] not in errors:
+            # Another reading, or a reload, may have come in between.
+            if name in self._down and found.rows[name] not in errors:
                 self._log_change(name, found[found.rows[name]])
                 yield
 

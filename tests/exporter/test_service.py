@@ -1,0 +1,42 @@
+"""The service between several readings of one fleet."""
+
+import logging
+from itertools import zip_longest
+
+import pytest
+
+from exporter.configuration.config import Config, Target
+from exporter.configuration.secret import Secret
+from exporter.reading import TargetReadings
+from exporter.service import Service
+from protocol.address import HostPort
+from protocol.client import Peer
+from protocol.errors import NoAnswer
+from protocol.reading import Reading, Readings
+from protocol.token import Token
+
+TARGETS = tuple(
+    Target(f"mail-{number}", HostPort("127.0.0.1", 7030 + number), Secret.given("secretpa"))
+    for number in range(4)
+)
+
+
+def fleet(error: NoAnswer | None) -> TargetReadings:
+    peers = [Peer(target.address, Token(b"secretpa")) for target in TARGETS]
+    rows = {target.name: row for row, target in enumerate(TARGETS)}
+    return TargetReadings(peers, TARGETS, Readings.of([Reading(error=error) for _ in peers]), rows)
+
+
+def test_two_scrapes_that_find_the_same_targets_back_log_each_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    service = Service(lambda: Config(targets=TARGETS))
+    for _ in service._observe(fleet(NoAnswer(2.0, 12)), {}):
+        pass
+    scrapes = (service._observe(fleet(None), {}) for _ in range(2))
+    for _ in zip_longest(*scrapes):  # each returns to the event loop in between
+        pass
+
+    back = [record for record in caplog.records if record.message == "Target is back"]
+    assert sorted(vars(record)["target"] for record in back) == [one.name for one in TARGETS]
