@@ -73,7 +73,7 @@ def test_a_fresh_server_counts_from_zero(server: MailServer) -> None:
     assert found["transferred_bytes_total"] == 0
 
 
-def test_a_mail_is_stored_as_it_was_sent_and_its_bytes_are_counted(
+def test_a_message_is_stored_unchanged_and_its_bytes_are_counted(
     server: MailServer, relay: Count
 ) -> None:
     with smtplib.SMTP("127.0.0.1", relay.port) as client:

@@ -63,7 +63,7 @@ async def test_the_configuration_in_use_is_shown_as_yaml_without_secrets(start: 
     assert "legacy.token" in answer.text
 
 
-async def test_the_configuration_page_says_when_and_from_where_it_was_loaded(
+async def test_the_configuration_page_shows_time_and_source_of_the_configuration(
     exporter: Exporter,
 ) -> None:
     first = (await exporter.http.get("/config")).text.splitlines()[0]

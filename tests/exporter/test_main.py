@@ -212,7 +212,7 @@ def test_the_debug_level_logs_every_reading_and_every_rejected_probe() -> None:
         process.says('msg="Probe refused" asked=10.0.0.1:22')
 
 
-def test_the_log_can_be_json_and_holds_no_token(tmp_path: Path) -> None:
+def test_the_log_can_be_json_and_contains_no_token(tmp_path: Path) -> None:
     environment = {**ONE_TARGET, "SMTPSTATUS_API_TOKEN": "open-sesame"}
     with exporter(*ANYWHERE, "--log.format=json", "--log.level=debug", **environment) as process:
         listening = process.says(r'"msg": "Listening", "address": "(\S+)"')[1]

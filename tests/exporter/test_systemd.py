@@ -169,7 +169,7 @@ def test_a_port_in_use_ends_the_command_with_one_line() -> None:
     )
 
 
-def test_the_server_starts_as_its_unit_starts_it(tmp_path: Path) -> None:
+def test_the_server_starts_with_the_flags_of_its_unit(tmp_path: Path) -> None:
     text = (UNITS / "smtpstatus-server.service").read_text()
     [line] = re.findall(r"^ExecStart=(.*)$", text, flags=re.M)
     (tmp_path / "token").write_text("secretpa")

@@ -94,7 +94,7 @@ async def test_a_single_command_can_be_queried() -> None:
     assert reading.cost.datagrams_sent == 1
 
 
-async def test_setting_reports_what_was_read_back() -> None:
+async def test_setting_the_transforms_reports_the_state_read_back() -> None:
     switch = Switch()
     async with (
         serve("127.0.0.1", 0, TOKEN, switch.answer) as endpoint,

@@ -182,7 +182,7 @@ def test_masking_keeps_the_place_of_every_byte(received: bytes, sent: bytes) -> 
 
 
 @pytest.mark.parametrize("length", range(6, 15))
-def test_a_part_of_the_request_that_comes_back_is_masked_to_its_last_byte(length: int) -> None:
+def test_an_echoed_part_of_the_request_is_masked_to_its_last_byte(length: int) -> None:
     request = Request(0x1234, TOKEN.octets, 0).encode()
     text = MASK.received(request[:length], request)
 

@@ -75,7 +75,7 @@ def test_writes_and_readings_of_a_name_use_one_server(tmp_path: Path) -> None:
     assert found["asked"] == 1
 
 
-def test_silent_name_servers_harm_no_other_target(tmp_path: Path) -> None:
+def test_silent_name_servers_affect_no_other_target(tmp_path: Path) -> None:
     assert scenario("silent-zone", tmp_path)["up"] == [20, 20, 20]
 
 

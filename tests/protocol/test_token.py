@@ -19,7 +19,7 @@ def test_any_eight_bytes_can_be_written_in_hexadecimal() -> None:
 @pytest.mark.parametrize(
     "text", ["", "short", "ninechars", "hex:00", "hex:zzzzzzzzzzzzzzzz", "hex:abcd", "ñandúes!"]
 )
-def test_an_invalid_value_is_refused_with_the_accepted_forms(text: str) -> None:
+def test_an_invalid_value_is_rejected_with_the_accepted_forms(text: str) -> None:
     with pytest.raises(TokenError, match="exactly 8 ASCII characters, or hex: and 16") as e:
         Token.parse(text)
 
@@ -31,7 +31,7 @@ def test_a_dialect_may_have_shorter_tokens() -> None:
 
 
 @given(st.text())
-def test_whatever_the_text_parsing_raises_only_a_token_error(text: str) -> None:
+def test_parsing_any_text_raises_only_a_token_error(text: str) -> None:
     try:
         token = Token.parse(text)
     except TokenError:

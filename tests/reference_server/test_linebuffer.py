@@ -37,7 +37,7 @@ def test_lines_do_not_depend_on_the_pieces(words: list[bytes], cuts: list[int]) 
     assert found == [word + b"\n" if len(word) < LIMIT else None for word in complete]
 
 
-def test_what_is_left_is_returned_as_it_is() -> None:
+def test_remaining_bytes_are_returned_unchanged() -> None:
     buffer = LineBuffer(LIMIT)
     buffer.append(b"ab\ncdefgh\n")
 

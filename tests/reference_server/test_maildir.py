@@ -194,7 +194,7 @@ async def test_deliver_without_hard_links_writes_a_copy_for_each_recipient(
     assert stored == {Path("bob/new"): b"head\nhello\n", Path("eve/new"): b"head\nhello\n"}
 
 
-def test_has_hard_links_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_has_hard_links_leaves_no_file(tmp_path: Path) -> None:
     assert has_hard_links(tmp_path)
     assert list(tmp_path.iterdir()) == []
 

@@ -47,7 +47,7 @@ def plain(value: Value) -> object:
     ["[" * 100_000, "{" * 100_000, "- " * 5_000, "? " * 50_000, "a: " + "[" * 200, "[{" * 50_000],
     ids=["lists", "mappings", "block lists", "complex keys", "value", "mixed"],
 )
-def test_deep_nesting_is_refused_before_it_is_composed(
+def test_deep_nesting_is_rejected_before_it_is_composed(
     tmp_path: Path, parser: str, text: str
 ) -> None:
     refused = error(tmp_path, text)
@@ -62,7 +62,7 @@ def test_deep_nesting_is_refused_before_it_is_composed(
     "text", ["a: !env X", "a: !!binary QQ==", "a: !!python/name:os.system x", "! a", "a: !<x> b",
              "!!map {}", "a: [!x b]", "? !x a\n: b"]
 )  # fmt: skip
-def test_a_tag_is_refused_with_its_line(tmp_path: Path, parser: str, text: str) -> None:
+def test_a_tag_is_rejected_with_its_line(tmp_path: Path, parser: str, text: str) -> None:
     line = "file.yml:1: tags are not supported: quote a value that begins with !"
     assert error(tmp_path, text) == line
 
@@ -77,7 +77,7 @@ def test_a_syntax_error_repeats_no_part_of_a_token(tmp_path: Path, parser: str, 
 @pytest.mark.parametrize(
     "text", [r'a: "\ud800"', r'"\udfff": a', r'a: ["\ud800\udc00"]', r'a: "\U00110000"', "a: \x07", "a: \ud800"]
 )  # fmt: skip
-def test_text_that_cannot_be_encoded_is_refused(tmp_path: Path, parser: str, text: str) -> None:
+def test_text_that_cannot_be_encoded_is_rejected(tmp_path: Path, parser: str, text: str) -> None:
     assert error(tmp_path, text).startswith("file.yml")
 
 
@@ -88,7 +88,7 @@ def test_an_empty_document_is_none(tmp_path: Path, parser: str, text: str) -> No
     assert read(tmp_path, text) is None
 
 
-def test_a_second_document_is_refused(tmp_path: Path, parser: str) -> None:
+def test_a_second_document_is_rejected(tmp_path: Path, parser: str) -> None:
     assert "file.yml:3: expected one document" in error(tmp_path, "---\na: 1\n---\nb: 2\n")
 
 
@@ -113,7 +113,7 @@ quoted: {"<<": x}
 
 
 @pytest.mark.parametrize("merged", ["3", "[a]", "{? [x] : y}", "", "*none", "&self {<<: *self}"])
-def test_a_merge_of_anything_but_mappings_is_refused(
+def test_a_merge_of_anything_but_mappings_is_rejected(
     tmp_path: Path, parser: str, merged: str
 ) -> None:
     assert error(tmp_path, f"<<: {merged}").startswith("file.yml:1: ")

@@ -203,7 +203,7 @@ def test_a_dialect_may_lack_signature_and_identifiers(
     }
 
 
-def test_a_file_with_other_keys_is_read_and_one_without_dialects_is_refused(
+def test_a_file_with_other_keys_is_accepted_and_one_without_dialects_is_rejected(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "exporter.yml"

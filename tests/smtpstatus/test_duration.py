@@ -27,7 +27,7 @@ def test_durations_are_written_as_in_prometheus(text: str, seconds: float) -> No
     "text",
     ["", "s", "-1s", "1 s", "1x", "0", "0s", "1e3", "nan", "inf", "s1", "²s", "1s1", "9" * 99],
 )
-def test_an_invalid_value_is_refused_with_the_accepted_forms(text: str) -> None:
+def test_an_invalid_value_is_rejected_with_the_accepted_forms(text: str) -> None:
     with pytest.raises(ValueError, match="duration"):
         parse_duration(text)
 

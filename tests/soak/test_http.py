@@ -90,7 +90,7 @@ class Bystander:
         self._thread.join()
 
 
-def test_hostile_clients_harm_no_other_client(scale: Scale) -> None:
+def test_hostile_clients_affect_no_other_client(scale: Scale) -> None:
     random = Random(80)
     count = scale(full=100_000, short=3_000)
     with started() as process:

@@ -51,7 +51,7 @@ def flood(port: int, data: bytes, connections: int, tls: ssl.SSLContext | None) 
 
 @pytest.mark.parametrize("with_tls", [False, True], ids=["plain", "TLS"])
 @pytest.mark.parametrize("kind", FLOODS)
-def test_memory_stays_below_its_bound(
+def test_memory_stays_below_its_limit(
     tmp_path: Path, scale: Scale, kind: str, with_tls: bool
 ) -> None:
     config = tmp_path / "config.yml"

@@ -39,7 +39,7 @@ def test_a_url_is_parsed(text: str, expected: NextHop) -> None:
 
 
 @pytest.mark.parametrize("expected", VALID.values(), ids=str)
-def test_a_next_hop_is_written_as_it_is_parsed(expected: NextHop) -> None:
+def test_a_next_hop_round_trips(expected: NextHop) -> None:
     assert NextHop.parse(str(expected)) == expected
 
 

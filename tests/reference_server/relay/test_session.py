@@ -284,7 +284,7 @@ def test_a_session_that_ends_during_a_message_has_an_outcome_for_each_recipient(
     assert outcome.content_sent == sent
 
 
-def test_a_connection_closed_during_a_message_says_whether_content_was_sent() -> None:
+def test_a_connection_closed_during_a_message_reports_whether_content_was_sent() -> None:
     for replies, sent in ((b"", False), (OK, False), (OK * 2 + GO, True)):
         session = ClientSession("me.example", Protocol.SMTP)
         session.receive(b"220 x\r\n")
