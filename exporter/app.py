@@ -142,7 +142,7 @@ _METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")
 
 
 async def _http_problem(request: Request, error: Exception) -> Response:
-    """For what the routers refuse: an unknown path, or a method that a path does not have."""
+    """Responds to requests that the routers reject: an unknown path or method."""
     assert isinstance(error, HTTPException)
     if error.status_code != HTTPStatus.METHOD_NOT_ALLOWED:
         return Problem(HTTPStatus(error.status_code), "not found").response()
@@ -165,7 +165,7 @@ async def _too_many(request: Request, error: Exception) -> Response:
 
 
 async def _shortage(request: Request, error: Shortage) -> Response:
-    """The exporter lacked a resource: no target is reported down for that."""
+    """Responds 503 to a shortage of the exporter, which is not a failure of any target."""
     context_of(request).service.own.shortages.labels(error.resource.value).inc()
     logger.error("Request failed", extra={"path": request.url.path[:200], "err": error})
     headers = {"Retry-After": "1"}
@@ -177,7 +177,7 @@ async def _disconnected(request: Request, error: Exception) -> Response:
 
 
 async def _internal_error(request: Request, error: Exception) -> Response:
-    """A defect: the log has the traceback, the response nothing of it."""
+    """Responds 500 to a defect: the traceback is only logged."""
     detail = "internal error; see the exporter's log"
     return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, detail).response()
 

@@ -22,11 +22,11 @@ _OUTCOMES = {
     HTTPStatus.GATEWAY_TIMEOUT: "failed",
     HTTPStatus.SERVICE_UNAVAILABLE: "failed",
 }
-"""The outcome of a write by the status of its response; any other error is the request's fault."""
+"""The outcome of a write by the status of its response; any other error status is a client error."""
 
 _STATES = {True: "on", False: "off", None: "unknown"}
 _LONGEST_NAME = 200
-"""Characters of a target's name; a request may give a longer one."""
+"""Maximum characters of a target's name in the log."""
 
 
 @dataclass(frozen=True, slots=True)

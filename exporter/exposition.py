@@ -1,7 +1,7 @@
 """A fleet's samples as text.
 
 Written here rather than by prometheus_client, because ten thousand targets are 80,000 lines; the text is the
-same to the letter. The exporter's own metrics are prometheus_client's, and stand in front.
+same byte for byte. The exporter's own metrics are rendered by prometheus_client and come first.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,8 +1,8 @@
 """`smtpstatus-exporter --healthcheck`: asks the exporter with the same flags for /-/healthy.
 
 It connects to the first address that the exporter listens on, with TLS if the web configuration has it, and uses no
-proxy, whatever the environment says. The certificate is not verified: it is made for the name that clients use, and
-an address of this machine is asked.
+proxy, regardless of the environment. The certificate is not verified: it is issued for the name that clients use, not
+for the address of this machine that is queried.
 """
 
 import http.client
@@ -32,7 +32,7 @@ def failure(options: Options, environ: Mapping[str, str]) -> str | None:
             if tls is None:
                 return _asked(address, plain, options.route_prefix)
             with _client_context().wrap_socket(plain) as secured:
-                # With no certificate to show, a handshake is all that can be checked.
+                # Without a client certificate, only the handshake can be checked.
                 return (
                     None
                     if _wants_certificate(tls)

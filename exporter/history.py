@@ -1,7 +1,7 @@
-"""The last readings of each target, and the last failures in a ring of their own, which successes do not displace.
+"""The last readings of each target, and the last failures in a separate ring, which successes do not displace.
 
-The readings of the whole fleet are kept as one round each, by columns: as values of their own they would be most of
-the memory of a target.
+The readings of the whole fleet are kept as one round each, by columns: separate objects would be most of the
+memory of a target.
 """
 
 import time

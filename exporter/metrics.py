@@ -27,7 +27,7 @@ _ROUND_TRIP_BUCKETS = (
 )  # fmt: skip
 
 OUTCOMES = ("done", "denied", "invalid", "unsupported", "failed")
-"""What becomes of a write: a wrong request is invalid; failed is between the exporter and the server."""
+"""Outcomes of a write: `invalid` is an error of the request, `failed` one between the exporter and the server."""
 
 
 class ExporterMetrics:
@@ -87,7 +87,7 @@ class ExporterMetrics:
         )
 
     def observe(self, found: TargetReadings, strays: Mapping[DiscardReason, int]) -> None:
-        """Counts what asking servers cost and brought."""
+        """Counts the cost and the results of queries."""
         readings = found.readings
         self._requests.inc(len(readings))
         self._sent.inc(readings.total_sent())

@@ -1,4 +1,4 @@
-"""Which addresses other than the targets' may be probed, and with which token.
+"""Policy for probes of addresses other than the targets': allowed networks, ports and tokens.
 
 The resolved address and the port must be allowed, and the datagrams go to that very address: no name is resolved twice,
 so DNS cannot redirect a token to another host.
@@ -21,7 +21,7 @@ from protocol.token import Token
 logger = logging.getLogger(__name__)
 
 _MAX_PEERS = 1024
-"""Servers whose round-trip estimates are kept: those probed last."""
+"""Maximum number of recently probed servers whose round-trip estimates are kept."""
 
 
 class Denied(Exception):
@@ -39,7 +39,7 @@ class ProbePolicy:
         self._rules = rules
         self._tokens = [token(rule.secret, rule.dialect) for rule in rules]
         self._peers: OrderedDict[tuple[int, tuple[Address, ...]], Peer] = OrderedDict()
-        """By the number of the entry, and the addresses."""
+        """Peers by the index of the entry and their addresses."""
 
     async def peer(self, where: HostPort, timeout: float) -> Peer:
         """The server at an address, bound to those of its numeric addresses that may be probed.

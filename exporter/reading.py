@@ -1,4 +1,4 @@
-"""Readings together with the targets that they are of."""
+"""Readings with their targets."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, overload

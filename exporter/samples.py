@@ -1,4 +1,4 @@
-"""What becomes of readings as samples, by columns: the targets' metric names are here and nowhere else."""
+"""Converts readings to samples, by columns. Only this module has the names of the targets' metrics."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,7 +33,7 @@ class Samples:
 
 
 Column = Callable[[Samples], Sequence[float | None]]
-"""One value for each target, None for one that has none."""
+"""One value per target, or None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Family:
 
 def sample_text(number: int | float) -> str:
     """A sample's value as the Go programs write it, with an exponent from a million on."""
-    # To the letter the same as by way of a float, in a third of the time.
+    # Equal to the conversion to a float, in a third of the time.
     if number.__class__ is int and 0 <= number < _WRAP:
         if number < 1_000_000:
             return f"{number}.0"
@@ -130,7 +130,7 @@ FAMILIES = (
         sample_text,
     ),
 )
-"""What a target has one sample of."""
+"""Metric families with one sample per target."""
 
 SCRAPE_ERROR = "smtpstatus_scrape_error"
 SCRAPE_ERROR_DOCUMENTATION = "Why the scrape of the target failed: 1 for the reason."

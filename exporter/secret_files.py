@@ -1,6 +1,6 @@
 """Keeps the secrets that are in files current, without a file system call in the event loop.
 
-A file of a network that is gone blocks a thread, and nothing else: the secret that was read before stays in use.
+A file on an unavailable network mount blocks only a thread: the previous secret stays in use.
 """
 
 import asyncio
@@ -18,11 +18,11 @@ from smtpstatus.threads import DaemonThreads
 logger = logging.getLogger(__name__)
 
 _FRESH_S = 1.0
-"""A file is looked at when it is needed, but not more often than once in this time."""
+"""Minimum seconds between two checks of a file."""
 
 _WAIT_S = 0.1
 _WAIT_PER_FILE_S = 0.0002
-"""How long a request waits for the file system before it uses the secrets that are known."""
+"""Seconds per file that a request waits for the file system before it uses the previous secrets."""
 
 _BATCH = 64
 _THREADS = 4
@@ -47,7 +47,7 @@ class SecretFiles:
         self._late: set[asyncio.Future[list[Outcome]]] = set()
 
     async def refresh(self, secrets: Iterable[Secret]) -> None:
-        """Looks at the files of these secrets, where that was not done within the last second."""
+        """Checks the files of these secrets, unless that was done within the last second."""
         now = monotonic()
         due = []
         awaited = set()

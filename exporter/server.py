@@ -43,7 +43,7 @@ def serve(
     web: WebFile | None,
     hangups: Sequence[int],
 ) -> None:
-    """Runs the exporter until SIGTERM or SIGINT. `hangups` has the SIGHUPs that came before.
+    """Runs the exporter until SIGTERM or SIGINT. `hangups` has the SIGHUPs received before.
 
     Raises `ConfigError` and `ListenError`.
     """
@@ -135,7 +135,7 @@ async def _run(
         logger.info("Listening", extra={"address": _address(listening)})
     service.ready = True
     notify("READY=1", environ)
-    if hangups:  # what has changed since it was loaded is not known
+    if hangups:  # unknown whether it has changed since it was loaded
         reload()
     try:
         await Server(settings, limits, tls, stopping).serve(sockets)
@@ -145,7 +145,7 @@ async def _run(
 
 async def _reload(service: Service, environ: Mapping[str, str]) -> None:
     notify("RELOADING=1", environ)
-    with suppress(ConfigError):  # which is in the log and in the metrics
+    with suppress(ConfigError):  # logged, and counted in the metrics
         await service.reload()
     notify("READY=1", environ)
 

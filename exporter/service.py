@@ -30,7 +30,7 @@ _MAX_RELOAD_S = 60.0
 
 
 class ActiveConfig:
-    """A configuration in use. A request keeps it to its end, whatever is loaded meanwhile."""
+    """A configuration in use. A request uses the same one until its end, even after a reload."""
 
     def __init__(self, targets: Targets) -> None:
         self.targets = targets
@@ -83,7 +83,7 @@ class Service:
         self._activate()
 
     async def is_api_token(self, given: str) -> bool:
-        """Whether a header's text `given` is the token that may write; compared in constant time."""
+        """Whether a header's text `given` is the API token; compared in constant time."""
         secret = self.installed.config.api.secret
         if secret is None:
             return False
@@ -102,7 +102,7 @@ class Service:
 
     async def _reload(self) -> None:
         async with self._reloading:
-            # A call from here on may know of a change that this reload misses.
+            # Later calls may be about a change that this reload misses.
             self._next_reload = None
             self.own.reloads.inc()
             try:
@@ -146,7 +146,7 @@ class Service:
     def _observe(
         self, found: TargetReadings, strays: Mapping[DiscardReason, int]
     ) -> Iterator[None]:
-        """Yields in between: with thousands of failures it takes long."""
+        """Yields to the event loop, as thousands of failures take long."""
         self.own.observe(found, strays)
         yield
         yield from self.history.observe(found)

@@ -37,13 +37,13 @@ from smtpstatus.threads import DaemonThreads
 logger = logging.getLogger(__name__)
 
 _MIN_RETRY_S = 0.01
-"""With less time left, another attempt could only time out, and would hide the reason found before."""
+"""Minimum seconds for another attempt: a shorter one would time out and hide the previous reason."""
 
 _RETRIED = frozenset({FailureReason.TIMEOUT, FailureReason.RESPONSE, FailureReason.DIALECT})
-"""Failures of a shared reading that a caller with more time tries again."""
+"""Failures of a shared reading that a caller with a later deadline retries."""
 
 _MAX_LOGGED = 200
-"""Characters of a client's text in a log line."""
+"""Maximum characters of a client's text in a log line."""
 
 
 class UnknownTarget(Exception):
@@ -55,7 +55,7 @@ class BadAddress(Exception):
 
 
 Observe = Callable[[TargetReadings, Mapping[DiscardReason, int]], Iterable[None] | None]
-"""Receives all readings once, and how many datagrams came from addresses that were not asked. May yield in between."""
+"""Receives all readings once, and the number of stray datagrams. May yield to the event loop."""
 
 
 class Targets:
@@ -79,11 +79,11 @@ class Targets:
         self._networks = ProbePolicy(config.probe, self._reader.resolver, self._files)
         self._flights: SingleFlight[TargetReadings] = SingleFlight()
         self._writing: dict[str, asyncio.Lock] = {}
-        """Writes to one target wait for each other."""
+        """Serialises writes to one target."""
         self._all = tuple(self._by_peer)
         self._rows = {target.name: row for row, target in enumerate(config.targets)}
         self._changed: dict[tuple[str, HostPort], float] = {}
-        """When the transforms were last changed from here, by target and address."""
+        """Times of the last changes of the transforms by this exporter, by target and address."""
         self._file_secrets: dict[Peer, Secret] = {}
         self._sharing: defaultdict[Secret, list[Peer]] = defaultdict(list)
         for peer, target in self._by_peer.items():
@@ -92,7 +92,7 @@ class Targets:
                 self._sharing[target.secret].append(peer)
 
     def inherit(self, before: "Targets") -> None:
-        """Takes over what the previous configuration knows about the targets that stay.
+        """Keeps the state of targets that are also in the previous configuration.
 
         It is shared with `before`, so that a write that is under way during a reload is not lost.
         """
@@ -108,11 +108,11 @@ class Targets:
                 self._peers[target.name].preferred = old.preferred
 
     def changed(self, target: Target) -> float | None:
-        """When the transforms of a target were last changed by this exporter, in seconds since 1970."""
+        """Returns when this exporter last changed the transforms of a target, in seconds since 1970."""
         return self._changed.get((target.name, target.address))
 
     def changes(self) -> dict[int, float]:
-        """The same of all targets that were changed, by their place in the configuration."""
+        """Returns these times for all changed targets, by index in the configuration."""
         return {
             self._rows[name]: at
             for (name, where), at in self._changed.items()
@@ -154,7 +154,7 @@ class Targets:
         return await self._observed_one(peer, reading)
 
     async def read_transforms(self, target: Target, deadline: float) -> Reading:
-        """Reads the state of the transforms and nothing else."""
+        """Reads only the state of the transforms."""
         peer = await self._peer(target)
         async with self._reader.connect(peer) as connection:
             reading = await connection.ask(
@@ -163,7 +163,7 @@ class Targets:
         return (await self._observed_one(connection.peer, reading)).reading
 
     async def set_transforms(self, target: Target, enabled: bool, deadline: float) -> Switched:
-        """Reads the state, sets it, and reads it back. Writes to one target wait for each other."""
+        """Reads the state, sets it, and reads it back. Serialises writes to one target."""
         try:
             async with asyncio.timeout_at(deadline):
                 await self._writing.setdefault(target.name, asyncio.Lock()).acquire()
@@ -192,7 +192,7 @@ class Targets:
         return peer
 
     async def _read(self, peers: tuple[Peer, ...], deadline: float) -> TargetReadings:
-        """Reads peers, together with a reading of the same peers that is under way and ends in time.
+        """Reads peers, sharing a reading of the same peers in progress if it ends in time.
 
         What failed because the other reading had less time is read again, and that reading is not shared: joining
         one short reading after another would take all the time.
@@ -267,18 +267,18 @@ class Targets:
         return await self._networks.peer(where, _left(deadline))
 
     async def refresh(self, secret: Secret) -> None:
-        """Rereads a secret whose file has changed; an unusable one is logged, and the old one stays."""
+        """Rereads a secret whose file has changed; an unusable one is logged, and the old one is kept."""
         await self._files.refresh((secret,))
 
     async def _refresh(self, peers: Sequence[Peer]) -> None:
-        """Rereads the secrets of these peers, and of no others."""
+        """Rereads the secrets of these peers only."""
         if self._file_secrets:
             await self._files.refresh(
                 {self._file_secrets[peer] for peer in peers if peer in self._file_secrets}
             )
 
     def _renew(self, secret: Secret) -> None:
-        """Uses the new text of a secret for every peer that has it."""
+        """Applies the new text of a secret to every peer that uses it."""
         for peer in self._sharing.get(secret, ()):
             peer.token = renewed(peer.token, secret, peer.dialect)
         self._networks.renew(secret)

@@ -21,7 +21,7 @@ from smtpstatus.secret import unexpanded
 
 _TOKEN_KEYS = ("token", "token_file", "token_env")
 _UNREAD = Secret("", "")
-"""Stands for a secret that is not read."""
+"""Placeholder for a secret that is not read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ def load(
 ) -> Config:
     """Loads files, and directories of *.yml and *.yaml files, as one configuration; without any, the environment.
 
-    Without `read_secrets`, no token file or variable is read, and the result is good only to be counted.
+    Without `read_secrets`, no token file or variable is read, and the result can only be counted.
     Raises `ConfigError`.
     """
     if not paths:
@@ -143,12 +143,12 @@ def _environment_secret(name: str, environ: Mapping[str, str]) -> Secret | None:
 
 
 def token(secret: Secret, dialect: Dialect) -> Token:
-    """The token that a secret's present text is in a dialect. Raises `TokenError`."""
+    """Returns the token of a secret's current text in a dialect. Raises `TokenError`."""
     return Token.parse(secret.text, dialect.token_length)
 
 
 class _Reader:
-    """One pass over the files: what was seen so far, so that nothing is defined twice."""
+    """State of one pass over the files: names and keys seen so far, to reject duplicates."""
 
     def __init__(self, environ: Mapping[str, str], read_secrets: bool) -> None:
         self._environ = environ
@@ -246,7 +246,7 @@ class _Reader:
         return secret
 
     def _secret(self, item: Value, keys: Mapping[str, Value]) -> Secret:
-        """The secret that one of three keys gives. No error repeats a value: it may be a token in the wrong place."""
+        """Returns the secret of one of three keys. No error repeats a value: it may be a misplaced token."""
         given = [key for key in _TOKEN_KEYS if key in keys]
         if len(given) != 1:
             item.refuse("expected exactly one of token, token_file and token_env")

@@ -35,13 +35,15 @@ class Secret:
     @classmethod
     def read(cls, path: Path) -> "Secret":
         """The one line of a file. Raises `ValueError`, which repeats neither path nor content."""
-        stamp = _stamp(path)  # before reading: a change meanwhile is then seen by the next refresh
+        stamp = _stamp(
+            path
+        )  # before reading, so that the next refresh notices a concurrent change
         return cls(read_secret(path), f"the file {path}", path, stamp)
 
     def refresh(self) -> bool:
         """Rereads the file if it has changed; returns whether the secret is a different one.
 
-        Raises `ConfigError` once for each change that makes the file unusable; the old text stays.
+        Raises `ConfigError` once for each change that makes the file unusable; the old text is kept.
         """
         if self._path is None:
             return False
@@ -72,7 +74,7 @@ def file_path(text: str, directory: Path, environ: Mapping[str, str]) -> Path:
 
 
 def _stamp(path: Path) -> Stamp:
-    """What changes when a file is written or replaced, also through the links of a Kubernetes volume."""
+    """Stamp that changes when a file is written or replaced, also through the links of a Kubernetes volume."""
     try:
         status = path.stat()
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""The exporter's HTTP server, whatever the route.
+"""The exporter's HTTP server, independent of the routes.
 
 listen      sockets: TCP, Unix, systemd's
 tls         certificates of the server and of clients
@@ -6,7 +6,7 @@ web_config  the official exporters' web configuration file
 web_file    the web configuration in use
 server      uvicorn's server, with TLS handshakes that are limited and logged
 connection  HTTP/1.1 on uvicorn, with limits for each connection
-head        request heads that are refused
+head        request heads that are rejected
 limits      limits that requests and connections share
 auth        users, passwords, the API token
 middleware  proxies, paths, HEAD, CORS

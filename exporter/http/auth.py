@@ -28,7 +28,7 @@ BEARER = 'Bearer realm="smtpstatus exporter"'
 """The challenge for the API token (RFC 6750)."""
 
 _OPEN = ("/-/healthy", "/-/ready")
-"""Orchestrators read these and have no password."""
+"""Paths without authentication: orchestrators request them without a password."""
 
 
 class Authentication:
@@ -72,7 +72,7 @@ class Authentication:
         if token is not None:
             if await self._is_api_token(token):
                 return
-            # A browser asks for a password where the challenge is Basic.
+            # A browser asks for a password if the challenge is Basic.
             raise _unauthorized(BEARER)
         scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "basic":
@@ -105,7 +105,7 @@ def _decoded(credentials: str) -> tuple[bytes, bytes]:
 
 
 def _with_headers(send: Send, config: WebConfig) -> Send:
-    """The configured headers win over the application's own of the same name."""
+    """Adds the configured headers, which replace the application's of the same name."""
     if not config.headers:
         return send
     names = {name for name, _ in config.headers}
@@ -128,7 +128,7 @@ def _unauthorized(challenge: str) -> Problem:
 
 
 _BCRYPT_BYTES = 72
-"""bcrypt reads no more; programs that make hashes cut a longer password, and so does this one."""
+"""Bytes of a password that bcrypt reads; longer ones are truncated, as by the programs that create hashes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +142,7 @@ class _Comparison:
 class Passwords:
     """Compares passwords with bcrypt hashes: in a thread, one at a time, and a matching one once.
 
-    Clients take turns, so that one that guesses does not delay the others by more than one
+    Clients are served round robin, so that one that guesses does not delay the others by more than one
     comparison. Each may have `per_client` comparisons waiting, and all together `waiting`.
     """
 
@@ -158,7 +158,7 @@ class Passwords:
         self._worker: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
-        """How many matching passwords are remembered."""
+        """Number of matching passwords in the cache."""
         return len(self._matching)
 
     async def match(
@@ -200,7 +200,7 @@ class Passwords:
         return await asyncio.shield(result)
 
     def _make_room(self, own: int) -> bool:
-        """Whether one more may wait; if all places are taken, the client that has most loses its last."""
+        """Whether one more may wait; if the queue is full, the client with the most loses its last one."""
         if sum(map(len, self._queues.values())) < self._most_waiting:
             return True
         longest = max(self._queues.values(), key=len)
@@ -223,7 +223,7 @@ class Passwords:
                 matches = await loop.run_in_executor(
                     self._thread, bcrypt.checkpw, comparison.password, comparison.digest
                 )
-            except Exception as error:  # of a hash that the library does not know after all
+            except Exception as error:  # for a hash that the library does not support
                 comparison.result.set_exception(error)
             else:
                 comparison.result.set_result(matches)

@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 _MAPPED = "::ffff:"
 _HEADER_COST = 128
-"""Bytes of memory for a header field besides its text, about."""
+"""Approximate bytes of memory for a header field in addition to its text."""
 
 
 class _Flow(FlowControl):
@@ -46,11 +46,11 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
     cycle: RequestResponseCycle | None  # type: ignore[assignment]
 
     request_timeout_s = 10.0
-    """From a request's first byte to its last, and from the connection to its first request."""
+    """Maximum seconds from a request's first byte to its last, and from the connection to its first request."""
     response_timeout_s = 10.0
-    """In which the client must read each piece of a response."""
+    """Maximum seconds for the client to read each chunk of a response."""
     longest_head = 1 << 15
-    """Bytes of a request besides its body: request line, header, chunk framing and trailer fields."""
+    """Maximum bytes of a request without its body: request line, header, chunk framing and trailer fields."""
     longest_body = 1 << 20
     most_headers = 100
 

@@ -1,4 +1,4 @@
-"""Request heads: where they end, and what the parser accepts and RFC 9110 and RFC 9112 do not."""
+"""Request heads: finds their end, and rejects what the parser accepts contrary to RFC 9110 and RFC 9112."""
 
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -40,7 +40,7 @@ def piece_end(data: bytes, at: int, body_left: int | None) -> int:
     found = data.find(_HEAD_END, at)
     if found >= 0:
         return found + len(_HEAD_END)
-    # The beginning of an end is kept back, or its rest would lie in the next piece.
+    # A partial end is kept back, because its rest may be in the next piece.
     for length in (3, 2, 1):
         if data.endswith(_HEAD_END[:length], at):
             return len(data) - length

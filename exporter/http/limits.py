@@ -1,4 +1,4 @@
-"""Limits that HTTP requests and connections share, so that none of them takes everything."""
+"""Limits that HTTP requests and connections share."""
 
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable, Iterator
@@ -69,7 +69,7 @@ class RequestLimits:
 
 
 class Limited(Protocol):
-    """What the limits need to know of a connection."""
+    """State of a connection that the limits use."""
 
     client: tuple[str, int] | None
     buffered: int
@@ -97,7 +97,7 @@ class ConnectionLimits:
         self.most_connections = most_connections
         self.idle_timeout_s = idle_timeout_s
         self.read_buffer = memoryview(bytearray(_READ_BUFFER_BYTES))
-        """Where every connection is read: what is kept of it is copied in the same loop step."""
+        """Read buffer of all connections; data to keep is copied in the same callback."""
         self.most_buffered_bytes = most_buffered_bytes
         self._connections: dict[Limited, str] = {}
         self._by_client: Counter[str] = Counter()
@@ -137,7 +137,7 @@ class ConnectionLimits:
 
 
 def client_network(client: tuple[str, int] | None) -> str:
-    """What counts as one client: an IPv4 address, an IPv6 /64, or all clients of a Unix socket."""
+    """Key of a client: an IPv4 address, an IPv6 /64, or all clients of a Unix socket."""
     if client is None:
         return "unix"
     try:
@@ -152,7 +152,7 @@ def client_network(client: tuple[str, int] | None) -> str:
 
 
 class LogLimit:
-    """Lets through one log line per client and minute, and counts the others."""
+    """Allows one log line per client and minute, and counts the others."""
 
     def __init__(self, interval_s: float = 60.0, most_clients: int = 1024) -> None:
         self._interval_s = interval_s
@@ -161,7 +161,7 @@ class LogLimit:
         """When a client's last line was logged, and how many were left out since."""
 
     def repeated(self, client: str, now: float) -> int | None:
-        """How many lines of the client were left out before this one; None if this one is to be, too."""
+        """Number of the client's lines suppressed before this one; None if this one is suppressed, too."""
         last, left_out = self._logged.get(client, (now - self._interval_s, 0))
         if now - last < self._interval_s:
             self._logged[client] = (last, left_out + 1)

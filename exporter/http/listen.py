@@ -1,6 +1,6 @@
 """The listening sockets of the HTTP server, and its notifications to systemd.
 
-They are opened here because uvicorn itself listens on one address only.
+They are opened here because uvicorn listens on only one address.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ _REMEDIES = {
 
 
 class ListenError(Exception):
-    """Listening on an address failed: one line with the address and the remedy."""
+    """Error of a listening address: one line with the address and the remedy."""
 
 
 def open_sockets(
@@ -38,8 +38,8 @@ def open_sockets(
 ) -> list[socket.socket]:
     """Listening sockets for `:17030` (every interface, IPv4 and IPv6), `host:port` and `unix:/path`.
 
-    A name is listened on at each of its addresses. Port 0 takes any free port. With `systemd` the sockets that
-    systemd passes are taken instead. Raises `ListenError`, and then leaves none open.
+    A name is listened on at each of its addresses. Port 0 is any free port. With `systemd` the sockets that
+    systemd passes are used instead. Raises `ListenError`, after closing all sockets.
     """
     if systemd:
         return _passed(environ)
@@ -52,7 +52,7 @@ def open_sockets(
 
 
 def notify(state: str, environ: Mapping[str, str]) -> None:
-    """Tell systemd `READY=1`, `RELOADING=1` or `STOPPING=1` (sd_notify(3)); without systemd, do nothing."""
+    """Notifies systemd: `READY=1`, `RELOADING=1` or `STOPPING=1` (sd_notify(3)); without systemd, does nothing."""
     path = environ.get("NOTIFY_SOCKET")
     if not path:
         return

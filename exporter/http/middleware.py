@@ -1,4 +1,4 @@
-"""ASGI middleware for every request: where it comes from, its path, HEAD, and CORS."""
+"""ASGI middleware for every request: client address, path, HEAD, and CORS."""
 
 import re
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
@@ -16,14 +16,14 @@ from exporter.http.responses import Problem
 
 _SLASHES = re.compile("/{2,}")
 _GRAFANA_HEADERS = ("Authorization", "X-Grafana-Action", "X-Grafana-Device-Id")
-"""What Grafana's actions send beyond the headers that CORS always allows."""
+"""Headers of Grafana's actions in addition to those that CORS always allows."""
 
 TrustedProxies = Sequence[IPv4Network | IPv6Network | None]
-"""Networks; None stands for a proxy on a Unix socket."""
+"""Networks; None is a proxy on a Unix socket."""
 
 
 class Forwarded:
-    """Takes the client's address and the scheme from the headers of trusted proxies.
+    """Sets the client's address and the scheme from the headers of trusted proxies.
 
     The client is the rightmost address of X-Forwarded-For that is not a trusted proxy's. Without a
     trusted proxy, the headers have no effect.
@@ -96,7 +96,7 @@ class Paths:
             path = _SLASHES.sub("/", path)
         if self._prefix:
             if path == self._prefix:
-                # Relative links of the page lead somewhere only below the prefix.
+                # Relative links of the page work only below the prefix.
                 await RedirectResponse(f"{self._prefix}/", 308)(scope, receive, send)
                 return
             if not path.startswith(f"{self._prefix}/"):
@@ -159,7 +159,7 @@ class HeadAsGet:
 
 
 class Cors(CORSMiddleware):
-    """Starlette's, for the paths of the API and the origins of the configuration in use."""
+    """Starlette's CORS middleware for the API, with the origins of the configuration in use."""
 
     def __init__(self, app: ASGIApp, origins: Callable[[], Collection[str]]) -> None:
         super().__init__(

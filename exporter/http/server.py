@@ -22,7 +22,7 @@ _RETRY_ACCEPT_S = 0.1
 """Seconds to wait after a failed accept(2), for lack of descriptors or memory."""
 
 _DRAIN_S = 0.5
-"""Between a signal to end and its effect: /-/ready is 503 already, and load balancers see it."""
+"""Seconds between the signal to stop and closing the sockets: /-/ready is 503 meanwhile, for load balancers."""
 
 TlsContext = Callable[[], Awaitable[ssl.SSLContext]]
 """The context for a new connection."""

@@ -12,7 +12,7 @@ from smtpstatus.document import Value
 from smtpstatus.file import read_text
 
 Resolve = Callable[[str], Path]
-"""The path that a name in the file stands for. Raises `ValueError`."""
+"""Resolves a file name in the configuration. Raises `ValueError`."""
 
 _FILES = ("cert_file", "key_file", "client_ca_file")
 _INLINE = ("cert", "key", "client_ca")
@@ -56,7 +56,7 @@ _TLS13_CIPHERS = (
     "TLS_AES_256_GCM_SHA384",
     "TLS_CHACHA20_POLY1305_SHA256",
 )
-"""They cannot be chosen, as in Go: TLS 1.3 always offers all three."""
+"""TLS 1.3 always offers all three, as in Go; they cannot be selected."""
 _CURVES = {
     "CurveP256": "prime256v1",
     "CurveP384": "secp384r1",
@@ -67,7 +67,7 @@ _MAX_PEM_BYTES = 1 << 20
 
 
 def set_keys(value: Value, known: tuple[str, ...]) -> Mapping[str, Value]:
-    """The keys of a section that are set, as Go's programs see them: none in an empty section."""
+    """Keys of a section that are set, as in Go's programs: none in an empty section."""
     if value.is_unset:
         return {}
     return {name: entry for name, entry in value.keys(known).items() if not entry.is_unset}
@@ -130,7 +130,7 @@ def _set_ciphers(made: ssl.SSLContext, keys: Mapping[str, Value]) -> None:
             suite.refuse(f"unknown cipher; known are {', '.join((*_CIPHERS, *_TLS13_CIPHERS))}")
     if chosen:
         made.set_ciphers(":".join(chosen))
-    elif suites:  # of TLS 1.3 alone
+    elif suites:  # only TLS 1.3
         if made.maximum_version < ssl.TLSVersion.TLSv1_3:
             keys["cipher_suites"].refuse("all are of TLS 1.3, which max_version excludes")
         made.minimum_version = ssl.TLSVersion.TLSv1_3
@@ -188,7 +188,7 @@ def _path(value: Value, resolve: Resolve) -> Path:
 
 @contextmanager
 def _as_file(text: str) -> Iterator[str]:
-    """A path of the text, in memory: OpenSSL's loader of certificates reads files alone."""
+    """A path of the text, in memory: OpenSSL loads certificates only from files."""
     descriptor = os.memfd_create("pem")
     try:
         os.write(descriptor, text.encode())

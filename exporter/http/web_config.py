@@ -29,7 +29,7 @@ _HEADERS: Mapping[str, tuple[str, ...]] = {
     "X-Frame-Options": ("deny", "sameorigin"),
     "X-XSS-Protection": (),
 }
-"""The headers that may be set, and the values that they may have where not all are allowed."""
+"""Headers that may be set, with their allowed values if these are restricted."""
 _BCRYPT = re.compile(r"(\$2[abxy])\$(?:0[4-9]|[12]\d|3[01])(\$[./A-Za-z0-9]{22})[./A-Za-z0-9]{31}")
 _DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)", re.ASCII)
 _UNITS_S = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -37,7 +37,7 @@ _UNITS_S = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0
 
 @dataclass(frozen=True, slots=True)
 class WebConfig:
-    """One version of the file."""
+    """Contents of one version of the file."""
 
     context: ssl.SSLContext | None = None
     headers: tuple[tuple[bytes, bytes], ...] = ()

@@ -1,7 +1,7 @@
 """The web configuration in use: follows its file and the certificates that the file names.
 
-An invalid change is logged once, and the previous settings stay in use. The files are looked at in
-a thread, because a file system that does not answer must not stop the event loop.
+An invalid change is logged once, and the previous settings stay in use. The files are checked in
+a thread, because a file system that does not answer must not block the event loop.
 """
 
 import asyncio
@@ -21,14 +21,14 @@ from smtpstatus.threads import DaemonThreads
 logger = logging.getLogger(__name__)
 
 _WAIT_S = 0.1
-"""How long a request waits for the file system before the known settings are used."""
+"""Seconds that a request waits for the file system before the previous settings are used."""
 
 
 class WebFile:
     """The file of `--web.config.file`. Raises `ConfigError` if its first version is invalid."""
 
     fresh_s = 1.0
-    """The files are looked at when they are needed, and no more often than this."""
+    """Minimum seconds between two checks of the files."""
 
     def __init__(self, path: Path, environ: Mapping[str, str] = MappingProxyType({})) -> None:
         self._path = path
@@ -45,11 +45,11 @@ class WebFile:
 
     @property
     def known(self) -> WebConfig:
-        """The settings in use, without a look at the file."""
+        """Settings in use, without checking the file."""
         return self._config
 
     async def current(self) -> WebConfig:
-        """The settings in use, after a look whether they changed."""
+        """Settings in use, after checking the file for changes."""
         if self._checking is None and monotonic() >= self._fresh_until:
             self._checking = self._threads.run(self.check)
             self._checking.add_done_callback(self._finish)
@@ -65,7 +65,7 @@ class WebFile:
         return context
 
     def check(self) -> None:
-        """Load what changed. An invalid version is tried again each time: what it lacks may come."""
+        """Load changed files. An invalid version is retried each time, as a missing file may appear."""
         stamps = {path: stamp(path) for path in self._stamps}
         if stamps == self._stamps and self._rejected is None:
             return

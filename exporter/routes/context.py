@@ -1,4 +1,4 @@
-"""What every route needs to know: the service, the limits, and the addresses under which clients see it."""
+"""Context of every route: the service, the limits, and the exporter's external address."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -31,7 +31,7 @@ class HttpOptions:
     """The files that the configuration is loaded from."""
 
     def most_waiting(self, targets: int) -> int:
-        """How many readings may wait for servers: an address beyond the targets may be probed too."""
+        """Maximum number of readings that wait for servers; addresses other than targets may be probed too."""
         return max(targets, _LEAST_WAITING) if self.max_waiting is None else self.max_waiting
 
 
@@ -43,7 +43,7 @@ class RouteContext:
     options: HttpOptions
     limits: RequestLimits
     denied: LogLimit = field(default_factory=LogLimit)
-    """For the log lines of denied requests to write."""
+    """Limits log lines about denied writes."""
 
     @property
     def active(self) -> ActiveConfig:

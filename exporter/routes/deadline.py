@@ -1,4 +1,4 @@
-"""How long a reading may take: the scraper's timeout, and the configuration's."""
+"""Deadline of a reading, from the scraper's timeout and the configuration's."""
 
 import asyncio
 import math
@@ -10,13 +10,13 @@ from exporter.http.responses import Problem
 from exporter.routes.context import context_of
 
 _FLOOR_S = 0.1
-"""Seconds that a reading has at least, also for a scraper that gives up before: others may share the reading."""
+"""Minimum seconds of a reading, even for a scraper with a shorter timeout, as others may share the reading."""
 
 HEADER = "X-Prometheus-Scrape-Timeout-Seconds"
 
 
 def budget(header: str | None, offset: float, timeout: float) -> float:
-    """Seconds: the scraper's less `offset`, which takes half of them at most; at least a floor, at most `timeout`.
+    """Returns the scraper's timeout less `offset` (at most half of it) in seconds, between a minimum and `timeout`.
 
     Raises `ValueError` for a header that is not a positive number of seconds.
     """
@@ -32,7 +32,7 @@ def budget(header: str | None, offset: float, timeout: float) -> float:
 
 
 def deadline_of(request: Request) -> float:
-    """When the response is due, on the event loop's clock. Raises `Problem` for an invalid header."""
+    """Returns the deadline of the response on the event loop's clock. Raises `Problem` for an invalid header."""
     context = context_of(request)
     offset, timeout = context.options.timeout_offset_s, context.active.config.timeout
     try:

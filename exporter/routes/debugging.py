@@ -1,4 +1,4 @@
-"""The report of /probe?debug=true: every datagram of a reading, decoded. Tokens are masked before they come here."""
+"""The report of /probe?debug=true: every datagram of a reading, decoded. Tokens are already masked."""
 
 from collections.abc import Iterator
 from textwrap import indent
@@ -13,7 +13,7 @@ _WORDS = {"sent": "sent to", "accepted": "accepted, from", "discarded": "discard
 
 
 class EventRecorder:
-    """Records the first events of a reading; those beyond are only counted."""
+    """Records the first events of a reading, and counts the others."""
 
     def __init__(self, length: int = 200) -> None:
         self.events: list[Event] = []

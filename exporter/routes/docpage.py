@@ -1,6 +1,6 @@
-"""The API's description as a page: a table of contents, every operation, and a form that sends it.
+"""HTML page of the API: a table of contents, every operation, and a form that sends it.
 
-Nothing on it comes from another address.
+The page loads nothing from other hosts.
 """
 
 import json

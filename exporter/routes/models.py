@@ -40,7 +40,7 @@ class TargetState(BaseModel):
 
 
 class TargetDetails(TargetState):
-    """A target's state, and what the exporter knows about it besides."""
+    """A target's state, and further data of the exporter."""
 
     reason: str | None = Field(None, description="of the error, as in smtpstatus_scrape_error")
     address: str

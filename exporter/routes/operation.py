@@ -88,7 +88,7 @@ async def _authorize(request: Request, service: Service) -> None:
 
 
 def _is_local(request: Request) -> bool:
-    """Whether the client is on this host, and not a proxy that speaks for another one."""
+    """Whether the client is on this host, and is not a proxy for another client."""
     if "x-forwarded-for" in request.headers or "forwarded" in request.headers:
         return False
     return request.client is None or ipaddress.ip_address(request.client.host).is_loopback
@@ -137,5 +137,5 @@ def _origin(secret: Secret) -> str:
 
 
 def _plain(text: str) -> str:
-    """The text on one line, whatever a file is called."""
+    """Returns the text on one line, as file names may contain newlines."""
     return "".join(character if character.isprintable() else "?" for character in text)

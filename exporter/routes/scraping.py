@@ -1,4 +1,4 @@
-"""What Prometheus reads: /metrics, /probe and /sd."""
+"""Routes for Prometheus: /metrics, /probe and /sd."""
 
 from functools import lru_cache
 from http import HTTPStatus
@@ -21,7 +21,7 @@ from exporter.routes.debugging import EventRecorder, debug_report
 router = APIRouter(tags=["scraping"])
 
 _CACHED_QUERIES = 1 << 14
-"""Short queries whose meaning is cached: scrapers send the same ones again and again."""
+"""Number of cached query strings: scrapers repeat the same ones."""
 _CACHED_LENGTH = 512
 _PARTS = ("exporter", "targets")
 
