@@ -1,1 +1,1 @@
-"""A small SMTP server that loses nothing and answers SMTPStatus; docs/design.md lists its modules."""
+"""Small SMTP server with durable storage and SMTPStatus; docs/design.md lists its modules."""

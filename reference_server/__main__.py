@@ -64,7 +64,7 @@ async def _run(config: Config) -> None:
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    # The end of a terminal, or a reload, must not cut off mail.
+    # A closed terminal or a reload must not interrupt mail.
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _log_hangup)
     status = ServerStatus(transforms_enabled=config.transforms_enabled)
     destination = await _destination(config)

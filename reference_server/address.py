@@ -1,7 +1,7 @@
 """Mail addresses (RFC 5321 4.1.2, RFC 6531 3.3), read as Postfix, Exim and OpenSMTPD read them.
 
 Accepted beyond the grammar, because real clients send it: addresses without angle brackets, and dots at any place of a
-local part (`a..b@`, `.a@`, `a.@`). Whatever else is not an address is rejected and never repaired.
+local part (`a..b@`, `.a@`, `a.@`). Any other text is rejected and never repaired.
 """
 
 import hashlib
@@ -50,7 +50,7 @@ class Address:
 
     @property
     def directory(self) -> str:
-        """A safe name for this user's directory: small letters, and %XX for whatever a path could misread.
+        """A safe name for this user's directory: lower-case letters, and %XX for other octets.
 
         At most 192 characters; never empty, `.`, `..` or hidden; different local parts differ, but for ASCII case.
         """
@@ -58,7 +58,7 @@ class Address:
         name = "".join(chr(octet) if octet in _PLAIN else f"%{octet:02X}" for octet in octets)
         if name.startswith("."):
             name = "%2E" + name[1:]
-        if len(name) > _DIRECTORY_OCTETS:  # "%~" is in no name that was not cut
+        if len(name) > _DIRECTORY_OCTETS:  # "%~" occurs only in truncated names
             name = f"{name[:120]}%~{hashlib.sha256(octets).hexdigest()}"
         return name or "%"
 

@@ -1,4 +1,4 @@
-"""How many clients are served at the same time, in all and from one network."""
+"""Limits simultaneous sessions, in total and per client network."""
 
 from collections import Counter
 

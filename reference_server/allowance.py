@@ -1,4 +1,4 @@
-"""What a client may do between two accepted messages: so many commands, so many errors."""
+"""Limits the commands and errors of a client between two accepted messages."""
 
 from reference_server.limits import SessionLimits
 

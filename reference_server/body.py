@@ -1,7 +1,7 @@
 """Decodes the content of a message after DATA, in pieces of any size. No I/O.
 
-It ends at CRLF . CRLF and nowhere else: with a bare LF or CR in place of either CRLF a message could smuggle
-another one past a server that reads line ends differently (CVE-2024-27305 and its kin). What comes out has the
+It ends only at CRLF . CRLF: with a bare LF or CR in place of either CRLF a message could smuggle
+another one past a server that reads line ends differently (CVE-2024-27305 and related CVEs). What comes out has the
 dots of RFC 5321 4.5.2 removed and LF for CRLF, as Maildirs and Unix programs have it. A bare LF becomes a line end
 like any other, also for the removal of dots (docs/reference-server.md has the reasons); a bare CR, which some programs
 take for a line end and some do not, is a fault.

@@ -1,4 +1,4 @@
-"""When a session runs out of time: silent, too slow with a message, or there for too long."""
+"""Time limits of a session: idle, message and session timeouts."""
 
 import math
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from reference_server.limits import ServerLimits
 
 @dataclass(slots=True)
 class SessionClock:
-    """Times of the event loop, in seconds: when the session was opened and heard of, and when its message is due."""
+    """Times of the event loop in seconds: start of the session, its last input, and the deadline of its message."""
 
     limits: ServerLimits
     opened: float

@@ -1,6 +1,6 @@
 """The socket of one session: octets to the state machine, replies to the client, each counted, and time limits kept.
 
-docs/metrics.md says what is counted; it happens here and nowhere else: a connection when it is accepted and when
+docs/metrics.md says what is counted; counting happens only here: a connection when it is accepted and when
 it is lost, an octet when it is received and when it is handed to the kernel.
 """
 
@@ -64,7 +64,7 @@ class Connection(asyncio.BufferedProtocol):
         self._half_closed = False
         self._timer: asyncio.TimerHandle | None = None
         self.task: asyncio.Task[None] | None = None
-        """What is being done for the message: it is moved to a file, or transformed and delivered."""
+        """Current task for the message: moving it to a file, or transforming and delivering it."""
         self.ended: asyncio.Future[None] = self._loop.create_future()
         self.lost: asyncio.Future[None] = self._loop.create_future()
         self.finished: asyncio.Future[None] = self._loop.create_future()
@@ -247,13 +247,13 @@ class Connection(asyncio.BufferedProtocol):
         if not octets or self._transport.is_closing():
             return
         self._transport.write(octets)
-        # It is closing now if the client turned out to be gone: then nothing was accepted.
+        # It is closing if the client has disconnected: then nothing was accepted.
         if not self._transport.is_closing():
             self._status.sent_bytes += len(octets)
             self._unsent = self._transport.get_write_buffer_size()
 
     def _read_or_not(self) -> None:
-        """Read on, unless there is more of the client's than fits, or more for the client than it accepts."""
+        """Resumes reading, unless the input buffer is full or the client does not read its replies."""
         ahead = self._session.waiting and self._session.buffered > READ_AHEAD_BYTES
         full = self._scheduled or self._spilling or ahead or self._unread
         if full and not self.ended.done():
@@ -271,7 +271,7 @@ class Connection(asyncio.BufferedProtocol):
             self._timer = self._loop.call_at(due, self._watch)
 
     def _linger(self) -> None:
-        """The last reply is on its way: process nothing more, and let the client close first."""
+        """Stops processing after the last reply, and waits for the client to close first."""
         self._log_aborted()
         self._end()
         if self.task is None:
@@ -281,7 +281,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._half_closed:
             self._transport.close()
         else:
-            with suppress(OSError):  # a client that is gone by now has no other half to close
+            with suppress(OSError):  # the client may have disconnected already
                 self._transport.write_eof()
         # Both wait for the client to read what is left, and it may never do so.
         self._timer = self._loop.call_later(LINGER_S, self.cut)

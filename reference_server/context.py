@@ -1,4 +1,4 @@
-"""What the sessions of a server share."""
+"""Context that the sessions of a server share."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

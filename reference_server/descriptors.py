@@ -1,4 +1,4 @@
-"""How many sessions the limit of open files allows. Without a free descriptor a session would lose mail."""
+"""Adapts the session limits to the limit of open files, so that no session lacks a descriptor."""
 
 import os
 import resource

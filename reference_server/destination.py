@@ -1,4 +1,4 @@
-"""Where messages go after their transforms: Maildirs or a next hop, behind one interface."""
+"""Destinations of messages after their transforms: one interface for Maildirs and a next hop."""
 
 from dataclasses import dataclass
 from typing import Protocol

@@ -9,7 +9,7 @@ _PERIOD_S = 1.0
 """Seconds between two measurements. A slow file system delays the next one, and nothing else."""
 
 _RESERVE = 1024 * 1024
-"""Octets that stay free for names, directories and the small messages that are under way."""
+"""Octets kept free for names, directories and small messages in progress."""
 
 
 class DiskSpace:

@@ -1,4 +1,4 @@
-"""What the end of a transform means for its message: the exit codes of sysexits.h, and the reply for each."""
+"""Maps the exit status of a transform to the reply for its message, by the codes of sysexits.h."""
 
 import re
 from collections.abc import Mapping
@@ -14,10 +14,10 @@ _REPLIES: Mapping[int, Reply] = {
     76: Reply(554, "5.6.0", "Message content rejected"),  # EX_PROTOCOL
     77: Reply(554, "5.7.1", "Message rejected"),  # EX_NOPERM
     100: Reply(554, "5.6.0", "Message rejected"),  # qmail's permanent failure
-    # EX_USAGE, NOUSER and the like, SOFTWARE, OSFILE, CONFIG, cannot execute, not found: our fault, not the mail's.
+    # EX_USAGE, NOUSER and the like, SOFTWARE, OSFILE, CONFIG, cannot execute, not found: a configuration error.
     **dict.fromkeys((64, 66, 67, 68, 70, 72, 78, 126, 127), MISCONFIGURED),
 }
-"""Exit codes that say more than "it did not work", which is FAILED."""
+"""Replies to exit codes; any other code is FAILED."""
 
 
 class TransformFailed(Exception):

@@ -1,4 +1,4 @@
-"""Kills what a transform leaves behind: processes of its session, also after the server itself was killed.
+"""Kills the processes that a transform leaves in its session, even after the server itself was killed.
 
 A program runs as a session of its own (setsid(2)). Its process group is not enough: timeout(1) and a shell's `set -m`
 make groups of their own. A session is found in /proc, which takes milliseconds, so it is only searched where something
@@ -49,7 +49,7 @@ def _members(session: int) -> Iterator[int]:
 
 
 class Guard:
-    """The guard process of a server: it gets the number of each session, and kills them when the server is gone."""
+    """The guard process of a server: it gets the number of each session, and kills them when the server has ended."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
@@ -78,7 +78,7 @@ class Guard:
 
 
 def main() -> None:
-    """Read sessions from stdin until the server closes it, or is gone; then kill those that have not ended."""
+    """Read sessions from stdin until the server closes it or has ended; then kill those that have not ended."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     sessions: set[int] = set()

@@ -13,7 +13,7 @@ STEP_COMMANDS = 16
 """Commands processed in one step: a millisecond at most."""
 
 LOGGED_OCTETS = 300
-"""Of a rejected command."""
+"""Octets of a rejected command in the log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +23,9 @@ class SessionLimits:
     message_size: int = 64 * 1024 * 1024
     recipients: int = 1000
     errors: int = 20
-    """Since the last message that was accepted; ten refused recipients count as one."""
+    """Maximum errors since the last accepted message; ten rejected recipients count as one."""
     commands: int = 10_000
-    """Between two messages that were accepted."""
+    """Maximum commands between two accepted messages."""
     command_line: int = 2048
     text_line: int = 65536
 
@@ -39,7 +39,7 @@ class ServerLimits:
     sockets: int = 1 << 20
     """Open sockets, including those of clients being rejected; further clients wait in the kernel."""
     idle: float = 300
-    """Between two pieces of input (RFC 5321 4.5.3.2.7)."""
+    """Maximum seconds between two inputs (RFC 5321 4.5.3.2.7)."""
     message: float = 900
-    """From DATA to the final dot, however lively the client."""
+    """Maximum seconds from DATA to the final dot, regardless of activity."""
     session: float = 3600

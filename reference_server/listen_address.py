@@ -1,4 +1,4 @@
-"""Where a server listens for LMTP: `HOST:PORT` or `unix:/path`, and who connects."""
+"""Listening addresses for LMTP, `HOST:PORT` or `unix:/path`, and addresses of clients."""
 
 import asyncio
 import socket
@@ -42,7 +42,7 @@ class UnixAddress:
         listening = socket.socket(socket.AF_UNIX)
         try:
             listening.bind(str(self.path))
-            # As the loopback address: who may connect is decided by the directory's mode.
+            # As on the loopback address; the directory's mode may restrict it.
             self.path.chmod(0o666)
             listening.listen(_BACKLOG)
         except BaseException:
@@ -76,7 +76,7 @@ class UnixAddress:
 
 
 def client_address(transport: asyncio.BaseTransport) -> str:
-    """A numeric address; "" on a Unix socket, "unknown" where the client is gone already."""
+    """A numeric address; "" on a Unix socket, "unknown" if the client has already disconnected."""
     peer = transport.get_extra_info("peername")
     if isinstance(peer, tuple):
         address: str = peer[0]

@@ -1,4 +1,4 @@
-"""Listening sockets, the sessions that come in by them, and their orderly end."""
+"""Listening sockets: accepts sessions and shuts them down."""
 
 import asyncio
 import logging

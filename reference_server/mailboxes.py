@@ -1,4 +1,4 @@
-"""Which users have a Maildir."""
+"""Users with a Maildir."""
 
 from collections.abc import Iterable
 

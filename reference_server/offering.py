@@ -1,4 +1,4 @@
-"""What each client is offered, by the configuration: never a relay for clients that may not use it."""
+"""Selects the service that a client is offered; relaying only for permitted clients."""
 
 from collections.abc import Callable
 

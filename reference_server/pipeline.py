@@ -1,6 +1,6 @@
-"""A message after its final dot: through the transforms, then to its destination, and only then the reply.
+"""Processes a message after its final dot: transforms, delivery, and then the reply.
 
-From here on nothing depends on the client: if it disconnects, its message is delivered all the same.
+It does not depend on the client: if that disconnects, its message is delivered nevertheless.
 """
 
 import asyncio
@@ -68,7 +68,7 @@ class Pipeline:
             spool.close()
 
     def has_room(self, octets: int) -> bool:
-        """Whether the disk has room for a message of this size, as far as is known without asking it."""
+        """Whether the disk has room for a message of this size, according to the last measurement."""
         return self._space.fits(octets)
 
     async def accept(
@@ -124,12 +124,12 @@ class Pipeline:
         )
 
     def stop(self) -> None:
-        """Kill the programs that run, and give up what is being forwarded; their messages are answered 451."""
+        """Kill running programs, and abandon messages being forwarded; these are answered with 451."""
         self._chain.stop()
         self._destination.stop()
 
     async def aclose(self) -> None:
-        """When no message is under way any more."""
+        """Wait until no message is in progress."""
         if self._slots:
             self._slots.shutdown()
         self._chain.close()

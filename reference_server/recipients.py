@@ -1,4 +1,4 @@
-"""Which recipients are accepted; to accept any other would be relaying."""
+"""Decides which recipients are accepted, so that the server is not an open relay."""
 
 from collections.abc import Callable, Set
 

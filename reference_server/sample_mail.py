@@ -15,7 +15,7 @@ class ClientBehaviour(Enum):
     DISCONNECTING = "disconnecting"
     """Closes its connection in the middle of the message."""
     MALFORMED = "malformed"
-    """Sends commands that are not SMTP, and leaves."""
+    """Sends commands that are not SMTP, and disconnects."""
 
 
 @dataclass(frozen=True, slots=True)

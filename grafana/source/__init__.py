@@ -2,6 +2,6 @@
 
 expression  PromQL over what the variables select
 panel       the kinds of panels
-dashboard   variables, links, annotations, and where each panel stands
+dashboard   variables, links, annotations, and positions of panels
 overview, server, exporter, control: the dashboards
 """

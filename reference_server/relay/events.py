@@ -1,4 +1,4 @@
-"""What happens in a client session: values without behaviour."""
+"""Events of a client session, as values."""
 
 from dataclasses import dataclass
 

@@ -60,7 +60,7 @@ class Forwarder:
         return LiveTransaction(self._pool, transaction, self._deadline)
 
     def stop(self) -> None:
-        """Gives up what is under way: it is replied to with 451."""
+        """Abandons messages in progress, which are answered with 451."""
         self._stopped = True
         now = asyncio.get_running_loop().time()
         for timeout in self._under_way:
@@ -91,7 +91,7 @@ class Forwarder:
 
 
 def _transaction(envelope: Envelope, client: str) -> Transaction:
-    """A message without its measure. The original client is this one, unless it said by XFORWARD for whom it sends."""
+    """A message without its measure. The original client is the connected one, unless it sent XFORWARD."""
     original = envelope.original_client or OriginalClient(
         addr=client, proto=envelope.protocol, helo=envelope.helo
     )

@@ -88,7 +88,7 @@ class ConnectionPool:
         return [HostPort(str(address[0]), where.port) for address in found]
 
     def release(self, connection: Connection) -> None:
-        """Keeps a connection for the next message, or closes it where it is of no use any more."""
+        """Keeps a connection for the next message, or closes it if it is not usable any more."""
         if not connection.usable:
             connection.abort()
         elif connection.messages >= _MESSAGES:

@@ -52,7 +52,7 @@ class ReplyParser:
 
 
 def _reply(code: int, lines: list[str]) -> Reply:
-    """Separates the enhanced code, which stands on every line (RFC 2034 4) and has the class of the code."""
+    """Separates the enhanced code, which is on every line (RFC 2034 4) and has the class of the code."""
     found = _STATUS.match(lines[0])
     status = found[1] if found and found[1][0] == str(code)[0] else ""
     if status:
@@ -61,5 +61,5 @@ def _reply(code: int, lines: list[str]) -> Reply:
 
 
 def printable(octets: bytes) -> str:
-    """Text that may stand in a log line or a reply: ASCII, with `?` for everything else."""
+    """Returns text that is safe in a log line or a reply: ASCII, with `?` for everything else."""
     return "".join(chr(octet) if 32 <= octet < 127 else "?" for octet in octets)

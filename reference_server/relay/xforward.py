@@ -69,7 +69,7 @@ ATTRIBUTES = tuple(field.name.upper() for field in fields(OriginalClient))
 
 
 def _decode(text: str) -> str:
-    """Decodes xtext (RFC 3461 4). Raises `ValueError` where the value could not stand in a header or a log line."""
+    """Decodes xtext (RFC 3461 4). Raises `ValueError` if the value is not valid in a header or a log line."""
     if text.upper() in (UNAVAILABLE, "[TEMPUNAVAIL]"):
         return ""
     try:
