@@ -8,6 +8,7 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from weakref import WeakMethod
 
 from exporter.configuration.config import Config, Target, token
 from exporter.configuration.secret import Secret
@@ -71,7 +72,14 @@ class Targets:
         """`reader` and `threads` outlive the configuration."""
         self.config = config
         self._reader = reader or Reader()
-        self._files = SecretFiles(threads or secret_threads(), self._renew)
+        # Weak: a cycle would keep each replaced configuration until a full garbage collection, which is rare.
+        renew = WeakMethod(self._renew)
+
+        def changed(secret: Secret) -> None:
+            if (method := renew()) is not None:
+                method(secret)
+
+        self._files = SecretFiles(threads or secret_threads(), changed)
         self._observe = observe
         self._peers = {target.name: _peer(target) for target in config.targets}
         self._by_peer = {self._peers[target.name]: target for target in config.targets}

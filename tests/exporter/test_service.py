@@ -1,6 +1,9 @@
-"""The service between several readings of one fleet."""
+"""The service over several readings and reloads."""
 
+import asyncio
+import gc
 import logging
+import weakref
 from itertools import zip_longest
 
 import pytest
@@ -40,3 +43,20 @@ def test_two_scrapes_that_find_the_same_targets_back_log_each_once(
 
     back = [record for record in caplog.records if record.message == "Target is back"]
     assert sorted(vars(record)["target"] for record in back) == [one.name for one in TARGETS]
+
+
+async def test_a_replaced_configuration_is_freed_without_garbage_collection() -> None:
+    service = Service(lambda: Config(targets=TARGETS))
+    gc.collect()
+    gc.disable()  # the exporter collects the oldest generation rarely
+    try:
+        deadline = asyncio.get_running_loop().time() + 0.2
+        await service.installed.targets.read_all(deadline)
+        replaced = weakref.ref(service.installed.targets)
+        await service.reload()
+        await asyncio.sleep(0)
+
+        assert replaced() is None
+    finally:
+        gc.enable()
+        service.reader.close()
