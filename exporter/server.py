@@ -32,8 +32,8 @@ logger = logging.getLogger("exporter")
 _SPARE_CONNECTIONS = 256
 """Connections beyond those whose requests work or wait: idle ones, and those that send a request."""
 
-_TLS_CONNECTIONS = 256
-"""Beyond one per target, by default: TLS takes up to 200 KB for each."""
+_TLS_CONNECTIONS = 128
+"""Beyond one per target, by default: TLS takes up to 300 KB for each."""
 
 
 def serve(
@@ -54,7 +54,8 @@ def serve(
     # a scrape are in no cycle: with the default thresholds, ten thousand simultaneous readings made the collector walk
     # all of them twice in every scrape, for a tenth of its CPU and pauses of 70 ms.
     gc.freeze()
-    gc.set_threshold(200_000, 20, 100)
+    # A small fleet has no such scrapes, and what requests leave in cycles must not pile up.
+    gc.set_threshold(max(20_000, 20 * len(service.installed.config.targets)), 20, 100)
     uvloop.run(_run(options, environ, service, web, hangups))
 
 

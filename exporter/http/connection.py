@@ -25,6 +25,7 @@ from exporter.http.limits import ConnectionLimits
 logger = logging.getLogger(__name__)
 
 _MAPPED = "::ffff:"
+_BODY_AHEAD_BYTES = 8192
 _HEADER_COST = 128
 """Approximate bytes of memory for a header field in addition to its text."""
 
@@ -117,6 +118,9 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
         super().resume_writing()
 
     def abort(self) -> None:
+        self._unparsed = b""
+        if self.cycle is not None:
+            self.cycle.body = bytearray()
         self.transport.abort()
 
     def _parse(self) -> None:
@@ -208,6 +212,8 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
         if self._body_left is not None:
             self._body_left -= len(body)
         super().on_body(body)
+        if self.cycle is not None and len(self.cycle.body) > _BODY_AHEAD_BYTES:
+            self.flow.pause_reading()  # until the application reads it
 
     def on_message_complete(self) -> None:
         if self._upgrade is not None:

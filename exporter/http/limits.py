@@ -7,6 +7,8 @@ from ipaddress import IPv6Address, ip_address
 from typing import Protocol
 
 _READ_BUFFER_BYTES = 1 << 14
+_BYTES_EACH = 2048
+"""What a connection may hold beyond the common budget: a scraper's request takes 1,500."""
 _IPV6_CLIENT_BITS = 64
 """An IPv6 client is a /64: one subscriber has at least that many addresses."""
 
@@ -92,7 +94,7 @@ class ConnectionLimits:
         self,
         most_connections: Callable[[], int] = lambda: 1296,
         idle_timeout_s: float = 360.0,
-        most_buffered_bytes: int = 1 << 24,
+        most_buffered_bytes: int = 1 << 23,
     ) -> None:
         self.most_connections = most_connections
         self.idle_timeout_s = idle_timeout_s
@@ -133,7 +135,13 @@ class ConnectionLimits:
         self._buffered_bytes += buffered - connection.buffered
         connection.buffered = buffered
         if self._buffered_bytes > self.most_buffered_bytes:
-            max(self._connections, key=lambda other: other.buffered).abort()
+            budget = self.most_buffered_bytes + _BYTES_EACH * self.most_connections()
+            if self._buffered_bytes > budget:
+                largest = max(self._connections, key=lambda other: other.buffered)
+                # Its end is noticed later; the next largest must go meanwhile.
+                self._buffered_bytes -= largest.buffered
+                largest.buffered = 0
+                largest.abort()
 
 
 def client_network(client: tuple[str, int] | None) -> str:

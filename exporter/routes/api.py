@@ -113,12 +113,13 @@ async def transforms(request: Request, context: Context, name: Name) -> dict[str
     response_model=models.Transforms,
     openapi_extra=models.SWITCH_BODY,
 )
-async def switch(request: Request, context: Context, name: Name) -> dict[str, Any]:
+async def switch(request: Request, context: Context, name: Name) -> Response | dict[str, Any]:
     """Enable or disable the transforms; the response is the state read back from the server."""
     record = await _switch(request, context, AuditRecord(client_of(request), name))
     record.log(context.service.own, context.denied)
     if record.problem:
-        raise record.problem
+        # Raised, it would be in a cycle with this frame, and garbage until the next collection.
+        return record.problem.response()
     return {"target": name, "enabled": record.after}
 
 

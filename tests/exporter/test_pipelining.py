@@ -263,7 +263,8 @@ async def test_at_the_connection_limit_the_busiest_clients_oldest_idle_connectio
 
 
 async def test_beyond_the_byte_budget_the_largest_connection_is_closed(exporter: Exporter) -> None:
-    exporter.limits.most_buffered_bytes = 40_000
+    exporter.limits.most_buffered_bytes = 34_000
+    exporter.limits.most_connections = lambda: 3
     loop = asyncio.get_running_loop()
     head = b"GET /-/healthy HTTP/1.1\r\nHost: x\r\nX: "
     async with connected(exporter) as large, connected(exporter) as small:

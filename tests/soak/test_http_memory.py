@@ -83,7 +83,7 @@ def test_memory_stays_below_its_limit(
             context.verify_mode = ssl.CERT_NONE
     with running("smtpstatus-exporter", *arguments) as process:
         port = int(process.says(r"Listening.*127\.0\.0\.1:(\d+)")[1])
-        connections = scale(270, 60) if with_tls else scale(1280, 200)
+        connections = scale(140, 60) if with_tls else scale(1280, 200)
         with flood(port, FLOODS[kind], connections, context):
             peak = usage(process.pid).peak_mib
 
