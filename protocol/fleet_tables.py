@@ -31,6 +31,8 @@ class FleetTables:
         cls, peers: Sequence[Peer], template_of: Callable[[Peer], RequestTemplate]
     ) -> Self:
         """Peers with an address in common, or with a name, are among the others."""
+        # Before the tables: a token that changes meanwhile must make them outdated.
+        tokens = [peer.token for peer in peers]
         addresses = Counter(address for peer in peers for address in peer.numeric)
         tables: dict[tuple[int, int], tuple[list[int], SweepTable]] = {}
         others = []
@@ -49,4 +51,4 @@ class FleetTables:
                     tables[key][1].add(peer, template_of(peer))
                 else:
                     others.append(number)
-        return cls(peers, [peer.token for peer in peers], list(tables.values()), others)
+        return cls(peers, tokens, list(tables.values()), others)

@@ -16,11 +16,13 @@ from protocol.client import Peer
 from protocol.dialect import Dialect
 from protocol.dialects import DIALECTS, V0
 from protocol.errors import DiscardReason, FailureReason
+from protocol.fleet_tables import FleetTables
 from protocol.message import Value
 from protocol.reader import Reader
 from protocol.reading import Reading, Readings
 from protocol.server import serve
 from protocol.sweep_table import can_sweep
+from protocol.template import RequestTemplate
 from protocol.token import Token
 from protocol.vocabulary import Command
 from tests.support.script import FAULTS, Fault, scripted_network, value
@@ -255,6 +257,18 @@ async def test_a_changed_token_is_sent_from_the_next_reading_on() -> None:
 
     assert refused[0].error
     assert answered[0].error is None
+
+
+async def test_a_token_that_changes_while_the_tables_are_made_outdates_them() -> None:
+    peers = [Peer(HostPort(host(number), 7030), Token(b"mistaken")) for number in range(2)]
+
+    def template_of(peer: Peer) -> RequestTemplate:
+        peers[0].token = token(V0) if peer is peers[1] else peer.token
+        return RequestTemplate.of(peer.token, V0, V0.reads)
+
+    tables = await FleetTables.of(peers, template_of)
+
+    assert not tables.is_of(peers)
 
 
 async def test_a_target_without_time_left_is_not_queried() -> None:
