@@ -113,6 +113,7 @@ class Reader:
         if self._fleet is None or not self._fleet.is_of(peers):
             self._fleet = await FleetTables.of(peers, self._template)
         fleet = self._fleet
+        timeout = deadline - monotonic()  # less what the preparation took
         others: dict[int, Reading] = {}
         parts: list[tuple[Sequence[int], Columns]] = []
         multiplexer, left = Multiplexer(), dict[Query, int]()

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,7 @@ from protocol.client import Peer, Reading
 from protocol.dialect import Dialect, Field
 from protocol.dialects import V0
 from protocol.errors import DiscardReason, FailureReason, InternalError, Resource, Shortage
+from protocol.fleet_tables import FleetTables
 from protocol.message import Value
 from protocol.multiplexer import Multiplexer
 from protocol.reader import Reader
@@ -338,3 +340,20 @@ async def test_a_query_that_waits_for_its_own_socket_ends_at_its_deadline() -> N
     assert hasty.error.reason is FailureReason.TIMEOUT
     assert hasty.seconds >= 0.1
     assert not line._alone.locked()
+
+
+async def test_the_deadline_of_a_fleet_includes_its_preparation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    prepare = FleetTables.of
+
+    async def slowly(*arguments: Any) -> FleetTables:
+        await asyncio.sleep(0.4)
+        return await prepare(*arguments)
+
+    monkeypatch.setattr(FleetTables, "of", slowly)
+    async with udp_socket(lambda *_: []) as silent:
+        where = HostPort("127.0.0.1", silent.getsockname()[1])
+        readings = await Reader().read_all([Peer(where, TOKEN)] * 2, timeout=0.5)
+
+    assert max(reading.seconds for reading in readings) < 0.3
