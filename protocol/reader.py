@@ -121,13 +121,18 @@ class Reader:
         wait_s = min(LONGEST_WAIT_S, _MAX_WAITING * timeout / max(len(fleet.tables), 1))
         try:
             async with asyncio.TaskGroup() as group:
-                apart = {
-                    number: group.create_task(
-                        self.read(peers[number], timeout=timeout, attempts=attempts)
-                    )
-                    for number in fleet.others
-                }
+
+                def start(number: int) -> asyncio.Task[Reading]:
+                    reading = self.read(peers[number], timeout=timeout, attempts=attempts)
+                    return group.create_task(reading)
+
+                apart = {number: start(number) for number in fleet.others}
                 for targets, table in fleet.tables:
+                    try:
+                        multiplexer.sockets.open(table.family)
+                    except OSError:  # no such family on this system: the readings report it
+                        apart |= {number: start(number) for number in targets}
+                        continue
                     sweep = Sweep(table, multiplexer, attempts, deadline, wait_s)
                     parts.append((targets, await sweep.run()))
                     left |= {query: targets[row] for row, query in sweep.queries.items()}

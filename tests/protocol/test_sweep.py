@@ -1,5 +1,6 @@
 """Column path and plain path over the same network: each target has the same outcome."""
 
+import errno
 import os
 import socket
 from collections import Counter
@@ -18,9 +19,11 @@ from protocol.dialects import DIALECTS, V0
 from protocol.errors import DiscardReason, FailureReason
 from protocol.fleet_tables import FleetTables
 from protocol.message import Value
+from protocol.port import Port
 from protocol.reader import Reader
 from protocol.reading import Reading, Readings
 from protocol.server import serve
+from protocol.sockets import Sockets
 from protocol.sweep_table import can_sweep
 from protocol.template import RequestTemplate
 from protocol.token import Token
@@ -245,6 +248,28 @@ async def test_address_families_and_dialects_are_read_together() -> None:
     assert readings[1].values == {command: len(command) for command in group.reads}
     assert readings.values(Command.TRANSFORMS) == [True, None, True, True]
     assert set(readings.others) == {3}
+
+
+async def test_a_system_without_ipv6_reads_the_other_targets_by_columns(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    opened = Sockets.open
+
+    def without_ipv6(sockets: Sockets, family: socket.AddressFamily) -> Port:
+        if family == socket.AF_INET6:
+            raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+        return opened(sockets, family)
+
+    monkeypatch.setattr(Sockets, "open", without_ipv6)
+    async with serve("127.0.0.1", 0, token(V0), lambda _: True) as server:
+        peers = [Peer(HostPort(one, server.port), token(V0)) for one in ("127.0.0.1", "::1")]
+        readings = await Reader().read_all(peers, timeout=0.5)
+
+    assert [one.error and one.error.reason for one in readings] == [
+        None,
+        FailureReason.UNREACHABLE,
+    ]
+    assert set(readings.others) == {1}
 
 
 async def test_a_changed_token_is_sent_from_the_next_reading_on() -> None:
