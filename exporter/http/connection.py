@@ -212,7 +212,10 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
         if self._body_left is not None:
             self._body_left -= len(body)
         super().on_body(body)
-        if self.cycle is not None and len(self.cycle.body) > _BODY_AHEAD_BYTES:
+        cycle = self.cycle
+        if cycle is None or cycle.response_complete:
+            return  # the rest of a body that nobody reads
+        if len(cycle.body) > _BODY_AHEAD_BYTES:
             self.flow.pause_reading()  # until the application reads it
 
     def on_message_complete(self) -> None:

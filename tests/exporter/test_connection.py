@@ -191,3 +191,19 @@ async def test_empty_lines_before_a_request_are_ignored(exporter: Exporter, befo
         client.send(b"GET /-/healthy HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
 
         assert (await read_whole(client)).startswith(b"HTTP/1.1 200 ")
+
+
+async def test_a_long_body_of_a_rejected_request_is_skipped(exporter: Exporter) -> None:
+    body = b"x" * 200_000
+    head = (
+        "PUT /api/v1/targets/mail-1/transforms HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n"
+    )
+    loop = asyncio.get_running_loop()
+    async with connected(exporter) as client, asyncio.timeout(5):
+        await loop.sock_sendall(client, head.format(len(body)).encode() + body[:20_000])
+        assert (await loop.sock_recv(client, 2**16)).startswith(b"HTTP/1.1 401 ")
+        await loop.sock_sendall(client, body[20_000:])
+        await loop.sock_sendall(
+            client, b"GET /-/healthy HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        )
+        assert b"Healthy" in await read_whole(client)
