@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from time import monotonic
+from weakref import WeakMethod
 
 from exporter.configuration.secret import Secret
 from protocol.timeslice import batches
@@ -34,6 +35,20 @@ Outcome = bool | Exception
 def secret_threads() -> DaemonThreads:
     """The threads for all configurations of a process."""
     return DaemonThreads("secret files", _THREADS)
+
+
+def weakly(changed: Callable[[Secret], None]) -> Callable[[Secret], None]:
+    """Calls a method as long as its object exists, without keeping the object.
+
+    In a cycle, a replaced configuration would stay until a full garbage collection, which is rare.
+    """
+    method = WeakMethod(changed)
+
+    def call(secret: Secret) -> None:
+        if (bound := method()) is not None:
+            bound(secret)
+
+    return call
 
 
 class SecretFiles:

@@ -8,13 +8,12 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from weakref import WeakMethod
 
 from exporter.configuration.config import Config, Target, token
 from exporter.configuration.secret import Secret
 from exporter.probe_policy import Denied, ProbePolicy, renewed
 from exporter.reading import TargetReading, TargetReadings
-from exporter.secret_files import SecretFiles, secret_threads
+from exporter.secret_files import SecretFiles, secret_threads, weakly
 from exporter.singleflight import SingleFlight
 from protocol.address import HostPort
 from protocol.client import Peer, Reading, Switched
@@ -72,14 +71,7 @@ class Targets:
         """`reader` and `threads` outlive the configuration."""
         self.config = config
         self._reader = reader or Reader()
-        # Weak: a cycle would keep each replaced configuration until a full garbage collection, which is rare.
-        renew = WeakMethod(self._renew)
-
-        def changed(secret: Secret) -> None:
-            if (method := renew()) is not None:
-                method(secret)
-
-        self._files = SecretFiles(threads or secret_threads(), changed)
+        self._files = SecretFiles(threads or secret_threads(), weakly(self._renew))
         self._observe = observe
         self._peers = {target.name: _peer(target) for target in config.targets}
         self._by_peer = {self._peers[target.name]: target for target in config.targets}
