@@ -127,6 +127,11 @@ class Multiplexer:
             self.under_way.add(query)
             self._schedule(query)
 
+    @property
+    def is_stalled(self) -> bool:
+        """Whether the loop runs much later than it was to."""
+        return monotonic() - self.resumes_at > _STALL_S
+
     def abandon(self, query: Query) -> None:
         """Send nothing more for a query, and do not report its end."""
         query.done = True
@@ -137,7 +142,7 @@ class Multiplexer:
         while self.under_way or self._lasting:
             now = monotonic()
             self.wake.clear()
-            outgoing = self._due(now, stalled=now - self.resumes_at > _STALL_S)
+            outgoing = self._due(now, stalled=self.is_stalled)
             transfer = self.sockets.transfer(outgoing)
             if self._trace:
                 self._trace_sent(outgoing, transfer, now)

@@ -94,8 +94,10 @@ class Sweep:
         async for number, command in timeslices(enumerate(self._table.dialect.reads)):
             values[command] = self._values(number, command)
         if self._answered < self._total:
+            stalled = multiplexer.is_stalled
             async for batch in timeslices(batches(range(len(self._table.peers)))):
-                multiplexer.resumes_at = monotonic()
+                if not stalled:
+                    multiplexer.resumes_at = monotonic()
                 for target in batch:
                     if None in self._results[target * self._width : (target + 1) * self._width]:
                         self._leave(target)
