@@ -214,7 +214,7 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
         super().on_body(body)
         cycle = self.cycle
         if cycle is None or cycle.response_complete:
-            return  # the rest of a body that nobody reads
+            return  # uvicorn discards the rest of the body
         if len(cycle.body) > _BODY_AHEAD_BYTES:
             self.flow.pause_reading()  # until the application reads it
 
