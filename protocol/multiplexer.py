@@ -264,7 +264,7 @@ class Multiplexer:
         heappush(self._timers, (query.due, next(self._order), query))
 
     async def wait(self, due: float) -> None:
-        """Waits until `until`, or until a socket or a new query needs attention."""
+        """Waits until `due`, or until a socket or a new query needs attention."""
         self.resumes_at = due
         # uvloop's timers have milliseconds, rounded down.
         after = max(due - monotonic(), 0) + 0.001 if due < inf else _LONG_S
