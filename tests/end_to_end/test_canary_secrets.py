@@ -219,7 +219,13 @@ def test_the_exporter_and_the_server_hide_every_secret(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "kind",
     # A check of a conforming server needs a minute because of its error rate limit.
-    [pytest.param("good", marks=pytest.mark.soak), "wrong", "echo", "leak", "none"],
+    [
+        pytest.param("good", marks=[pytest.mark.soak, pytest.mark.long]),
+        "wrong",
+        "echo",
+        "leak",
+        "none",
+    ],
 )
 def test_the_command_hides_its_token_for_any_server_behaviour(tmp_path: Path, kind: str) -> None:
     token = canary()
