@@ -4,9 +4,6 @@ import signal
 import pytest
 from hypothesis import settings
 
-KEPT = ("SMTPSTATUS_REQUIRE_REAL", "SMTPSTATUS_UNAVAILABLE")
-"""Variables of tests/support/real.py."""
-
 settings.register_profile("steady", deadline=None)  # a busy machine must not fail a test
 settings.load_profile("steady")
 
@@ -26,5 +23,5 @@ def anyio_backend() -> str:
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Removes the developer's settings from the environment of the commands under test."""
     for name in os.environ:
-        if name.startswith("SMTPSTATUS_") and name not in KEPT:
+        if name.startswith("SMTPSTATUS_") and name != "SMTPSTATUS_REQUIRE_REAL":
             monkeypatch.delenv(name)

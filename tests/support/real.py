@@ -8,14 +8,9 @@ import pytest
 
 
 def require(program: str) -> str:
-    """Returns the path of a program. If it is missing, skips the test, or fails it under SMTPSTATUS_REQUIRE_REAL=1.
-
-    SMTPSTATUS_UNAVAILABLE lists programs, separated by spaces, that this machine cannot have: their tests are skipped.
-    """
+    """Returns the path of a program. If it is missing, skips the test, or fails it under SMTPSTATUS_REQUIRE_REAL=1."""
     path = shutil.which(program)
     if path is None:
-        if program in os.environ.get("SMTPSTATUS_UNAVAILABLE", "").split():
-            pytest.skip(f"{program} is not available")
         missing(f"{program} is not installed")
     return path
 
