@@ -127,6 +127,6 @@ def test_the_demonstrations_mail_is_removed_when_it_ends() -> None:
     mail = Path(process.says(r"mail +(/\S+)")[1])
     assert mail.is_dir()
 
-    assert process.end(signal.SIGTERM) == 0
+    assert process.end(signal.SIGTERM) == 0, process.output
 
     assert not mail.exists()
