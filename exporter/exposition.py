@@ -4,7 +4,7 @@ Written here rather than by prometheus_client, because ten thousand targets are 
 same byte for byte. The exporter's own metrics are rendered by prometheus_client and come first.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum
 
 from prometheus_client import CollectorRegistry
@@ -17,11 +17,10 @@ from exporter.samples import (
     SCRAPE_ERROR_DOCUMENTATION,
     Family,
     Samples,
+    reason_label,
 )
 from protocol.errors import FailureReason
 from protocol.timeslice import batches
-
-_REASONS = tuple((reason, reason.value) for reason in FailureReason)
 
 _SLICE = 500
 """Lines written without yielding to the event loop, about a millisecond of work."""
@@ -93,12 +92,10 @@ def _error_lines(samples: Samples) -> Iterator[str]:
     if samples.all_reasons:
         for target in range(len(samples.labels)):
             failed = errors[target].reason if target in errors else None
-            yield "".join(
-                [
-                    f"{SCRAPE_ERROR}{labels(target, text)} {'1.0' if one is failed else '0.0'}\n"
-                    for one, text in _REASONS
-                ]
-            )
+            if labels is reason_label:
+                yield _ALL_REASONS[failed]
+            else:
+                yield _all_reasons(failed, target, labels)
         return
     for batch in batches(tuple(errors.items()), _SLICE):
         yield "".join(
@@ -121,3 +118,17 @@ _HEADERS = {form: {family: _header(family, form) for family in FAMILIES} for for
 _ERROR_HEADER = (
     f"# HELP {SCRAPE_ERROR} {SCRAPE_ERROR_DOCUMENTATION}\n# TYPE {SCRAPE_ERROR} gauge\n"
 )
+
+
+def _all_reasons(
+    failed: FailureReason | None, target: int, labels: Callable[[int, str], str]
+) -> str:
+    lines = [
+        f"{SCRAPE_ERROR}{labels(target, reason.value)} {'1.0' if reason is failed else '0.0'}\n"
+        for reason in FailureReason
+    ]
+    return "".join(lines)
+
+
+_ALL_REASONS = {failed: _all_reasons(failed, 0, reason_label) for failed in (None, *FailureReason)}
+"""The samples of a target without labels, by its failure."""

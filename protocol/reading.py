@@ -115,11 +115,15 @@ class Readings(Sequence[Reading]):
 
     def values(self, command: Command) -> list[Value | None]:
         """Values of a command by target."""
+        if len(self.others) == self._size:
+            return [self.others[target].values.get(command) for target in range(self._size)]
         parts = [(targets, part.values.get(command)) for targets, part in self._parts]
         others = {target: one.values.get(command) for target, one in self.others.items()}
         return self._column(parts, None, others)
 
     def seconds(self) -> list[float]:
+        if len(self.others) == self._size:
+            return [self.others[target].seconds for target in range(self._size)]
         parts = [(targets, part.seconds) for targets, part in self._parts]
         others = {target: one.seconds for target, one in self.others.items()}
         return self._column(parts, 0.0, others)
@@ -166,8 +170,6 @@ class Readings(Sequence[Reading]):
         absent: T,
         others: Mapping[int, T],
     ) -> list[T]:
-        if len(others) == self._size:
-            return [others[target] for target in range(self._size)]
         column = [absent] * self._size
         for targets, part in parts:
             if part is None:
