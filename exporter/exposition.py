@@ -46,23 +46,33 @@ def exposition(
     if own:
         yield _own_text(own, form)
     if samples:
-        for family, header in _HEADERS[form].items():
-            column = family.column(samples)
-            if column.count(None) == len(column):  # most targets have four of all quantities
-                continue
-            for start in range(0, len(column), _SLICE):
-                lines = _lines(
-                    family, samples.labels[start : start + _SLICE], column[start : start + _SLICE]
-                )
-                if lines:
-                    yield header + lines
-                    header = ""
+        yield from _of_one(samples, form) if len(samples.labels) == 1 else _of_many(samples, form)
         header = _ERROR_HEADER
         for lines in _error_lines(samples):
             yield header + lines
             header = ""
     if form is Format.OPENMETRICS:
         yield "# EOF\n"
+
+
+def _of_one(samples: Samples, form: Format) -> Iterator[str]:
+    label = samples.labels[0]
+    for family, header in _HEADERS[form].items():
+        column = family.column(samples)
+        if column and (value := column[0]) is not None:
+            yield f"{header}{family.name}{label} {family.text(value)}\n"
+
+
+def _of_many(samples: Samples, form: Format) -> Iterator[str]:
+    for family, header in _HEADERS[form].items():
+        column = family.column(samples)
+        if column.count(None) == len(column):  # most targets have four of all quantities
+            continue
+        for start in range(0, len(column), _SLICE):
+            end = start + _SLICE
+            if lines := _lines(family, samples.labels[start:end], column[start:end]):
+                yield header + lines
+                header = ""
 
 
 def _own_text(own: CollectorRegistry, form: Format) -> str:
@@ -74,8 +84,6 @@ def _own_text(own: CollectorRegistry, form: Format) -> str:
 
 def _lines(family: Family, labels: Sequence[str], column: Sequence[float | None]) -> str:
     name, text = family.name, family.text
-    if len(column) == 1:
-        return "" if column[0] is None else f"{name}{labels[0]} {text(column[0])}\n"
     # Most columns have few different values.
     texts = {one: text(one) for one in set(column) if one is not None}
     return "".join(

@@ -8,7 +8,6 @@ from uvicorn.server import ServerState
 
 from exporter.http.connection import Connection
 from exporter.http.limits import ConnectionLimits
-from tests.support.hostile import strict_verdict
 
 _LOOP = asyncio.new_event_loop()
 
@@ -45,8 +44,11 @@ class _Transport(asyncio.Transport):
 
 
 def examine_requests(data: bytes) -> None:
-    """Fails if the connection raises, or executes what a strict parser does not read as a request."""
-    _LOOP.run_until_complete(_examine(data.replace(b"\r\n\r\n\n", b"\r\n\r\n")))
+    """Fails if the connection raises, or executes more requests than there are request lines.
+
+    tests/soak/test_http.py compares what is executed with a strict parser.
+    """
+    _LOOP.run_until_complete(_examine(data))
 
 
 async def _examine(data: bytes) -> None:
@@ -72,4 +74,4 @@ async def _examine(data: bytes) -> None:
     for _ in range(20):
         await asyncio.sleep(0)
     connection.connection_lost(None)
-    assert executed <= strict_verdict(data).requests
+    assert executed <= data.count(b"HTTP/1.")

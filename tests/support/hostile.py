@@ -108,29 +108,31 @@ class Verdict:
 
 
 def strict_verdict(data: bytes) -> Verdict:
-    """Parses `data` followed by the end of the stream, answering each request so that the next can follow."""
-    connection = h11.Connection(h11.SERVER, max_incomplete_event_size=1 << 16)
-    connection.receive_data(data)
+    """Parses `data` followed by the end of the stream, answering each request so that the next can follow.
+
+    Empty lines before a request are ignored, as RFC 9112, 2.2 recommends; h11 itself rejects them.
+    """
     count = 0
-    while True:
-        try:
-            event = connection.next_event()
-        except h11.RemoteProtocolError:
-            return Verdict(count, rejected=True, closed=False)
-        if event is h11.NEED_DATA:
-            return Verdict(count, rejected=False, closed=False)
-        if isinstance(event, h11.Request):
-            count += 1
-        elif isinstance(event, h11.EndOfMessage):
-            if _state(connection) is not h11.SEND_RESPONSE:  # an accepted upgrade would follow
-                return Verdict(count, rejected=False, closed=True)
-            connection.send(h11.Response(status_code=200, headers=[("Content-Length", "0")]))
-            connection.send(h11.EndOfMessage())
-            if _state(connection) is h11.MUST_CLOSE:
-                return Verdict(count, rejected=False, closed=True)
-            connection.start_next_cycle()
-        elif event is h11.PAUSED or isinstance(event, h11.ConnectionClosed):
+    while data := data.lstrip(b"\r\n"):
+        connection = h11.Connection(h11.SERVER, max_incomplete_event_size=1 << 16)
+        connection.receive_data(data)
+        event: object = None
+        while not isinstance(event, h11.EndOfMessage):
+            try:
+                event = connection.next_event()
+            except h11.RemoteProtocolError:
+                return Verdict(count, rejected=True, closed=False)
+            if event is h11.NEED_DATA:
+                return Verdict(count, rejected=False, closed=False)
+            count += isinstance(event, h11.Request)
+        if _state(connection) is not h11.SEND_RESPONSE:  # an accepted upgrade would follow
             return Verdict(count, rejected=False, closed=True)
+        connection.send(h11.Response(status_code=200, headers=[("Content-Length", "0")]))
+        connection.send(h11.EndOfMessage())
+        if _state(connection) is h11.MUST_CLOSE:
+            return Verdict(count, rejected=False, closed=True)
+        data = connection.trailing_data[0]
+    return Verdict(count, rejected=False, closed=False)
 
 
 def _state(connection: h11.Connection) -> object:
