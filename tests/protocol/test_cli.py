@@ -365,7 +365,7 @@ async def test_check_passes_the_reference_server_and_writes_junit(
 
 async def test_control_c_ends_a_watch_with_status_0_and_no_message(server: Endpoint) -> None:
     process = run(
-        "watch", f"127.0.0.1:{server.port}", "--interval", "50ms", SMTPSTATUS_TOKEN="secretpa"
+        "watch", f"127.0.0.1:{server.port}", "--interval", "1s", SMTPSTATUS_TOKEN="secretpa"
     )
     assert process.stdout
     assert "1,234" in await asyncio.to_thread(process.stdout.readline)
@@ -461,7 +461,7 @@ def everything(terminal: int) -> str:
 
 async def test_charts_on_a_terminal_are_redrawn_in_place(server: Endpoint) -> None:
     ours, theirs = os.openpty()
-    arguments = ["watch", f"127.0.0.1:{server.port}", "--interval", "20ms", "--count", "3"]
+    arguments = ["watch", f"127.0.0.1:{server.port}", "--interval", "1s", "--count", "3"]
     process = await asyncio.create_subprocess_exec(
         COMMANDS / "smtpstatus",
         *arguments,
