@@ -46,6 +46,8 @@ def fuzz(name: str, seconds: int) -> None:
         "-print_final_stats=1",
         "-timeout=10",
         "-rss_limit_mb=2048",
+        # A short run, as in CI, repeats the same inputs; a long one draws new ones.
+        *(["-seed=7030"] if seconds < 30 else []),
     ]
     atheris.Setup([name, *options, str(found), str(HERE / "corpus" / name)], examine)
     atheris.Fuzz()
