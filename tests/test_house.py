@@ -68,6 +68,20 @@ def test_only_the_commands_read_the_environment_and_the_arguments(path: Path) ->
     assert not re.search(r"os\.(environ|getenv)", source)
 
 
+MUTABLE = ("resolver", "singleflight", "clock", "traffic", "transaction", "status")
+"""Modules whose dataclass has a lifetime; all others are values."""
+
+
+def test_dataclasses_are_frozen_and_have_slots() -> None:
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            decorators = node.decorator_list if isinstance(node, ast.ClassDef) else []
+            for options in map(ast.unparse, decorators):
+                if options.startswith("dataclass"):
+                    assert "slots=True" in options, relative_name(path)
+                    assert "frozen=True" in options or path.stem in MUTABLE, relative_name(path)
+
+
 def test_the_protocol_package_exports_nothing() -> None:
     assert imported(ROOT / "protocol/__init__.py") == set()
 
