@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import Metric
 
-from exporter.metrics import OUTCOMES, ExporterMetrics
+from exporter.metrics import OUTCOMES, ExporterMetrics, RoundTrips
 from exporter.samples import FAMILIES, SCRAPE_ERROR, SCRAPE_ERROR_DOCUMENTATION
 from protocol.errors import DiscardReason, FailureReason, Resource
 from protocol.vocabulary import Command
@@ -55,6 +55,52 @@ def test_every_command_that_reads_has_a_metric() -> None:
         assert (f"smtpstatus_{command.value}" in names) is not command.name.startswith(
             ("ENABLE_", "DISABLE_")
         )
+
+
+def test_build_info_is_constant_1() -> None:
+    (build,) = [
+        one
+        for one in ExporterMetrics("http://x").registry.collect()
+        if one.name.endswith("info") and one.name.startswith("smtpstatus")
+    ]
+
+    assert [(sample.value, sample.labels["external_url"]) for sample in build.samples] == [
+        (1, "http://x")
+    ]
+
+
+@pytest.mark.parametrize("times", [1, 101])
+def test_round_trips_are_counted_in_buckets_whose_upper_bound_they_do_not_exceed(
+    times: int,
+) -> None:
+    trips = RoundTrips()
+    trips.observe([0.0001, 0.00011, 2.5, 2.6] * times)
+    (histogram,) = trips.collect()
+
+    counts = {
+        sample.labels["le"]: sample.value / times
+        for sample in histogram.samples
+        if sample.name.endswith("_bucket")
+    }
+    assert counts == {
+        "0.0001": 1,
+        "0.00025": 2,
+        "0.0005": 2,
+        "0.001": 2,
+        "0.0025": 2,
+        "0.005": 2,
+        "0.01": 2,
+        "0.025": 2,
+        "0.05": 2,
+        "0.1": 2,
+        "0.25": 2,
+        "0.5": 2,
+        "1.0": 2,
+        "2.5": 3,
+        "+Inf": 4,
+    }
+    (total,) = [one.value for one in histogram.samples if one.name.endswith("_sum")]
+    assert total == pytest.approx(5.10021 * times)
 
 
 async def test_every_exposed_metric_is_documented(exporter: Exporter) -> None:
