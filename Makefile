@@ -1,4 +1,4 @@
-# make run · test · soak · fuzz · mutants · bench · check · fmt · lock · dist · image · clean
+# make run · test · lowest · soak · fuzz · mutants · bench · check · fmt · lock · dist · image · clean
 #
 # Each target sets up what it needs: .venv-run holds only what running needs, .venv the tests as well.
 PYTHON ?= python3
@@ -9,7 +9,7 @@ SETUP := .venv/ready
 SOAKING := .venv/soak-ready
 RUN := .venv-run/ready
 
-.PHONY: run test soak fuzz mutants bench check fmt lock dist image clean
+.PHONY: run test lowest soak fuzz mutants bench check fmt lock dist image clean
 
 TESTS := -m pytest --numprocesses=$(JOBS) --dist=loadfile --no-loadscope-reorder $(PYTEST)
 
@@ -23,6 +23,11 @@ ifdef COVERAGE
 else
 	$(BIN)/python $(TESTS)
 endif
+
+# The exporter's tests with the lowest versions of the dependencies that pyproject.toml allows.
+lowest: .venv/lowest-ready
+	PYTHONPATH=$(CURDIR)/.venv/lowest SMTPSTATUS_LOCK=requirements-lowest.lock $(BIN)/python $(TESTS) tests/exporter \
+	  tests/smtpstatus tests/reference_server/test_address.py tests/test_dependencies.py --ignore=tests/exporter/test_status_page.py
 
 # Everything on one machine, without Docker; Ctrl-C stops it.
 run: $(RUN)
@@ -57,6 +62,7 @@ fmt: $(SETUP)
 LOCK := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url
 lock:
 	$(LOCK) pyproject.toml -o requirements.lock
+	$(LOCK) pyproject.toml --resolution lowest-direct -o requirements-lowest.lock
 	$(LOCK) pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
 	$(LOCK) --group build -c requirements-dev.lock -o requirements-build.lock
 	$(LOCK) --group release -c requirements-dev.lock -o requirements-release.lock
@@ -77,6 +83,12 @@ PIP_INSTALL = bin/pip install -q --disable-pip-version-check
 	@$(PYTHON) deploy/make_venv.py .venv
 	.venv/$(PIP_INSTALL) --require-hashes -r requirements-dev.lock
 	.venv/$(PIP_INSTALL) --no-deps --no-build-isolation -e .
+	touch $@
+
+# In front of the locked versions, which the tests' own dependencies stay.
+.venv/lowest-ready: .venv/ready requirements-lowest.lock
+	rm -rf .venv/lowest
+	.venv/$(PIP_INSTALL) --no-deps --require-hashes --target .venv/lowest -r requirements-lowest.lock
 	touch $@
 
 .venv/soak-ready: .venv/ready requirements-soak.lock

@@ -1,18 +1,22 @@
 """`make dist`: builds everything that a release consists of into a directory, and checks it.
 
 The sdist, the wheel, the command alone as smtpstatus.pyz, the bill of materials (CycloneDX) of what a pip
-installation brings, and SHA256SUMS. The same commit gives the same bytes: SOURCE_DATE_EPOCH is its date
+installation brings, with licences, and SHA256SUMS. The same commit gives the same bytes: SOURCE_DATE_EPOCH is its date
 unless it is set.
 """
 
 import hashlib
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import time
 import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
@@ -20,7 +24,10 @@ MAIN = "import sys\n\nfrom protocol.__main__ import main\n\nsys.exit(main())\n"
 
 
 def build(directory: Path, epoch_s: int) -> None:
-    """Replaces `directory` with one that has the release's files. Raises CalledProcessError if a check fails."""
+    """Replaces `directory` with one that has the release's files.
+
+    Raises `CalledProcessError` or `ValueError` if a check fails.
+    """
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
     environment = {**os.environ, "SOURCE_DATE_EPOCH": str(epoch_s)}
@@ -31,18 +38,39 @@ def build(directory: Path, epoch_s: int) -> None:
     run("hatchling", "build", "-d", directory, "-t", "sdist", "-t", "wheel")
     run("twine", "check", "--strict", *sorted(directory.iterdir()))
     zip_application(directory / "smtpstatus.pyz", epoch_s)
-    run(
-        *(
-            "cyclonedx-py",
-            "requirements",
-            "--pyproject",
-            "pyproject.toml",
-            "--output-reproducible",
-        ),
-        *("-o", directory / "smtpstatus.cdx.json", "requirements.lock"),
-    )
+    bill = directory / "smtpstatus.cdx.json"
+    options = ("--pyproject", "pyproject.toml", "--output-reproducible", "-o", bill)
+    run("cyclonedx-py", "requirements", *options, "requirements.lock")
+    listed = with_licences(json.loads(bill.read_text()), dependencies())
+    bill.write_text(json.dumps(listed, indent=2, sort_keys=True) + "\n")
     sums = [f"{digest(path)}  {path.name}\n" for path in sorted(directory.iterdir())]
     (directory / "SHA256SUMS").write_text("".join(sums))
+
+
+def dependencies() -> dict[str, list[str]]:
+    """Rows of docs/development/dependencies.md, by package: needed by, for, licence, code."""
+    page = (ROOT / "docs/development/dependencies.md").read_text()
+    rows = re.findall(r"^\| ([a-z0-9-]+) \| (.+) \|$", page, re.M)
+    return {name: cells.split(" | ") for name, cells in rows if name not in ("package", "---")}
+
+
+def with_licences(bill: dict[str, Any], rows: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """The bill of materials with each package's purpose and licence.
+
+    Raises `ValueError` if it lists other packages than `rows`.
+    """
+    listed = {component["name"] for component in bill["components"]}
+    if different := listed ^ rows.keys():
+        raise ValueError(
+            f"docs/development/dependencies.md and requirements.lock differ: {', '.join(sorted(different))}"
+        )
+    for component in bill["components"]:
+        _, purpose, licence, _ = rows[component["name"]]
+        component["description"] = purpose
+        component["licenses"] = [
+            {"expression": licence} if " " in licence else {"license": {"id": licence}}
+        ]
+    return bill
 
 
 def zip_application(target: Path, epoch_s: int) -> None:

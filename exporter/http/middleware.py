@@ -6,11 +6,11 @@ from http import HTTPStatus
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Any
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from exporter.http.responses import Problem
 
@@ -169,8 +169,23 @@ class Cors(CORSMiddleware):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         concerned = scope["type"] == "http" and scope["path"].startswith("/api/")
-        app = super().__call__ if concerned and self._origins() else self.app
-        await app(scope, receive, send)
+        if concerned and self._origins():
+            await super().__call__(scope, receive, _varying(send))
+        else:
+            await self.app(scope, receive, send)
 
     def is_allowed_origin(self, origin: str) -> bool:
         return origin in self._origins()
+
+
+def _varying(send: Send) -> Send:
+    """Adds `Vary: Origin`, also to responses without CORS headers, which older versions of Starlette leave out."""
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            if "origin" not in headers.get("vary", "").lower():
+                headers.add_vary_header("Origin")
+        await send(message)
+
+    return sending

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import re
 import time
 from collections.abc import Mapping, Sequence
 
@@ -110,6 +111,11 @@ def test_a_fleet_is_written_in_time_slices_with_one_header_per_family() -> None:
     assert text == generate_latest(Snapshot(given, labels)).decode()
 
 
+def without_zeros(text: str) -> str:
+    """Text of prometheus_client as of 0.26: earlier versions write 1e10 as 1e+010."""
+    return re.sub(r"e\+0(\d\d)", r"e+\1", text)
+
+
 @settings(max_examples=40, deadline=None)
 @given(samples())
 def test_the_exposition_equals_that_of_prometheus_client(
@@ -117,15 +123,15 @@ def test_the_exposition_equals_that_of_prometheus_client(
 ) -> None:
     given, snapshot = found[0], Snapshot(*found)
 
-    text = generate_latest(snapshot).decode()
-    openmetrics = generate_openmetrics(snapshot).decode()  # type: ignore[no-untyped-call]
+    text = without_zeros(generate_latest(snapshot).decode())
+    openmetrics = without_zeros(generate_openmetrics(snapshot).decode())  # type: ignore[no-untyped-call]
     assert "".join(exposition(given, Format.TEXT)) == text
     assert "".join(exposition(given, Format.OPENMETRICS)) == openmetrics
 
 
 @given(st.floats(0, allow_infinity=False) | numbers)
 def test_a_number_is_formatted_as_by_prometheus_client(number: float) -> None:
-    assert sample_text(number) == floatToGoString(number)  # type: ignore[no-untyped-call]
+    assert sample_text(number) == without_zeros(floatToGoString(number))  # type: ignore[no-untyped-call]
 
 
 def one_target(**values: int) -> Samples:
