@@ -17,7 +17,7 @@ class Client:
     """Connection of a client, for `ConnectionLimits`."""
 
     def __init__(self, host: str, idle_since: float = 0.0, *, answering: bool = False) -> None:
-        self.client = (host, 1)
+        self.client: tuple[str, int] | None = (host, 1)
         self.idle_since = idle_since
         self.answering = answering
         self.buffered = 0
