@@ -61,6 +61,14 @@ def test_invalid_addresses_are_rejected(text: str) -> None:
         parse_path(text)
 
 
+def test_a_domain_has_at_most_255_octets() -> None:
+    labels = f"{'ü' * 63}.{'ü' * 63}"  # 253 octets
+
+    assert parse_path(f"<bob@{labels}.x>") == (Address("bob", f"{labels}.x"), "")
+    with pytest.raises(ValueError, match="longer than 255 octets"):
+        parse_path(f"<bob@{labels}.xx>")
+
+
 def test_the_null_path_is_not_an_address() -> None:
     assert parse_path("<>") == (None, "")
 

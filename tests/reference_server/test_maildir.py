@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from reference_server.delivery import Maildirs
-from reference_server.maildir import clear_stale, has_hard_links, unique_names
+from reference_server.maildir import clear_stale, has_hard_links, make_root, unique_names
 from reference_server.spool import Spool
 
 NAME = "1795655054.M503883P8298Q1R074287509a5d78c1.mail.example"
@@ -192,6 +192,14 @@ async def test_deliver_without_hard_links_writes_a_copy_for_each_recipient(
         file.parent.relative_to(tmp_path): file.read_bytes() for file in tmp_path.rglob("*/*/*")
     }
     assert stored == {Path("bob/new"): b"head\nhello\n", Path("eve/new"): b"head\nhello\n"}
+
+
+def test_the_root_is_made_with_its_parents_for_its_owner_alone(tmp_path: Path) -> None:
+    root = tmp_path / "a/b/mail"
+    make_root(root)
+    make_root(root)
+
+    assert root.stat().st_mode & 0o777 == 0o700
 
 
 def test_has_hard_links_leaves_no_file(tmp_path: Path) -> None:

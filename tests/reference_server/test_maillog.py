@@ -8,8 +8,9 @@ import pytest
 from reference_server.address import Address
 from reference_server.event import Envelope
 from reference_server.limits import ServerLimits, SessionLimits
-from reference_server.maillog import message_fields
+from reference_server.maillog import log_message, message_fields
 from reference_server.relay.xforward import OriginalClient
+from reference_server.reply import Reply
 from reference_server.spool import Spool
 from smtpstatus.log import Formatter
 from tests.reference_server.inside import ENVELOPE, client, mail_server, until
@@ -64,6 +65,27 @@ async def test_a_stored_message_is_one_line_with_envelope_size_transforms_and_re
     [record] = [record for record in caplog.records if record.name.startswith("reference_server")]
     assert 0 < vars(record)["duration"] < 60
     assert vars(record)["id"] in reply
+
+
+@pytest.mark.parametrize(
+    ("codes", "level", "msg"),
+    [
+        ((250,), "INFO", "Message accepted"),
+        ((299, 599), "INFO", "Message accepted"),
+        ((400,), "WARNING", "Message deferred"),
+        ((499, 550), "WARNING", "Message deferred"),
+        ((500,), "WARNING", "Message rejected"),
+        ((599,), "WARNING", "Message rejected"),
+    ],
+)
+def test_the_outcome_is_that_of_the_best_reply(
+    codes: tuple[int, ...], level: str, msg: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    log_message({}, [Reply(code, "", "text") for code in codes])
+
+    [line] = lines(caplog)
+    assert (line["level"], line["msg"]) == (level, msg)
 
 
 @pytest.mark.parametrize(

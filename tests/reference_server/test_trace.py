@@ -1,6 +1,7 @@
 """Trace headers of a message, byte for byte."""
 
 import re
+import time
 
 import pytest
 
@@ -28,6 +29,18 @@ def test_received_names_client_server_and_recipient() -> None:
         "\tby mail.example (smtpstatus) with ESMTP id 1F\n"
         "\tfor <bob@example.com>;\n"
     )
+
+
+def test_received_has_the_local_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "XST-5:30")
+    time.tzset()
+    try:
+        header = received_header(Envelope(None, (BOB,), "me", "SMTP"), "", "mail", "1F", 0.0)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+    assert header.endswith(b";\n\tThu, 01 Jan 1970 05:30:00 +0530\n")
 
 
 def test_return_path_of_the_null_sender_is_empty() -> None:
