@@ -12,6 +12,7 @@ import sys
 import tempfile
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,33 +75,32 @@ class Running:
         self.works = asyncio.Event()
         self._part = part
         self._process = process
-        self._shown = asyncio.create_task(self._show())
+        self.ended = asyncio.create_task(self._show())
+        """The exit status, once nothing holds the command's output open."""
         if part.ready is None:
             self.works.set()
 
-    async def ended(self) -> int:
-        """Wait until the command has exited; returns its exit status."""
-        await self._shown
-        return await self._process.wait()
-
     async def end(self) -> None:
-        """Terminate the command; kill it after 3 seconds."""
-        if self._process.returncode is None:
-            self._process.terminate()
-        try:
-            async with asyncio.timeout(3):
-                await self.ended()
-        except TimeoutError:
-            self._process.kill()
-            await self.ended()
+        """Terminate the command and its children; kill them after 3 seconds."""
+        self._signal(signal.SIGTERM)
+        await asyncio.wait({self.ended}, timeout=3)
+        self._signal(signal.SIGKILL)
+        await self.ended
 
-    async def _show(self) -> None:
+    def _signal(self, number: signal.Signals) -> None:
+        """Send a signal to the process group, which outlives the command if a child of it does."""
+        if not self.ended.done():
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, number)
+
+    async def _show(self) -> int:
         assert self._process.stdout is not None
         async for line in self._process.stdout:
             text = line.decode(errors="replace").rstrip()
             print(f"{self._part.name:>8} | {text}", flush=True)
             if self._part.ready and self._part.ready in text:
                 self.works.set()
+        return await self._process.wait()
 
 
 async def start(part: Part, environment: Mapping[str, str]) -> Running:
@@ -130,7 +130,7 @@ async def run(mail: str, environment: Mapping[str, str], stop: asyncio.Event) ->
     try:
         for part in parts(mail):
             running.append(await start(part, environment))
-            ends.add(asyncio.create_task(running[-1].ended()))
+            ends.add(running[-1].ended)
             works = asyncio.create_task(running[-1].works.wait())
             await asyncio.wait({works, stopped, *ends}, return_when=asyncio.FIRST_COMPLETED)
             works.cancel()

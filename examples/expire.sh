@@ -4,11 +4,12 @@
 #     examples/expire.sh DIR MINUTES
 # Do not use it for mail that must be kept.
 set -eu
-directory=$1 minutes=$2 pause=
-trap '[ -z "$pause" ] || kill "$pause"; exit 0' INT TERM
+directory=$1 minutes=$2
+# SIGKILL, because a child that has not become `sleep` yet loses any other signal.
+trap 'kill -KILL "${!:-}" 2>/dev/null || :; exit 0' INT TERM
 while :; do
   find "$directory" -type f \( -path '*/new/*' -o -path '*/cur/*' \) -mmin "+$minutes" -delete ||
     : # a reader may have moved or deleted a message meanwhile
-  sleep 60 & pause=$!
-  wait "$pause"
+  sleep 60 &
+  wait $!
 done

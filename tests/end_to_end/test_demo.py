@@ -1,5 +1,6 @@
 """`make run` and the commands that the README lists for it; its end leaves no process and no file."""
 
+import os
 import re
 import signal
 import socket
@@ -111,8 +112,10 @@ def test_a_port_in_use_is_reported_in_one_line_and_nothing_is_left_running() -> 
     assert "Traceback" not in process.output
 
 
-def test_a_killed_demonstration_leaves_no_process() -> None:
-    process = Process(sys.executable, str(ROOT / "deploy/demo.py"))
+def test_a_killed_demonstration_leaves_no_process(tmp_path: Path) -> None:
+    process = Process(
+        sys.executable, str(ROOT / "deploy/demo.py"), environment={"TMPDIR": str(tmp_path)}
+    )
     process.says("Ctrl-C stops everything")
     started = children(process)
 
@@ -129,4 +132,16 @@ def test_the_demonstrations_mail_is_removed_when_it_ends() -> None:
 
     assert process.end(signal.SIGTERM) == 0, process.output
 
+    assert not mail.exists()
+
+
+def test_a_part_that_does_not_end_is_killed_and_the_others_are_ended() -> None:
+    process = Process(sys.executable, str(ROOT / "deploy/demo.py"))
+    mail = Path(process.says(r"mail +(/\S+)")[1])
+    _, exporter, *_ = started = children(process)
+    os.kill(exporter, signal.SIGSTOP)
+
+    assert process.end(signal.SIGTERM) == 0, process.output
+
+    assert not any(Path(f"/proc/{pid}").exists() for pid in started)
     assert not mail.exists()
