@@ -2,7 +2,9 @@
 
 import json
 import logging
+from functools import cache
 from http import HTTPStatus
+from threading import Lock
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -91,18 +93,27 @@ def _described(context: RouteContext) -> FastAPI:
     app.state.context = context
     for router in (scraping.router, api.router, operation.router):
         app.include_router(router)
-    description = _description(app)
-    document = json.dumps(description).encode()
-    page = docpage.page(description).encode()
+    lock = Lock()
 
+    @cache
+    def documents() -> tuple[bytes, bytes]:
+        description = _description(app)
+        return json.dumps(description).encode(), docpage.page(description).encode()
+
+    def document(number: int) -> bytes:
+        """The description, or its page. It takes a third of the time that the exporter needs to start otherwise."""
+        with lock:  # several first requests must not occupy a thread each
+            return documents()[number]
+
+    # FastAPI calls functions that are not coroutines in a thread.
     @app.get("/openapi.json", include_in_schema=False)
     def openapi() -> Response:
-        return ChunkedBody(document, media_type="application/json")
+        return ChunkedBody(document(0), media_type="application/json")
 
     @app.get("/docs", include_in_schema=False)
     def docs() -> Response:
         headers = {"Content-Security-Policy": docpage.CONTENT_SECURITY_POLICY}
-        return ChunkedBody(page, headers=headers, media_type="text/html; charset=utf-8")
+        return ChunkedBody(document(1), headers=headers, media_type="text/html; charset=utf-8")
 
     return app
 
