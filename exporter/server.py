@@ -59,6 +59,14 @@ def serve(
     uvloop.run(_run(options, environ, service, web, hangups))
 
 
+def connection_limit(options: HttpOptions, targets: int, descriptors: int, *, tls: bool) -> int:
+    """Maximum number of connections with this many targets and open files."""
+    limit = options.most_waiting(targets) + options.max_requests + _SPARE_CONNECTIONS
+    if tls and options.max_waiting is None:
+        limit = min(limit, _TLS_CONNECTIONS + targets)
+    return min(limit, descriptors // 2)
+
+
 def _sources(options: Options) -> list[str]:
     return [str(path) for path in options.config_files] or ["the environment"]
 
@@ -96,10 +104,7 @@ async def _run(
 
     def most_connections() -> int:
         targets = len(service.installed.config.targets)
-        limit = http_options.most_waiting(targets) + options.max_requests + _SPARE_CONNECTIONS
-        if tls and options.max_waiting is None:
-            limit = min(limit, _TLS_CONNECTIONS + targets)
-        return min(limit, descriptors // 2)
+        return connection_limit(http_options, targets, descriptors, tls=tls is not None)
 
     limits = ConnectionLimits(most_connections, options.idle_timeout)
     sockets = open_sockets(

@@ -229,7 +229,6 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
             self._become_idle()
 
     def on_response_complete(self) -> None:
-        self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
         if not self._receiving:
@@ -254,7 +253,8 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
         held = len(self._unparsed)
         if self._head_bytes:
             held += self._head_bytes + len(self.headers) * _HEADER_COST
-            held += len(self.cycle.body) if self.cycle is not None else 0
+            if self.cycle is not None:
+                held += len(self.cycle.body)
         self.limits.account(self, held)
 
     def _unset_keepalive_if_required(self) -> None:

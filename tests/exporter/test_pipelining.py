@@ -340,6 +340,17 @@ async def echoing() -> AsyncIterator[tuple[Connection, Wire]]:
     connection.connection_lost(None)
 
 
+@pytest.mark.parametrize(("fields", "status"), [(100, 200), (101, 431)])
+async def test_a_request_has_at_most_100_header_fields(fields: int, status: int) -> None:
+    head = b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X: y\r\n" * (fields - 1)
+    async with echoing() as (connection, wire):
+        connection.data_received(head + b"\r\n")
+        for _ in range(10):
+            await asyncio.sleep(0)
+
+        assert wire.written.startswith(b"HTTP/1.1 %d " % status)
+
+
 @st.composite
 def requests(draw: st.DrawFn) -> tuple[bytes, list[str]]:
     body = draw(st.text(st.sampled_from("\r\n0aGET /"), max_size=30))

@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from exporter import secret_files
 from exporter.configuration.secret import Secret
 from exporter.secret_files import SecretFiles, secret_threads
+
+FRESH_S = secret_files._FRESH_S
 
 changed: list[Secret] = []
 
@@ -61,6 +64,24 @@ async def test_a_changed_file_is_reread_and_reported_once(
     await files.refresh((one, two))
     await files.refresh((one, two))
     assert (changed, one.text, two.text) == ([one], "second", "first")
+
+
+async def test_a_file_is_checked_again_after_a_second(
+    files: SecretFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(secret_files, "_FRESH_S", FRESH_S)
+    monkeypatch.setattr(secret_files, "monotonic", lambda: now)
+    one = secret(tmp_path, "one")
+    await files.refresh((one,))
+    (tmp_path / "one").write_text("second")
+
+    now = 100.99
+    await files.refresh((one,))
+    assert one.text == "first"
+    now = 101.0
+    await files.refresh((one,))
+    assert one.text == "second"
 
 
 async def test_only_the_requested_files_are_read_and_not_in_the_event_loop(
