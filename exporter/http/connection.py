@@ -1,6 +1,6 @@
 """HTTP/1.1 connections with limits on time, bytes and requests.
 
-Subclasses `HttpToolsProtocol` of uvicorn 0.54 over httptools 0.9 and replaces three behaviours:
+Subclasses `HttpToolsProtocol` of uvicorn 0.54 over httptools 0.9 and replaces four behaviours:
 
 - All requests in one read are parsed and queued. Here a read is parsed in pieces, each with the end
   of one request at most, and the next piece is parsed after the response.
@@ -8,6 +8,7 @@ Subclasses `HttpToolsProtocol` of uvicorn 0.54 over httptools 0.9 and replaces t
   the body is the request's body (RFC 9110, 7.8).
 - Any byte stops the only timer, the keep-alive timer. Here a timer runs whenever the connection
   waits for its client.
+- The end of the client's side closes the connection. Here a complete request gets its response.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from exporter.http.head import Refused, check_head, piece_end, without_upgrade
-from exporter.http.limits import ConnectionLimits
+from exporter.http.limits import ABORT, ConnectionLimits
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +51,9 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
     """Maximum seconds from a request's first byte to its last, and from the connection to its first request."""
     response_timeout_s = 10.0
     """Maximum seconds for the client to read each chunk of a response."""
+    half_closed_timeout_s = 3.0
+    """Maximum seconds until a response begins after the client has ended its side. A client that closed
+    the connection looks the same until something is sent to it."""
     longest_head = 1 << 15
     """Maximum bytes of a request without its body: request line, header, chunk framing and trailer fields."""
     longest_body = 1 << 20
@@ -72,6 +76,8 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
         self._body_bytes = 0
         self._body_left: int | None = None
         """Bytes of the body still to come, by Content-Length."""
+        self._ended = False
+        """Whether the client has ended its side, and waits for the response to its last request."""
         self._client_timer: asyncio.TimerHandle | None = None
         self._response_timer: asyncio.TimerHandle | None = None
 
@@ -96,6 +102,8 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
         _cancel(self._response_timer)
         self._unparsed = b""
         super().connection_lost(exc)
+        # The scope refers to the connection: without this, both would be garbage until the next collection.
+        self.cycle = self.scope = None  # type: ignore[assignment]
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self.limits.read_buffer
@@ -108,6 +116,16 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
             return
         self._unparsed += data
         self._parse()
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Whether the connection stays open, for the response to a complete request."""
+        self._ended = self.answering and self.scheme == "http"  # TLS ends in both directions
+        if self._ended:
+            _cancel(self._client_timer)
+            self._client_timer = self.loop.call_later(
+                self.half_closed_timeout_s, self._abort_unanswered
+            )
+        return self._ended
 
     def pause_writing(self) -> None:
         self._response_timer = self.loop.call_later(self.response_timeout_s, self.abort)
@@ -122,6 +140,10 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
         if self.cycle is not None:
             self.cycle.body = bytearray()
         self.transport.abort()
+
+    def _abort_unanswered(self) -> None:
+        if self.cycle is None or not self.cycle.response_started:
+            self.abort()
 
     def _parse(self) -> None:
         """Parse what was received, up to the end of a request whose response is not complete."""
@@ -185,6 +207,7 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
         self._receiving = self._in_head = True
         self._await_client(self.request_timeout_s)
         super().on_message_begin()
+        self.scope[ABORT] = self.abort  # type: ignore[literal-required]
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self._in_head:
@@ -236,6 +259,8 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
         self.flow.held = False
         self.flow.resume_reading()
         self._parse()
+        if self._ended and not self.answering:
+            self.transport.close()
 
     def _become_idle(self) -> None:
         self._head_bytes = self._body_bytes = 0

@@ -1,8 +1,11 @@
 """Limits that HTTP requests and connections share."""
 
+import math
+import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 from typing import Protocol
 
@@ -13,8 +16,21 @@ _IPV6_CLIENT_BITS = 64
 """An IPv6 client is a /64: one subscriber has at least that many addresses."""
 
 
+ABORT = "smtpstatus.abort"
+"""Key of a request's scope: a function that closes its connection."""
+
+
 class TooManyRequests(Exception):
     """A limit is reached."""
+
+
+@dataclass(eq=False, slots=True)
+class WorkingRequest:
+    """A request that works; `abort` closes its connection."""
+
+    abort: Callable[[], None]
+    sent_at: float | None = None
+    """When the client had read all but the last piece of the response; None before the response begins."""
 
 
 class RequestLimits:
@@ -23,16 +39,19 @@ class RequestLimits:
     `most_working` 0 means any number. `most_waiting` is called for each request.
     """
 
+    stalled_after_s = 1.0
+    """Seconds after which a response that its client does not read may be aborted for another request."""
+
     def __init__(self, most_working: int, most_waiting: Callable[[], int]) -> None:
         self._most_working = most_working
         self._most_waiting = most_waiting
-        self._working = 0
+        self._working: set[WorkingRequest] = set()
         self._waiting: Counter[Hashable] = Counter()
 
     @property
     def in_flight(self) -> int:
         """Requests that work or wait."""
-        return self._working + self._waiting.total()
+        return len(self._working) + self._waiting.total()
 
     @contextmanager
     def waiting(self, reading: Hashable) -> Iterator[None]:
@@ -54,20 +73,31 @@ class RequestLimits:
                 del self._waiting[reading]
 
     @contextmanager
-    def working(self) -> Iterator[None]:
+    def working(self, abort: Callable[[], None] = lambda: None) -> Iterator[WorkingRequest]:
         """Work within the block. Raises `TooManyRequests`."""
         self._check_working()
-        self._working += 1
+        request = WorkingRequest(abort)
+        self._working.add(request)
         try:
-            yield
+            yield request
         finally:
-            self._working -= 1
+            self._working.discard(request)
 
     def _check_working(self) -> None:
-        if self._most_working and self._working >= self._most_working:
+        """When too many requests work, aborts the response that its client has not read for longest.
+
+        Raises `TooManyRequests` where none is stalled.
+        """
+        if not self._most_working or len(self._working) < self._most_working:
+            return
+        unread = [(found.sent_at, found) for found in self._working if found.sent_at is not None]
+        since, longest = min(unread, key=lambda entry: entry[0], default=(math.inf, None))
+        if longest is None or time.monotonic() - since < self.stalled_after_s:
             raise TooManyRequests(
-                f"{self._working} requests are in progress, as many as --web.max-requests allows"
+                f"{len(self._working)} requests are in progress, as many as --web.max-requests allows"
             )
+        self._working.remove(longest)
+        longest.abort()
 
 
 class Limited(Protocol):

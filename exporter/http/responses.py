@@ -7,6 +7,7 @@ Whatever a header holds, one of our own formats is chosen and nothing of the hea
 import asyncio
 import json
 import re
+import time
 import zlib
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -14,10 +15,10 @@ from functools import lru_cache
 from http import HTTPStatus
 
 from fastapi import Request, Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from exporter.exposition import Format
-from exporter.http.limits import RequestLimits
+from exporter.http.limits import ABORT, RequestLimits
 from protocol.timeslice import timeslices
 
 _GZIP = 16 + zlib.MAX_WBITS
@@ -67,7 +68,8 @@ class Problem(Exception):
 class LimitedResponse(Response):
     """A response that counts as work from its rendering until the client has read it.
 
-    Raises `TooManyRequests` instead of rendering when too many requests work.
+    A client that does not read loses its connection when its place is needed. Raises `TooManyRequests`
+    instead of rendering when too many requests work.
     """
 
     def __init__(self, limits: RequestLimits, render: Callable[[], Awaitable[Response]]) -> None:
@@ -76,9 +78,14 @@ class LimitedResponse(Response):
         self._render = render
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with self._limits.working():
+        with self._limits.working(scope[ABORT]) as request:
+
+            async def sending(message: Message) -> None:
+                request.sent_at = time.monotonic()
+                await send(message)
+
             response = await self._render()
-            await response(scope, receive, send)
+            await response(scope, receive, sending)
 
 
 class ChunkedBody(Response):

@@ -2,11 +2,12 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from socket import SO_RCVBUF, SOL_SOCKET, socket
+from socket import SHUT_WR, SO_RCVBUF, SOL_SOCKET, socket
 
 import pytest
 
 from exporter.http.connection import Connection
+from exporter.http.limits import RequestLimits
 from exporter.routes.context import HttpOptions
 from tests.exporter.running import Exporter, Start, silence
 
@@ -93,6 +94,81 @@ async def test_a_client_that_reads_no_response_is_disconnected(
 
     (length,) = re.findall(rb"(?i)content-length: (\d+)", head)
     assert 0 < len(body) < int(length)
+
+
+async def test_a_stalled_response_is_aborted_for_another_request(
+    large: Exporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Clients that do not read must not lock out a Prometheus that does."""
+    monkeypatch.setattr(RequestLimits, "stalled_after_s", 0.05)
+    async with connected(large) as client:
+        client.send(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        await asyncio.get_running_loop().sock_recv(client, 1)
+        async with asyncio.timeout(10):
+            while (answer := await large.http.get("/metrics")).status_code == 503:
+                await asyncio.sleep(0.01)
+        unread = await read_whole(client)
+
+    assert answer.text.count("smtpstatus_up{") == 5
+    assert len(unread) < len(answer.content)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+async def test_a_client_that_ends_its_side_receives_the_responses(
+    start: Start, count: int, version: str
+) -> None:
+    async with silence() as address:
+        exporter = await start(
+            f"targets: [{{name: mute, address: '{address}', token: secretpa}}]\ntimeout: 100ms\n"
+        )
+        async with connected(exporter) as client:
+            head = f"GET /probe?target=mute HTTP/{version}\r\nHost: x\r\n\r\n"
+            client.send(head.encode() * count)
+            client.shutdown(SHUT_WR)
+            whole = await read_whole(client)
+
+    assert whole.count(b" 200 OK") == (count if version == "1.1" else 1)
+    assert whole.count(b"smtpstatus_up 0.0") == whole.count(b" 200 OK")
+
+
+async def test_a_request_without_its_end_is_not_answered_after_the_client_ends_its_side(
+    exporter: Exporter,
+) -> None:
+    async with connected(exporter) as client:
+        client.send(b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\nGET /-/healthy HTTP/1.1\r\nHo")
+        client.shutdown(SHUT_WR)
+
+        assert (await read_whole(client)).count(b" 200 OK") == 1
+
+
+async def test_a_half_closed_client_is_disconnected_if_the_response_takes_too_long(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Connection, "half_closed_timeout_s", 0.05)
+    async with silence() as address:
+        exporter = await start(
+            f"targets: [{{name: mute, address: '{address}', token: secretpa}}]\ntimeout: 1m\n"
+        )
+        async with connected(exporter) as client:
+            client.send(b"GET /probe?target=mute HTTP/1.1\r\nHost: x\r\n\r\n")
+            client.shutdown(SHUT_WR)
+
+            assert await read_whole(client) == b""
+            await until(lambda: not taken(exporter))
+
+
+async def test_a_half_closed_client_may_read_a_long_response_slowly(large: Exporter) -> None:
+    async with connected(large) as client:
+        client.send(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        client.shutdown(SHUT_WR)
+        await asyncio.get_running_loop().sock_recv(client, 1)
+        (connection,) = large.limits
+        assert isinstance(connection, Connection)
+        connection._abort_unanswered()  # as after half_closed_timeout_s
+        whole = await read_whole(client)
+
+    assert whole.count(b"smtpstatus_up{") == 5
 
 
 @pytest.mark.parametrize(

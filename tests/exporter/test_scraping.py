@@ -12,6 +12,7 @@ from prometheus_client.openmetrics.parser import (
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from exporter.exposition import Format
+from exporter.http.connection import Connection
 from exporter.routes.context import HttpOptions
 from protocol.dialects import DIALECTS
 from protocol.errors import FailureReason, Resource, Shortage
@@ -306,7 +307,10 @@ async def test_an_unknown_part_of_metrics_is_a_bad_request(
     assert not mail_server.asked
 
 
-async def test_a_scraper_that_disconnects_frees_its_place_immediately(start: Start) -> None:
+async def test_a_scraper_that_disconnects_frees_its_place(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Connection, "half_closed_timeout_s", 0.05)
     async with silence() as address:
         exporter = await start(
             f"targets: [{{name: mute, address: '{address}', token: secretpa}}]\ntimeout: 1m\n",
