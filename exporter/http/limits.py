@@ -5,7 +5,6 @@ import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 from typing import Protocol
 
@@ -24,13 +23,13 @@ class TooManyRequests(Exception):
     """A limit is reached."""
 
 
-@dataclass(eq=False, slots=True)
 class WorkingRequest:
     """A request that works; `abort` closes its connection."""
 
-    abort: Callable[[], None]
-    sent_at: float | None = None
-    """When the client had read all but the last piece of the response; None before the response begins."""
+    def __init__(self, abort: Callable[[], None]) -> None:
+        self.abort = abort
+        self.sent_at: float | None = None
+        """When the client had read all but the last piece of the response; None before the response begins."""
 
 
 class RequestLimits:
