@@ -201,8 +201,8 @@ class Connection(asyncio.BufferedProtocol):
                     self._run(accepted, self._session.answer)
                 case RecipientOffered(envelope) if self._service.live:
                     self._live = self._live or self._service.live(envelope)
-                    added = self._live.add(envelope.recipients[0])
-                    self._run(added, self._session.answer_recipient)
+                    (recipient,) = envelope.recipients
+                    self._run(self._live.add(recipient), self._session.answer_recipient)
                 case TransactionEnded():
                     self._drop()
         self._send(self._session.take_replies())

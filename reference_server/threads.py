@@ -31,7 +31,7 @@ def started_pool(threads: int, name: str) -> ThreadPoolExecutor:
             pool.submit(barrier.wait)
         barrier.wait(_START_S)
     except RuntimeError:
-        barrier.abort()
-        pool.shutdown(cancel_futures=True)
+        barrier.abort()  # ends every job, also those that are queued
+        pool.shutdown()
         raise TooFewThreads from None
     return pool

@@ -18,8 +18,8 @@ class Source:
         self._head = head
         self._spool = spool
         self._small: bytes | None = None
-        self.received_fields = 0
-        """In the message as it was given, after `measure`."""
+        self.received_fields: int
+        """In the message as it was given; set by `measure`."""
 
     async def measure(self) -> Measure:
         """Reads the content once. Raises `OSError`."""
