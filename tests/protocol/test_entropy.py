@@ -1,3 +1,7 @@
+import os
+
+import pytest
+
 from protocol.entropy import Entropy
 
 
@@ -25,3 +29,12 @@ def test_jitter_is_spread_over_ten_percent_in_both_directions() -> None:
 
     assert 0.9 <= min(factors) < 0.93
     assert 1.07 < max(factors) <= 1.1
+
+
+@pytest.mark.parametrize(("octet", "factor"), [(0, 0.9), (51, 0.94), (255, 1.1)])
+def test_jitter_is_linear_in_a_random_byte(
+    octet: int, factor: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "urandom", lambda count: bytes((octet,)) * count)
+
+    assert Entropy().jitter() == pytest.approx(factor, abs=1e-9)

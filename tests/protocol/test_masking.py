@@ -111,6 +111,23 @@ async def test_the_one_byte_token_of_a_server_that_echoes_is_masked() -> None:
                 assert word[12:14] != TOKEN.octets[:1].hex(), line
 
 
+def test_runs_of_the_token_that_overlap_are_masked_to_their_ends() -> None:
+    mask = Mask(Token(b"aaaaabcd"), V0)
+
+    assert mask.received(b"xxxxxxxxxxxxxxx" + b"aaaa" + b"y") == "78" * 15 + "****" * 2 + "79"
+    assert mask.received(b"xxxxxxxxxxxxxxx" + b"abcdcba" + b"y") == ("78" * 15 + "**" * 7 + "79")
+    assert mask.received(b"xxxxxxxxxxxxxxx" + b"bcd") == "78" * 15 + "**" * 3
+
+
+def test_the_beginning_of_a_request_that_comes_back_is_masked_in_the_place_of_the_token() -> None:
+    mask = Mask(Token(b"aabbaabb"), V0)
+    sent = b"\xcf\xfe\x01\x00\x01aabbaabb\x00"
+
+    assert mask.received(sent[:7], sent) == "cffe010001****"
+    assert mask.received(sent[:5] + b"aaxx", sent) == "cffe010001****7878"
+    assert mask.received(sent[:5] + b"aaxx") == "cffe01000161617878"
+
+
 @dialects
 def test_every_reported_request_has_its_token_masked_even_a_wrong_one(dialect: Dialect) -> None:
     mask, place = Mask(token(dialect), dialect), dialect.authentication
