@@ -1,10 +1,12 @@
 """Connection and Reader over real sockets, with valid and faulty servers."""
 
 import asyncio
+import inspect
 import resource
 import socket
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from typing import Any
 import pytest
 
 from protocol.address import Address, HostPort
-from protocol.client import Peer, Reading, connect
+from protocol.client import Connection, Peer, Reading, connect
 from protocol.dialect import Dialect, Field
 from protocol.dialects import DIALECTS, V0
 from protocol.errors import (
@@ -27,6 +29,7 @@ from protocol.errors import (
     Unreachable,
 )
 from protocol.message import Request, Response, Value
+from protocol.reader import Reader
 from protocol.server import serve
 from protocol.token import Token
 from protocol.trace import Event
@@ -275,9 +278,20 @@ async def test_a_trace_shows_every_datagram_and_no_token() -> None:
 async def test_a_name_whose_first_address_is_closed_is_read_at_the_next() -> None:
     """localhost is ::1 and 127.0.0.1 on most machines; on others the single address answers."""
     async with serve("127.0.0.1", 0, TOKEN, Switch().answer) as endpoint:
+        began = time.monotonic()
         reading = await read(peer(endpoint.port, host="localhost"))
+        elapsed = time.monotonic() - began
 
     assert reading[Command.CONNECTIONS] == 5
+    assert max(reading.cost.round_trips) <= reading.seconds <= elapsed
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [Connection.ask, Connection.read, Connection.set_transforms, Reader.read, Reader.read_all],
+)
+def test_every_operation_has_three_attempts_by_default(operation: Callable[..., object]) -> None:
+    assert inspect.signature(operation).parameters["attempts"].default == 3
 
 
 async def test_the_next_address_is_queried_when_the_first_is_silent() -> None:

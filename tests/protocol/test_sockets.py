@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import socket
+import sys
 from collections.abc import AsyncIterator
 from contextlib import closing
 
@@ -10,6 +11,7 @@ import pytest
 
 from protocol.address import Address
 from protocol.errors import Resource, Shortage
+from protocol.port import BatchPort
 from protocol.sockets import Sockets, Transfer
 
 HOSTS = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
@@ -56,6 +58,13 @@ async def test_a_transfer_sends_the_given_datagrams_and_returns_the_received_one
     assert [text for text, _ in received] == texts
     assert answered.arrived == [(b"ONE", address), (b"TWO", address), (b"THREE", address)]
     assert answered.drained
+
+
+async def test_datagrams_move_in_batches_where_the_system_has_them() -> None:
+    sockets = Sockets(asyncio.Event())
+
+    assert isinstance(sockets.open(socket.AF_INET), BatchPort) is (sys.platform == "linux")
+    sockets.close()
 
 
 async def test_a_datagram_that_is_too_long_is_reported_as_such(
