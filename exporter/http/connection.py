@@ -22,6 +22,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from exporter.http.head import Refused, check_head, piece_end, without_upgrade
 from exporter.http.limits import ABORT, ConnectionLimits
+from exporter.http.output import Output
 
 logger = logging.getLogger(__name__)
 
@@ -228,6 +229,8 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
         self._in_head = False
         self._body_left = check_head(self.parser.get_http_version(), self.headers)
         super().on_headers_complete()
+        if self.cycle is not None and self.scope["method"] != "HEAD":  # no body follows
+            self.cycle.transport = Output(self.transport)  # type: ignore[assignment]
 
     def on_body(self, body: bytes) -> None:
         self._head_bytes -= len(body)
