@@ -11,6 +11,9 @@ RUN := .venv-run/ready
 
 .PHONY: run test lowest soak fuzz mutants bench check fmt lock dist image clean
 
+# Tests start hundreds of processes, each of which would compile every module.
+unexport PYTHONDONTWRITEBYTECODE
+
 TESTS := -m pytest --numprocesses=$(JOBS) --dist=loadfile --no-loadscope-reorder $(PYTEST)
 
 # COVERAGE=1, as in CI, measures branch coverage too, which takes a quarter more time.

@@ -1,6 +1,9 @@
 import os
 import signal
 
+# Imported late, in the middle of a test, it may fail to compile: CPython 3.11 confuses a parser that the garbage
+# collector interrupts (gh-106905).
+import hypothesis.internal.conjecture.optimiser  # noqa: F401
 import pytest
 from hypothesis import settings
 
