@@ -47,6 +47,8 @@ class DialectWarnings:
         if len(self._checked) + len(self._before) >= _MAX_SERVERS:
             self.clear()
         values, before = scrape.reading.values, self._before.get(server)
+        if not values.keys() & COUNTERS:  # only the transforms were read
+            return
         if values == before:  # as of a server that is not in use: it was checked already
             return
         text = doubt(values, scrape.dialect, before)

@@ -82,8 +82,11 @@ def _jumps(
     dialect: Dialect,
 ) -> bool:
     changes = [
-        number - int(before.get(command) or 0)
+        number - int(earlier)
         for command, number, size in _numbers(values, dialect)
-        if command in COUNTERS and size == 8 and number != before.get(command)
+        if command in COUNTERS
+        and size == 8
+        and (earlier := before.get(command)) is not None
+        and number != earlier
     ]
     return bool(changes) and all(change % (1 << 32) == 0 for change in changes)

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from exporter.http.responses import Problem
 
 _SLASHES = re.compile("/{2,}")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _GRAFANA_HEADERS = ("Authorization", "X-Grafana-Action", "X-Grafana-Device-Id")
 """Headers of Grafana's actions in addition to those that CORS always allows."""
 
@@ -88,7 +89,7 @@ class Paths:
             await self._app(scope, receive, send)
             return
         path: str = scope["path"]
-        if not path.isprintable():
+        if _CONTROL.search(path):
             problem = Problem(HTTPStatus.BAD_REQUEST, "the path has a control character")
             await problem.response()(scope, receive, send)
             return

@@ -28,7 +28,14 @@ from protocol.vocabulary import Command
 
 router = APIRouter(prefix="/api/v1", tags=["targets"])
 
-Name = Annotated[str, Path(description="the target's name", examples=[models.TARGET])]
+Name = Annotated[
+    str,
+    Path(
+        description="the target's name",
+        examples=[models.TARGET],
+        json_schema_extra={"pattern": models.NAME},
+    ),
+]
 Context = Annotated[RouteContext, Depends(context_of)]
 
 _LISTED = tuple(command.value for command in V0.reads)

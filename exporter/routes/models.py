@@ -8,6 +8,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 TARGET = "mail-1"
+NAME = r"^[^/\u0000-\u001f\u007f-\u009f]+$"
+"""What a path can have as a target's name: other paths are unknown, or a bad request."""
 
 Responses = dict[int | str, dict[str, Any]]
 
@@ -185,7 +187,7 @@ TARGETS = _good("every target", {"targets": [_STATE | _DETAILS]}) | _problems(40
 ONE_TARGET = _good("the target's state and counters", _STATE) | _problems(400, 404, 503)
 PAST_READINGS = _good(
     "the last readings", {"target": TARGET, "last": [_PAST_READING], "failed": []}
-) | _problems(404)
+) | _problems(400, 404)
 _TRANSFORMS = {"target": TARGET, "enabled": True}
 READ_TRANSFORMS = _good("their state", _TRANSFORMS) | _problems(400, 404, 501, 502, 503, 504)
 SWITCH = _good("the state read back from the server", _TRANSFORMS) | _problems(
@@ -248,7 +250,7 @@ SCRAPE_PATHS = {
                 "in": "query",
                 "required": True,
                 "description": "a target's name, or host:port",
-                "schema": {"type": "string", "examples": [TARGET]},
+                "schema": {"type": "string", "minLength": 1, "examples": [TARGET]},
             },
             {
                 "name": "debug",

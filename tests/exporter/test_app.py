@@ -4,6 +4,7 @@ import re
 import threading
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import bcrypt
 import httpx
@@ -245,6 +246,32 @@ def _shape(document: Any) -> Any:
     if isinstance(document, list):
         return [_shape(item) for item in document[:1]]
     return {bool: "flag", str: "text"}.get(type(document), "number")
+
+
+@pytest.mark.parametrize("name", ["a\x86", "a\n", "\U000fffff", "\u00ad", "\u2028", "x" * 300])
+async def test_a_name_is_a_bad_request_only_where_the_description_excludes_it(
+    exporter: Exporter, name: str
+) -> None:
+    description = (await exporter.http.get("/openapi.json")).json()
+    named = {path: found for path, found in description["paths"].items() if "{name}" in path}
+
+    assert len(named) == 3
+    for path, operations in named.items():
+        for method, operation in operations.items():
+            (parameter,) = operation["parameters"]
+            described = re.fullmatch(parameter["schema"]["pattern"].strip("^$"), name)
+            answer = await exporter.http.request(method, path.format(name=quote(name)))
+
+            assert (answer.status_code == 400) is (described is None), path
+            assert str(answer.status_code) in operation["responses"], path
+
+
+async def test_an_empty_target_is_described_as_invalid(exporter: Exporter) -> None:
+    description = (await exporter.http.get("/openapi.json")).json()
+    target = description["paths"]["/probe"]["get"]["parameters"][0]
+
+    assert target["schema"]["minLength"] == 1
+    assert (await exporter.http.get("/probe?target=")).status_code == 400
 
 
 async def test_the_error_examples_are_problem_documents(exporter: Exporter) -> None:

@@ -69,6 +69,17 @@ def test_plausible_numbers_are_not_warned_about(caplog: pytest.LogCaptureFixture
     assert warned(caplog, *[scrape(number) for number in (0, 0, 1, 5, 7 << 32)]) == []
 
 
+def test_a_reading_of_the_transforms_alone_is_not_compared_with_one_of_the_counters(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    target = Target("mail-1", WHERE, Secret("secretpa", "token"), V0, {})
+    transforms = TargetReading(WHERE, V0, target, Reading({Command.TRANSFORMS: True}))
+
+    assert warned(caplog, transforms, scrape(0), transforms, scrape(0), scrape(1)) == []
+    (text,) = warned(caplog, scrape(5), transforms, scrape(5 + (1 << 32)))
+    assert "multiples of 2^32" in text
+
+
 def test_each_server_and_each_configuration_is_checked_anew(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
