@@ -85,6 +85,54 @@ def test_the_text_marks_the_faulty_part() -> None:
     )
 
 
+REQUEST = """\
+a request of v0, 14 bytes
+
+    0-1  SIG     cf fe                    SMTPStatus, v0
+      2  VER     00                       version 0
+    3-4  RID     12 34                    4660 (0x1234)
+   5-12  AUTH    73 65 63 72 65 74 70 61  'secretpa'
+     13  CMD     05                       disable transforms"""
+UNKNOWN = """\
+a request of v0, 14 bytes, malformed
+
+    0-1  SIG     cf fe                    SMTPStatus, v0
+      2  VER     00                       version 0
+    3-4  RID     12 34                    4660 (0x1234)
+   5-12  AUTH    73 65 63 72 65 74 70 61  'secretpa'
+     13  CMD     63                       no command of v0  <-- invalid command"""
+SHORT = """\
+a response of v0, 1 byte, malformed
+
+      0  SIG     cf  <-- 1 of 2 bytes
+      2  VER  <-- missing
+      3  RID  <-- missing
+      5  STAT  <-- missing
+      6  RES  <-- missing
+
+  wrong size: 1 bytes; a response has 14"""
+
+
+@pytest.mark.parametrize(
+    ("datagram", "text"),
+    [
+        ("cffe00 1234 7365637265747061 05", REQUEST),
+        ("cffe00 1234 7365637265747061 63", UNKNOWN),
+        ("cf", SHORT),
+    ],
+)
+def test_the_text_has_one_line_for_each_part(datagram: str, text: str) -> None:
+    assert as_text(describe(bytes.fromhex(datagram), (V0,))[0]) == text
+
+
+def test_the_columns_of_the_text_are_as_wide_as_the_longest_part() -> None:
+    (one,) = describe(bytes.fromhex("cffe00 1234 00" + 24 * "01"), (WIDE,))
+    lines = as_text(one).splitlines()
+
+    assert lines[2] == "    0-1  SIG     " + "cf fe".ljust(73) + "SMTPStatus, wide"
+    assert lines[6].startswith("   6-29  RES     " + " ".join(["01"] * 24) + "  connections total")
+
+
 @given(st.sampled_from([b"", *(d.header for d in DIALECTS.values())]), st.binary(max_size=40))
 def test_every_byte_of_any_datagram_is_covered_once_and_in_order(
     header: bytes, rest: bytes
