@@ -1,5 +1,6 @@
 """Limits that requests and connections share, without a server."""
 
+import time
 from contextlib import ExitStack
 
 import pytest
@@ -56,6 +57,35 @@ def test_any_number_of_requests_work_without_a_limit() -> None:
             stack.enter_context(limits.working())
 
         assert limits.in_flight == 1000
+
+
+def test_a_request_replaces_the_response_that_was_not_read_for_longest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    limits = RequestLimits(4, lambda: 10)
+    aborted: list[float | None] = []
+
+    def work(sent_at: float | None) -> None:
+        stack.enter_context(limits.working(lambda: aborted.append(sent_at))).sent_at = sent_at
+
+    with ExitStack() as stack:
+        for sent_at in (99.5, None, 99.0, None):
+            work(sent_at)
+
+        work(None)
+        assert aborted == [99.0]
+        now = 100.49
+        with pytest.raises(TooManyRequests, match="4 requests are in progress"):
+            work(None)
+        now = 100.5
+        work(None)
+        assert (aborted, limits.in_flight) == ([99.0, 99.5], 4)
+        with pytest.raises(TooManyRequests):
+            work(None)
+
+    assert limits.in_flight == 0
 
 
 def test_requests_that_wait_for_the_same_reading_count_as_one() -> None:

@@ -2,6 +2,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -259,12 +260,15 @@ def test_a_reload_notification_has_a_monotonic_time(tmp_path: Path) -> None:
         systemd.bind(str(tmp_path / "notify"))
         systemd.settimeout(5)
 
+        began = time.monotonic()
         notify("RELOADING=1", {"NOTIFY_SOCKET": str(tmp_path / "notify")})
+        ended = time.monotonic()
 
         state, _, stamp = systemd.recv(1024).decode().partition("\n")
 
     assert state == "RELOADING=1"
-    assert stamp.removeprefix("MONOTONIC_USEC=").isdigit()
+    at_us = int(stamp.removeprefix("MONOTONIC_USEC="))
+    assert int(began * 1e6) - 1 <= at_us <= ended * 1e6
 
 
 @pytest.mark.parametrize("environ", [{}, {"NOTIFY_SOCKET": "/no/such/socket"}])

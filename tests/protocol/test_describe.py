@@ -122,7 +122,7 @@ a response of v0, 1 byte, malformed
     ],
 )
 def test_the_text_has_one_line_for_each_part(datagram: str, text: str) -> None:
-    assert as_text(describe(bytes.fromhex(datagram), (V0,))[0]) == text
+    assert text in map(as_text, describe(bytes.fromhex(datagram), (V0,)))
 
 
 def test_the_columns_of_the_text_are_as_wide_as_the_longest_part() -> None:
