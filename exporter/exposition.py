@@ -21,6 +21,7 @@ from exporter.samples import (
 )
 from protocol.errors import FailureReason
 from protocol.timeslice import batches
+from protocol.vocabulary import Command
 
 _SLICE = 500
 """Lines written without yielding to the event loop, about a millisecond of work."""
@@ -56,10 +57,11 @@ def exposition(
 
 
 def _of_one(samples: Samples, form: Format) -> Iterator[str]:
-    label = samples.labels[0]
+    label, values = samples.labels[0], samples.readings[0].values
     for family, header in _HEADERS[form].items():
-        column = family.column(samples)
-        if column and (value := column[0]) is not None:
+        source = family.source
+        value = values.get(source) if isinstance(source, Command) else source(samples)[0]
+        if value is not None:
             yield f"{header}{family.name}{label} {family.text(value)}\n"
 
 

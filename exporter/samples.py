@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
 from protocol.reading import Readings
 from protocol.vocabulary import DOCUMENTATION, Command
@@ -38,13 +37,18 @@ Column = Callable[[Samples], Sequence[float | None]]
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """A metric of targets: its values, and how one is written."""
+    """A metric of targets: what its values are, and how one is written."""
 
     name: str
     kind: str
     documentation: str
-    column: Column
+    source: Command | Column
     text: Callable[[float], str]
+
+    def column(self, samples: Samples) -> Sequence[float | None]:
+        if isinstance(self.source, Command):
+            return samples.readings.values(self.source)
+        return self.source(samples)
 
 
 def sample_text(number: int | float) -> str:
@@ -72,11 +76,7 @@ def _family(command: Command) -> Family:
     name = f"smtpstatus_{command.value}"
     is_counter = name.endswith("_total")
     kind, text = ("counter", _counter_text) if is_counter else ("gauge", sample_text)
-    return Family(name, kind, DOCUMENTATION[command], partial(_values, command), text)
-
-
-def _values(command: Command, samples: Samples) -> Sequence[float | None]:
-    return samples.readings.values(command)
+    return Family(name, kind, DOCUMENTATION[command], command, text)
 
 
 def _up(samples: Samples) -> Sequence[float | None]:
@@ -87,8 +87,6 @@ def _up(samples: Samples) -> Sequence[float | None]:
 
 
 def _changed(samples: Samples) -> Sequence[float | None]:
-    if not samples.changed:
-        return ()
     return [samples.changed.get(target) for target in range(len(samples.labels))]
 
 

@@ -6,7 +6,7 @@ Deadlines are times of the running loop's clock. Nothing that a server reported 
 import asyncio
 import logging
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from exporter.configuration.config import Config, Target, token
@@ -241,9 +241,12 @@ class Targets:
             rows = {target.name: row for row, target in enumerate(targets) if target}
             found = TargetReadings(peers, targets, readings, rows)
         try:
-            steps = self._observe(found, self._reader.take_strays())
-            async for _ in timeslices(steps or ()):
-                pass
+            steps = self._observe(found, self._reader.take_strays()) or ()
+            if len(peers) == 1:
+                deque(steps, maxlen=0)
+            else:
+                async for _ in timeslices(steps):
+                    pass
         except Exception as error:  # what was read is reported all the same
             logger.error("Internal error while recording readings", extra={"err": summary(error)})
         return found

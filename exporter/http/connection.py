@@ -23,6 +23,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from exporter.http.head import Refused, check_head, piece_end, without_upgrade
 from exporter.http.limits import ABORT, ConnectionLimits
 from exporter.http.output import Output
+from exporter.http.timeout import Timeout
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +80,8 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
         """Bytes of the body still to come, by Content-Length."""
         self._ended = False
         """Whether the client has ended its side, and waits for the response to its last request."""
-        self._client_timer: asyncio.TimerHandle | None = None
+        self._client = Timeout(self.loop, self.abort)
+        """Within it the client must send its next request, or the rest of it."""
         self._response_timer: asyncio.TimerHandle | None = None
 
     @property
@@ -94,12 +96,13 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
         self.flow = _Flow(transport)
         # Writing pauses until the system has taken every byte; under TLS a limit of 0 is never reached.
         transport.set_write_buffer_limits(high=1, low=0)
-        self._await_client(self.request_timeout_s)
+        self._client.after(self.request_timeout_s)
+        self._client.watch()
         self.limits.admit(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.limits.release(self)
-        _cancel(self._client_timer)
+        self._client.close()
         _cancel(self._response_timer)
         self._unparsed = b""
         super().connection_lost(exc)
@@ -122,8 +125,7 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
         """Whether the connection stays open, for the response to a complete request."""
         self._ended = self.answering and self.scheme == "http"  # TLS ends in both directions
         if self._ended:
-            _cancel(self._client_timer)
-            self._client_timer = self.loop.call_later(
+            self._response_timer = self.loop.call_later(
                 self.half_closed_timeout_s, self._abort_unanswered
             )
         return self._ended
@@ -160,6 +162,7 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
             self._refuse(refused)
             return
         self._unparsed = data[at:]
+        self._client.watch()
         self.flow.held = self.answering and bool(self._unparsed)
         if self.flow.held:
             self.flow.pause_reading()
@@ -206,7 +209,7 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
 
     def on_message_begin(self) -> None:
         self._receiving = self._in_head = True
-        self._await_client(self.request_timeout_s)
+        self._client.after(self.request_timeout_s)
         super().on_message_begin()
         self.scope[ABORT] = self.abort  # type: ignore[literal-required]
 
@@ -249,7 +252,7 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
             return
         self._receiving = False
         self._body_left = None
-        _cancel(self._client_timer)
+        self._client.stop()
         super().on_message_complete()
         if self.cycle and self.cycle.response_complete:  # before the body was
             self._become_idle()
@@ -271,11 +274,7 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
         self.cycle, self.headers = None, []
         self.scope = None  # type: ignore[assignment]
         self.idle_since = self.loop.time()
-        self._await_client(self.limits.idle_timeout_s)
-
-    def _await_client(self, seconds: float) -> None:
-        _cancel(self._client_timer)
-        self._client_timer = self.loop.call_later(seconds, self.abort)
+        self._client.after(self.limits.idle_timeout_s)
 
     def _account(self) -> None:
         held = len(self._unparsed)

@@ -22,6 +22,7 @@ from exporter.http.limits import ABORT, RequestLimits
 from protocol.timeslice import timeslices
 
 _GZIP = 16 + zlib.MAX_WBITS
+_HEADERS = {"Vary": "Accept, Accept-Encoding", "Cache-Control": "no-store"}
 _MIN_GZIP_BYTES = 14_600
 """A shorter body is sent whole before the first acknowledgement (RFC 6928), compressed or not."""
 _CHUNK_BYTES = 1 << 16
@@ -116,10 +117,15 @@ def json_list(key: str, documents: Iterable[object]) -> Iterator[str]:
     yield "]}"
 
 
+def short_response(content_type: str, text: str) -> Response:
+    """A text that is sent whole before the first acknowledgement (RFC 6928), so that compressing it gains nothing."""
+    return ChunkedBody(text.encode(), media_type=content_type, headers=_HEADERS)
+
+
 async def text_response(request: Request, content_type: str, texts: Iterable[str]) -> Response:
     """The texts as one body, compressed with gzip where the client accepts it."""
     pieces = [text.encode() async for text in timeslices(texts)]
-    headers = {"Vary": "Accept, Accept-Encoding", "Cache-Control": "no-store"}
+    headers = dict(_HEADERS)
     wanted = gzip_accepted(request.headers.get("accept-encoding", ""))
     if wanted and sum(map(len, pieces)) >= _MIN_GZIP_BYTES:
         packer = zlib.compressobj(level=1, wbits=_GZIP)

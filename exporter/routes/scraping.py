@@ -12,7 +12,13 @@ from starlette.responses import Response
 
 from exporter.exposition import Format, exposition
 from exporter.http.disconnect import cancelled_on_disconnect
-from exporter.http.responses import LimitedResponse, Problem, text_format, text_response
+from exporter.http.responses import (
+    LimitedResponse,
+    Problem,
+    short_response,
+    text_format,
+    text_response,
+)
 from exporter.routes import models
 from exporter.routes.context import RouteContext, context_of
 from exporter.routes.deadline import deadline_of
@@ -62,9 +68,7 @@ async def probe(request: Request) -> Response:
 
     async def render() -> Response:
         form = text_format(request.headers.get("accept", ""))
-        # One target's text is short: it needs no slices.
-        text = "".join(exposition(active.sample(reading), form))
-        return await text_response(request, form.value, [text])
+        return short_response(form.value, "".join(exposition(active.sample(reading), form)))
 
     return LimitedResponse(context.limits, render)
 

@@ -1,0 +1,42 @@
+"""A timeout that is moved far more often than it passes."""
+
+import asyncio
+from collections.abc import Callable
+
+
+class Timeout:
+    """Calls `passed` once its time is over; the loop's timer is set only where the one that is set would be too late.
+
+    Most requests are complete when their first bytes are read, so that a timer of the loop for each of them, and for
+    the idle time after it, would be set in vain.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, passed: Callable[[], None]) -> None:
+        self._loop, self._passed = loop, passed
+        self._due: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def after(self, seconds: float) -> None:
+        """Moves the timeout; it takes effect with `watch`."""
+        self._due = self._loop.time() + seconds
+
+    def stop(self) -> None:
+        self._due = None
+
+    def watch(self) -> None:
+        if self._due is not None and (self._timer is None or self._timer.when() > self._due):
+            self.close()
+            self._timer = self._loop.call_at(self._due, self._check)
+
+    def close(self) -> None:
+        """Cancels the loop's timer."""
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+
+    def _check(self) -> None:
+        self._timer = None
+        if self._due is not None and self._due <= self._loop.time():
+            self._passed()
+        else:
+            self.watch()
