@@ -234,6 +234,83 @@ def test_an_inconsistent_table_is_rejected_with_the_valid_values(
         replace_in(V0, **change)
 
 
+WRITE_ONLY_STATUS = {
+    Command.CONNECTIONS: Operation(0, Field(6, 8)),
+    Command.ENABLE_TRANSFORMS: Operation(255, None, flag=True),
+}
+LIMITS: list[dict[str, Any]] = [
+    {"version": 0},
+    {"version": 255},
+    {"default_port": 1},
+    {"default_port": 65535},
+    {"request_length": 64, "command": Field(63, 1)},
+    {"response_length": 64, "result": Field(6, 58)},
+    {"signature": b"", "request_length": 12, "authentication": Field(11, 1)}
+    | {"request_identifier": Field(1, 8), "response_identifier": Field(6, 8)}
+    | {"command": Field(10, 1), "response_length": 15, "result": Field(14, 1)}
+    | {"operations": {Command.CONNECTIONS: Operation(0, Field(14, 1))}, "off": (255,)},
+    {"signature": bytes(8), "request_length": 20, "authentication": Field(11, 8)}
+    | {"request_identifier": Field(9, 2), "response_identifier": Field(9, 2)}
+    | {"command": Field(19, 1), "response_length": 20, "status": Field(11, 1)}
+    | {"result": Field(12, 8)}
+    | {"operations": {Command.CONNECTIONS: Operation(255, Field(12, 8))}},
+    {"identifier_echo": "never", "fixed_identifier": 0},
+    {"identifier_echo": "never", "fixed_identifier": 65535},
+    {"identifier_echo": "never", "request_identifier": Field(3, 1)},
+    {"identifier_echo": "never", "request_identifier": NOWHERE, "response_identifier": NOWHERE},
+    {"statuses": {0: Status.DONE, 255: Status.INVALID_COMMAND}},
+    {"operations": WRITE_ONLY_STATUS},
+    {"on": (1 << 64) - 1},
+    {"off": ((1 << 64) - 1,)},
+]
+
+
+@pytest.mark.parametrize("change", LIMITS)
+def test_a_table_with_the_least_and_greatest_values_is_accepted(change: dict[str, Any]) -> None:
+    assert replace_in(V0, **change).header
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"version": -1}, "version: -1 is not a byte"),
+        ({"default_port": 65536}, "default_port: 65536"),
+        ({"authentication": Field(5, 0)}, "authentication: 0 bytes"),
+        ({"request_length": 0}, "request_length: 0"),
+        ({"response_length": 65}, "response_length: 65"),
+        ({"command": Field(13, 0)}, "command: 0 bytes: expected 1 byte"),
+        ({"result": Field(6, 9)}, "result: bytes 6 to 14 outside the response of 14 bytes"),
+        ({"statuses": {0: Status.DONE, -1: Status.INVALID_COMMAND}}, "statuses: a code is not"),
+        ({"statuses": {0: Status.DONE, 256: Status.INVALID_COMMAND}}, "statuses: a code is not"),
+        ({"response_identifier": NOWHERE}, "identifier_echo: always needs an identifier"),
+        ({"identifier_echo": "never", "fixed_identifier": 65536}, "fixed_identifier: 65536"),
+        (
+            {"operations": {Command.CONNECTIONS: Operation(-1, Field(6, 8))}},
+            "commands.connections.code: -1 is not a byte",
+        ),
+        (
+            {"operations": {Command.CONNECTIONS: Operation(0, Field(6, 0))}},
+            "commands.connections.value: 0 bytes",
+        ),
+        (
+            {"operations": {Command.CONNECTIONS: Operation(0, Field(5, 8))}},
+            "commands.connections.value: bytes 5 to 12 outside the result, bytes 6 to 13",
+        ),
+        (
+            {"operations": {Command.ENABLE_TRANSFORMS: Operation(0, None, flag=True)}},
+            "commands: expected at least one command that reads",
+        ),
+        ({"off": (1 << 64,)}, "off: 18446744073709551616 does not fit the value of transforms"),
+        ({"on": 2, "off": (1, 2)}, "off: 2 means on and off"),
+    ],
+)
+def test_a_table_with_a_value_beyond_the_limits_is_rejected(
+    change: dict[str, Any], expected: str
+) -> None:
+    with pytest.raises(DialectError, match=f"dialect v0: .*{expected}"):
+        replace_in(V0, **change)
+
+
 def test_a_dialect_is_immutable() -> None:
     with pytest.raises(AttributeError):
         V0.version = 1  # type: ignore[misc]
