@@ -1,9 +1,13 @@
+import gzip
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.requests import Request
+from starlette.types import Message
 
 from exporter.exposition import Format
-from exporter.http.responses import gzip_accepted, text_format
+from exporter.http.responses import ChunkedBody, gzip_accepted, text_format, text_response
 
 OPENMETRICS = "application/openmetrics-text"
 PROMETHEUS = (
@@ -64,3 +68,53 @@ def test_gzip_is_chosen_by_weight(header: str, accepted: bool) -> None:
 def test_any_header_yields_a_format(header: str) -> None:
     assert text_format(header) in Format
     assert gzip_accepted(header) in (True, False)
+
+
+@pytest.mark.parametrize(
+    ("accepted", "sizes", "compressed"),
+    [
+        (b"gzip", (14_600,), True),
+        (b"gzip", (10_000, 4_600), True),
+        (b"gzip", (14_599,), False),
+        (b"identity", (100_000,), False),
+        (b"gzip;q=0", (100_000,), False),
+    ],
+)
+async def test_only_long_bodies_are_compressed_and_only_if_the_client_accepts_it(
+    accepted: bytes, sizes: tuple[int, ...], compressed: bool
+) -> None:
+    request = Request({"type": "http", "headers": [(b"accept-encoding", accepted)]})
+    answer = await text_response(request, "text/plain", ["x" * size for size in sizes])
+
+    assert ("content-encoding" in answer.headers) is compressed
+    body = gzip.decompress(bytes(answer.body)) if compressed else bytes(answer.body)
+    assert body == b"x" * sum(sizes)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "size", "pieces"),
+    [
+        ("http", 65_536, [65_536]),
+        ("http", 65_537, [65_536, 1, 0]),
+        ("https", 16_384, [16_384]),
+        ("https", 40_000, [16_384, 16_384, 7_232, 0]),
+    ],
+)
+async def test_a_long_body_is_sent_in_pieces_that_are_smaller_with_tls(
+    scheme: str, size: int, pieces: list[int]
+) -> None:
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    await ChunkedBody(b"x" * size)({"type": "http", "scheme": scheme}, receive, send)
+
+    assert [len(message.get("body", b"")) for message in sent[1:]] == pieces
+    assert [message.get("more_body", False) for message in sent[1:]] == [
+        *[True] * (len(pieces) - 1),
+        False,
+    ]
