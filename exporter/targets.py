@@ -224,9 +224,8 @@ class Targets:
 
     async def _read_one(self, peer: Peer, deadline: float) -> Reading:
         try:
-            return await self._reader.read(
-                peer, timeout=_left(deadline), attempts=self.config.attempts
-            )
+            timeout = _left(deadline)
+            return await self._reader.read(peer, timeout=timeout, attempts=self.config.attempts)
         except Shortage:
             raise
         except Exception as error:
