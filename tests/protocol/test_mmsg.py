@@ -148,3 +148,9 @@ def test_an_address_is_directly_followed_by_its_datagram_in_a_joint_buffer(
     sender = pack_sockaddr(here.getsockname())
     assert bytes(inbox.octets[: 2 * (len(sender) + 4)]) == sender + b"abc\0" + sender + b"defg"
     assert inbox.lengths[:2].tolist() == [3, 4]
+
+
+def test_every_member_of_an_address_is_packed() -> None:
+    for address in (("192.0.2.1", 7030), ("2001:db8::1", 7030, 0x12345, 7)):
+        assert unpack_sockaddr(pack_sockaddr(address)) == address
+        assert host_of(pack_sockaddr(address)) == address[0]
