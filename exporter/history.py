@@ -8,11 +8,15 @@ import time
 from array import array
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from itertools import count
+from operator import itemgetter
+from typing import NamedTuple, TypeVar
 
 from exporter.reading import TargetReadings
 from protocol.client import Reading
 from protocol.errors import FailureReason
+
+T = TypeVar("T")
 
 
 class Entry(NamedTuple):
@@ -29,6 +33,7 @@ class Entry(NamedTuple):
 class _Round(NamedTuple):
     """The readings of a fleet at one time, by columns; those that failed are in `failed`, by row."""
 
+    number: int
     at: float
     rows: Mapping[str, int]
     seconds: "array[float]"
@@ -47,19 +52,23 @@ class _Round(NamedTuple):
 
 
 class History:
-    """The last readings and the last failures of each target."""
+    """The last readings and the last failures of each target.
+
+    Readings are numbered, and ordered by that: the wall clock may be set back.
+    """
 
     def __init__(self, length: int = 10) -> None:
         self._length = length
         self._rounds: deque[_Round] = deque(maxlen=length)
-        self._single: dict[str, deque[Entry]] = {}
+        self._single: dict[str, deque[tuple[int, Entry]]] = {}
         self._failed: dict[str, deque[Entry]] = {}
+        self._numbers = count()
 
     def last(self, target: str) -> Sequence[Entry]:
         """Oldest first."""
-        found = [entry for one in self._rounds if (entry := one.entry(target))]
+        found = [(one.number, entry) for one in self._rounds if (entry := one.entry(target))]
         found += self._single.get(target, ())
-        return tuple(sorted(found, key=lambda entry: entry.at)[-self._length :])
+        return tuple(entry for _, entry in sorted(found, key=itemgetter(0))[-self._length :])
 
     def failed(self, target: str) -> Sequence[Entry]:
         """Oldest first."""
@@ -67,7 +76,7 @@ class History:
 
     def observe(self, found: TargetReadings) -> Iterator[None]:
         """Keeps readings; yields after each failed one, for a caller with other work to do."""
-        now, readings = time.time(), found.readings
+        number, now, readings = next(self._numbers), time.time(), found.readings
         failed: dict[int, Entry] = {}
         for row in readings.errors:
             failed[row] = _entry(readings[row], now)
@@ -77,9 +86,9 @@ class History:
         if len(found) > 1:
             sent, again = readings.datagrams_sent(), readings.retransmissions()
             columns = array("d", readings.seconds()), array("I", sent), array("I", again)
-            self._rounds.append(_Round(now, found.rows, *columns, failed))
+            self._rounds.append(_Round(number, now, found.rows, *columns, failed))
         elif len(found) and (target := found.targets[0]):
-            _keep(self._single, target.name, _entry(readings[0], now), self._length)
+            _keep(self._single, target.name, (number, _entry(readings[0], now)), self._length)
 
     def forget(self, names: set[str]) -> None:
         """Removes every target that is not among `names`."""
@@ -92,7 +101,7 @@ class History:
                 self._rounds[number] = one._replace(rows=rows)
 
 
-def _keep(rings: dict[str, deque[Entry]], name: str, entry: Entry, length: int) -> None:
+def _keep(rings: dict[str, deque[T]], name: str, entry: T, length: int) -> None:
     ring = rings.get(name)
     if ring is None:
         ring = rings[name] = deque(maxlen=length)

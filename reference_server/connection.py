@@ -263,12 +263,11 @@ class Connection(asyncio.BufferedProtocol):
 
     def _watch(self) -> None:
         """Checks the time limits and reschedules itself; they do not apply while a message waits for its reply."""
-        now = self._loop.time()
-        due = self._clock.due(now, self._session.waiting)
-        if due <= now:
+        look = self._clock.next_look(self._loop.time(), self._session.waiting)
+        if look is None:
             self.expire(TOO_SLOW)
         else:
-            self._timer = self._loop.call_at(due, self._watch)
+            self._timer = self._loop.call_at(look, self._watch)
 
     def _linger(self) -> None:
         """Stops processing after the last reply, and waits for the client to close first."""

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 READ_AHEAD_BYTES = 64 * 1024
 """Octets accepted from a client that does not wait for the answer to its message."""
 
+LAST_LOOK_S = 0.01
+"""Seconds between the end of a time limit and the session's, in which input that has arrived is read."""
+
 LINGER_S = 1.0
 """Seconds for reading the last reply: closing a socket with input unread would destroy the reply."""
-
 
 STEP_COMMANDS = 16
 """Commands processed in one step: a millisecond at most."""

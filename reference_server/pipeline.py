@@ -7,7 +7,7 @@ import asyncio
 import errno
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from reference_server.address import Address
@@ -30,6 +30,14 @@ logger = logging.getLogger(__name__)
 _VARIABLE_OCTETS = 120_000
 
 
+def message_identifiers() -> Iterator[int]:
+    """Nanoseconds since the epoch, increased where the clock repeats or is set back: each message has its own."""
+    last = 0
+    while True:
+        last = max(last + 1, time.time_ns())
+        yield last
+
+
 class Pipeline:
     """Transforms and delivers messages.
 
@@ -48,6 +56,7 @@ class Pipeline:
         slots: int,
     ) -> None:
         self._hostname = hostname
+        self._identifiers = message_identifiers()
         self._status = status
         self._destination = destination
         self._directory = directory
@@ -79,7 +88,7 @@ class Pipeline:
         live: LiveTransaction | None = None,
     ) -> tuple[Reply, ...]:
         """Transform and deliver; returns a reply for each recipient. The spool is closed, and so is `live`."""
-        started, identifier = time.monotonic(), f"{time.time_ns():X}"
+        started, identifier = time.monotonic(), f"{next(self._identifiers):X}"
         # Read once, so that the whole message uses the same setting: the one at its end.
         programs = self._programs if self._status.transforms_enabled else ()
         fields = message_fields(envelope, client, spool, identifier)

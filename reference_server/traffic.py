@@ -30,6 +30,9 @@ _SESSION_TIMEOUT_S = 30.0
 _RETRY_S = 1.0
 """Between attempts while the server is unavailable, and for the last sessions when this program ends."""
 
+_LATE_S = 5.0
+"""What is later than this, because the program was stopped or the server slow, is not caught up on."""
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -148,7 +151,7 @@ async def _start_sessions(
         session.add_done_callback(lambda _: slots.release())
         if number == options.count:
             return
-        due += pace(options.rate, loop.time() - started, random)
+        due = max(due + pace(options.rate, loop.time() - started, random), loop.time() - _LATE_S)
         if tally.unavailable:
             due = max(due, loop.time() + _RETRY_S)
 

@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Callable
 
+_LAST_LOOK_S = 0.01
+
 
 class Timeout:
     """Calls `passed` once its time is over; the loop's timer is set only where the one that is set would be too late.
@@ -34,9 +36,15 @@ class Timeout:
             self._timer.cancel()
             self._timer = None
 
-    def _check(self) -> None:
+    def _check(self, last: bool = False) -> None:
+        """`passed` is called after a `last` look at the sockets, whose input may move the timeout.
+
+        When a process continues after it was stopped, its loop runs timers before it reads what has arrived meanwhile.
+        """
         self._timer = None
-        if self._due is not None and self._due <= self._loop.time():
+        if self._due is None or self._due > self._loop.time():
+            self.watch()
+        elif last:
             self._passed()
         else:
-            self.watch()
+            self._timer = self._loop.call_later(_LAST_LOOK_S, self._check, True)

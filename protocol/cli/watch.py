@@ -52,19 +52,20 @@ async def samples(
 ) -> AsyncIterator[Sample]:
     """Read `peer` every `interval` seconds, `count` times or without end. A late reading delays no other.
 
+    Readings that were due while this program was stopped are left out.
     Each reading is compared with the last good one, so that a restart is seen also if readings failed meanwhile.
     """
     loop = asyncio.get_running_loop()
-    start = loop.time()
+    due = good_at = loop.time()
     good: Reading | None = None
-    good_at = start
     number = 0
     async with connect(peer) as connection:
         while count is None or number < count:
-            await asyncio.sleep(start + number * interval - loop.time())
+            await asyncio.sleep(due - loop.time())
             reading = await connection.read(timeout=timeout)
             now = loop.time()
             yield compare(good, reading, now - good_at, datetime.now(), peer.dialect)
             if not reading.error:
                 good, good_at = reading, now
             number += 1
+            due += interval * max(1, (loop.time() - due) // interval)

@@ -1,5 +1,6 @@
 import json
 import logging
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -330,6 +331,19 @@ async def test_the_last_probes_and_the_last_failures_are_kept(
     assert [probe["reason"] for probe in kept["failed"]] == ["server"]
     assert kept["failed"][0]["error"] == "server returned: unexpected failure of the server"
     assert {probe["datagrams_sent"] for probe in kept["last"]} == {4}
+
+
+async def test_the_last_probes_are_the_newest_after_the_wall_clock_was_set_back(
+    exporter: Exporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(10):
+        await exporter.http.get("/probe?target=mail-1")
+    monkeypatch.setattr("exporter.history.time", SimpleNamespace(time=lambda: 1000.0))
+    await exporter.http.get("/metrics")
+
+    kept = (await exporter.http.get("/api/v1/targets/mail-1/probes")).json()["last"]
+
+    assert (len(kept), kept[-1]["at"]) == (10, 1000.0)
 
 
 async def test_an_unexpected_error_of_a_write_is_answered_and_audited(

@@ -34,6 +34,9 @@ class Clock:
         self.timers.append(Timer(at, call))
         return self.timers[-1]
 
+    def call_later(self, seconds: float, call: Callable[..., None], *arguments: object) -> Any:
+        return self.call_at(self.now + seconds, lambda: call(*arguments))
+
     def advance(self, now: float) -> None:
         self.now = now
         for timer in [one for one in self.timers if one.at <= now and not one.cancelled]:
@@ -55,7 +58,8 @@ def test_a_timeout_passes_at_its_time() -> None:
     clock.advance(109)
     assert passed == []
     clock.advance(110)
-    assert passed == [110]
+    clock.advance(111)
+    assert passed == [111]
 
 
 def test_a_later_time_is_watched_with_the_timer_that_is_set() -> None:
@@ -70,7 +74,8 @@ def test_a_later_time_is_watched_with_the_timer_that_is_set() -> None:
     clock.advance(459)
     assert passed == []
     clock.advance(460)
-    assert passed == [460]
+    clock.advance(461)
+    assert passed == [461]
 
 
 def test_an_earlier_time_replaces_the_timer() -> None:
@@ -82,7 +87,8 @@ def test_an_earlier_time_replaces_the_timer() -> None:
 
     assert [timer.cancelled for timer in clock.timers] == [True, False]
     clock.advance(110)
-    assert passed == [110]
+    clock.advance(111)
+    assert passed == [111]
 
 
 def test_a_stopped_timeout_does_not_pass_until_it_is_set_again() -> None:
@@ -97,7 +103,24 @@ def test_a_stopped_timeout_does_not_pass_until_it_is_set_again() -> None:
     one.after(5)
     one.watch()
     clock.advance(115)
-    assert passed == [115]
+    clock.advance(116)
+    assert passed == [116]
+
+
+def test_input_that_is_read_in_a_last_look_moves_a_timeout_that_is_over() -> None:
+    clock, passed, one = timeout()
+    one.after(10)
+    one.watch()
+    clock.advance(500)  # this process was stopped meanwhile
+    assert passed == []
+
+    one.after(10)
+    one.watch()
+    clock.advance(501)
+    assert passed == []
+    clock.advance(510)
+    clock.advance(511)
+    assert passed == [511]
 
 
 def test_a_closed_timeout_leaves_no_timer() -> None:

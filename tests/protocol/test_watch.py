@@ -1,7 +1,9 @@
+import asyncio
 import io
 import itertools
 import os
 import re
+import time
 from datetime import datetime
 
 import pytest
@@ -135,6 +137,28 @@ async def test_a_restart_is_seen_after_a_missed_reading_and_rates_span_the_gap()
     assert [bool(s.reading.error) for s in found] == [False, True, False, True, False]
     assert [s.restarted for s in found] == [False, False, False, False, True]
     assert 10 < found[2].rates[Command.CONNECTIONS] < 20
+
+
+def stop_the_program(seconds: float) -> None:
+    time.sleep(seconds)
+
+
+async def test_readings_due_while_the_program_was_stopped_are_left_out() -> None:
+    loop = asyncio.get_running_loop()
+    times: list[float] = []
+
+    def answer(datagram: bytes) -> list[bytes]:
+        response = respond(datagram, TOKEN, lambda command: command is Command.TRANSFORMS)
+        return [response.encode()] if response else []
+
+    async with udp_server(answer) as port:
+        peer = Peer(HostPort("127.0.0.1", port), TOKEN)
+        async for _ in samples(peer, interval=0.1, timeout=0.1, count=6):
+            times.append(loop.time())
+            if len(times) == 2:
+                stop_the_program(1)
+
+    assert times[5] - times[3] > 0.15
 
 
 def terminal(encoding: str = "utf-8") -> io.TextIOWrapper:

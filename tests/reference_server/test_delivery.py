@@ -5,11 +5,14 @@ import errno
 import os
 import time
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from reference_server.delivery import Maildirs
+from reference_server.pipeline import message_identifiers
 from reference_server.spool import Spool
 from tests.reference_server.inside import MAIL, client, mail_server
 
@@ -47,6 +50,15 @@ async def test_each_user_gets_one_copy_with_a_maildir_name(tmp_path: Path) -> No
     assert abs(int(seconds) - time.time()) < 60
     assert unique.startswith("M")
     assert host == "mail.example"
+
+
+def test_message_identifiers_differ_though_the_clock_repeats(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    times = iter([7, 7, 7, 3, 20])
+    monkeypatch.setattr("reference_server.pipeline.time", SimpleNamespace(time_ns=times.__next__))
+
+    assert list(islice(message_identifiers(), 5)) == [7, 8, 9, 10, 20]
 
 
 async def test_mail_is_readable_by_its_owner_only(tmp_path: Path) -> None:

@@ -2,8 +2,11 @@
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
+
+from tests.support.clock import WallClock
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,3 +22,8 @@ class Scale:
 @pytest.fixture(scope="session")
 def scale() -> Scale:
     return Scale(full=os.environ.get("SOAK", "full") != "short")
+
+
+@pytest.fixture
+def clock(tmp_path: Path) -> WallClock:
+    return WallClock(tmp_path / "clock")

@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from tests.support.real import require
@@ -125,7 +126,12 @@ class MailServer:
 
 @contextmanager
 def mail_server(
-    maildir: Path, *arguments: str, smtp: int = 0, status: int = 0, token: str = "secretpa"
+    maildir: Path,
+    *arguments: str,
+    smtp: int = 0,
+    status: int = 0,
+    token: str = "secretpa",
+    environment: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[MailServer]:
     with running(
         "smtpstatus-server",
@@ -135,6 +141,7 @@ def mail_server(
         "--domain=example.org",
         *arguments,
         SMTPSTATUS_TOKEN=token,
+        **environment,
     ) as process:
         yield MailServer(process, maildir)
 
