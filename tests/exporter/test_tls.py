@@ -224,6 +224,23 @@ async def test_versions_and_ciphers_are_as_configured(directory: Path) -> None:
         assert await refused(port, other)
 
 
+@pytest.mark.parametrize(
+    ("setting", "prefers"),
+    [
+        ("", True),
+        ("  prefer_server_cipher_suites: true\n", True),
+        ("  prefer_server_cipher_suites: false\n", False),
+    ],
+)
+def test_the_servers_order_of_ciphers_is_used_unless_switched_off(
+    directory: Path, setting: str, prefers: bool
+) -> None:
+    context = WebConfig.load(written(directory, SERVER + setting)).context
+
+    assert context is not None
+    assert bool(context.options & ssl.OP_CIPHER_SERVER_PREFERENCE) is prefers
+
+
 def test_tls_is_not_switched_while_running(directory: Path) -> None:
     web = WebFile(written(directory, ""))
     assert web.known.context is None

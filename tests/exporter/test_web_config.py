@@ -143,8 +143,8 @@ def test_the_interval_of_the_rate_limit_is_a_go_duration(
     assert config.rate is not None
     now = time.monotonic()
     assert config.rate.take(now)
-    assert not config.rate.take(now + 0.9 * seconds)
-    assert config.rate.take(now + 1.01 * seconds + 0.000001)
+    assert not config.rate.take(now + 0.999 * seconds)
+    assert config.rate.take(now + 1.001 * seconds + 0.000001)
 
 
 def test_a_header_may_be_a_number(tmp_path: Path) -> None:
@@ -234,6 +234,22 @@ def test_an_invalid_change_is_logged_once_and_the_old_settings_are_kept(
 
     assert [{b"anna"}] * 3 == [found.keys() for found in users]
     assert caplog.messages == ["Web configuration rejected; keeping the previous one"]
+    assert "basic_auth_user: " in str(vars(caplog.records[0])["err"])
+
+
+def test_a_defect_while_loading_is_logged_without_its_text(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    web = WebFile(written(tmp_path, f"basic_auth_users: {{anna: {HASH}}}"))
+
+    def fail(*_: object) -> None:
+        raise KeyError("sesame")
+
+    monkeypatch.setattr(WebConfig, "load", fail)
+    written(tmp_path, "basic_auth_users: {}")
+
+    assert checked(web).users.keys() == {b"anna"}
+    assert str(vars(caplog.records[0])["err"]).startswith("KeyError at test_web_config.py:")
 
 
 def test_a_corrected_file_takes_effect_immediately(

@@ -66,13 +66,12 @@ async def test_a_kept_connection_that_the_hop_has_closed_is_replaced_and_nothing
         assert len(hop.messages) == 5
 
 
-async def test_a_connection_is_left_after_its_share_of_messages(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(pool_module, "_MESSAGES", 2)
-    async with next_hop() as hop, pool_to(hop) as pool:
-        for _ in range(4):
-            await pool.send(MESSAGE, content())
+async def test_a_connection_is_used_for_100_messages() -> None:
+    async with next_hop() as hop, pool_to(hop, size=1) as pool:
+        for _ in range(101):
+            assert isinstance(await pool.send(MESSAGE, content()), Finished)
+            if len(hop.messages) == 100:
+                assert hop.connections == 1
 
         assert hop.connections == 2
 
