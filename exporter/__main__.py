@@ -10,6 +10,7 @@ from exporter.configuration import config, flags
 from exporter.configuration.config import Config
 from exporter.http.listen import ListenError
 from exporter.http.web_file import WebFile
+from smtpstatus import log
 from smtpstatus.defect import as_config_error
 from smtpstatus.dialects import summary
 from smtpstatus.errors import ConfigError
@@ -53,18 +54,19 @@ def _start(arguments: Sequence[str], environ: Mapping[str, str]) -> None:
     if options.check_syntax:
         print(f"configuration syntax OK: {_count(load())}")
         return
+    log.configure(options.log_level, options.log_format, sys.stderr)
+    loaded = load()
     if options.web_config_file:
         web = WebFile(options.web_config_file, environ)
     if options.config_check:
-        loaded = load()
         print(f"configuration OK: {_count(loaded)}")
         for dialect in loaded.dialects:
             print(f"dialect {dialect.name}: {summary(dialect)}")
         return
-    # FastAPI and uvicorn take half a second of CPU to import, which a health check does not need.
+    # FastAPI and uvicorn take half a second of CPU to import, which neither a health check nor an error needs.
     from exporter.server import serve
 
-    serve(options, environ, load, web, hangups)
+    serve(options, environ, load, loaded, web, hangups)
 
 
 def _count(loaded: Config) -> str:

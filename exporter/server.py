@@ -6,7 +6,6 @@ import logging
 import resource
 import signal
 import socket
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
@@ -23,7 +22,6 @@ from exporter.http.web_file import WebFile
 from exporter.routes.context import HttpOptions
 from exporter.service import Service
 from protocol.address import HostPort
-from smtpstatus import log
 from smtpstatus.errors import ConfigError
 from smtpstatus.version import __version__
 
@@ -40,16 +38,16 @@ def serve(
     options: Options,
     environ: Mapping[str, str],
     load: Callable[[], Config],
+    loaded: Config,
     web: WebFile | None,
     hangups: Sequence[int],
 ) -> None:
-    """Runs the exporter until SIGTERM or SIGINT. `hangups` has the SIGHUPs received before.
+    """Runs the exporter until SIGTERM or SIGINT, first with the configuration `loaded`.
 
-    Raises `ConfigError` and `ListenError`.
+    `hangups` has the SIGHUPs received before. Raises `ConfigError` and `ListenError`.
     """
-    log.configure(options.log_level, options.log_format, sys.stderr)
     _raise_descriptor_limit()
-    service = Service(load, options.external_url)
+    service = Service(load, options.external_url, loaded=loaded)
     # A fleet's configuration stays in memory: the collector need not look through it during scrapes. The objects of
     # a scrape are in no cycle: with the default thresholds, ten thousand simultaneous readings made the collector walk
     # all of them twice in every scrape, for a tenth of its CPU and pauses of 70 ms.

@@ -66,8 +66,10 @@ def _labels(target: Target) -> dict[str, str]:
 class Service:
     """The targets, the exporter's metrics and the history; the configuration is replaced as a whole."""
 
-    def __init__(self, load: Callable[[], Config], external_url: str = "") -> None:
-        """Raises `ConfigError` if the configuration cannot be loaded."""
+    def __init__(
+        self, load: Callable[[], Config], external_url: str = "", *, loaded: Config | None = None
+    ) -> None:
+        """`loaded` is the first configuration, which is loaded if it is not given: that raises `ConfigError`."""
         self._load = load
         self._reloading = asyncio.Lock()
         self._next_reload: asyncio.Task[None] | None = None
@@ -79,7 +81,7 @@ class Service:
         self._secret_threads = secret_threads()
         self._loading = DaemonThreads("configuration", 2)
         self.ready = False
-        self.installed = self._prepared()
+        self.installed = self._prepared(loaded)
         self._activate()
 
     async def is_api_token(self, given: str) -> bool:
@@ -128,11 +130,10 @@ class Service:
         )
         raise error from None
 
-    def _prepared(self) -> ActiveConfig:
+    def _prepared(self, loaded: Config | None = None) -> ActiveConfig:
         """Loads the configuration. Takes long for a large fleet, and may block: it runs in a thread."""
-        return ActiveConfig(
-            Targets(self._load(), self._observe, self.reader, self._secret_threads)
-        )
+        config = loaded or self._load()
+        return ActiveConfig(Targets(config, self._observe, self.reader, self._secret_threads))
 
     def _activate(self) -> None:
         names = {target.name for target in self.installed.config.targets}

@@ -446,3 +446,22 @@ scrape_configs:
         address = process.says(r"Listening.*address=\"?(127\.0\.0\.1:\d+)")[1]
         with prometheus(directory, configuration.replace("ADDRESS", address)) as scraper:
             assert eventually(lambda: scraper.value("up")) == 1
+
+
+def test_a_setting_without_effect_is_logged_once_at_the_start(directory: Path) -> None:
+    web = written(directory, f"{SERVER}  min_version: TLS10\n")
+    with running(
+        "smtpstatus-exporter",
+        "--web.listen-address=127.0.0.1:0",
+        f"--web.config.file={web}",
+        SMTPSTATUS_TARGET="127.0.0.1:9",
+        SMTPSTATUS_TOKEN="secretpa",
+    ) as process:
+        process.says("Listening")
+        [line] = [line for line in process.lines if "has no effect" in line]
+
+    assert re.fullmatch(
+        r'time=\S+ level=warn msg="Web configuration setting has no effect" file=\S+'
+        r' err="min_version: the lowest version is TLS12"',
+        line,
+    )
