@@ -9,6 +9,9 @@ SETUP := .venv/ready
 SOAKING := .venv/soak-ready
 RUN := .venv-run/ready
 
+# Containers often forbid Python to keep compiled modules; the tests start some 250 Pythons.
+test soak: export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: run test lowest soak fuzz mutants bench check fmt lock dist image clean
 
 # Tests start hundreds of processes, each of which would compile every module.

@@ -68,7 +68,7 @@ def names(messages: list[bytes]) -> Counter[str]:
 
 
 @pytest.mark.parametrize(
-    "kills", [20, pytest.param(300, marks=[pytest.mark.soak, pytest.mark.long])]
+    "kills", [8, pytest.param(300, marks=[pytest.mark.soak, pytest.mark.long])]
 )
 def test_a_killed_server_has_stored_every_accepted_message_once(
     kills: int, tmp_path: Path
