@@ -115,9 +115,8 @@ def tests_of(module: str) -> list[list[str]]:
     folder = ROOT / "tests" / path.parts[0]
     imported = ".".join(path.with_suffix("").parts)
     own = sorted(folder.rglob(f"test_{path.stem}.py"))
-    importing = [
-        test for test in sorted(folder.rglob("test_*.py")) if imported in test.read_text()
-    ]
+    others = [test for test in sorted(folder.rglob("test_*.py")) if test not in own]
+    importing = [test for test in others if imported in test.read_text()]
     stages = [own, importing, [folder]]
     named = [[str(test.relative_to(ROOT)) for test in stage] for stage in stages if stage]
     return [[*named[0], VALUES], *named[1:]]

@@ -14,6 +14,7 @@ from exporter.probe_policy import Denied
 from exporter.reading import TargetReadings
 from exporter.targets import Targets
 from protocol.address import HostPort
+from protocol.client import Peer
 from protocol.errors import DiscardReason, FailureReason
 from protocol.server import serve
 from protocol.token import Token
@@ -163,9 +164,19 @@ async def test_a_changed_token_file_of_a_network_is_used(
     assert answered.reading.error is None
 
 
-async def test_the_number_of_remembered_probed_servers_is_bounded(mail_server: MailServer) -> None:
+async def test_the_1024_servers_that_were_probed_last_are_remembered() -> None:
     targets = probing(rule("127.0.0.0/8"))
-    for number in range(1100):
-        await targets._networks.peer(HostPort("127.0.0.1", 1000 + number), in_seconds(1))
 
+    async def probe(port: int) -> Peer:
+        return await targets._networks.peer(HostPort("127.0.0.1", port), in_seconds(1))
+
+    first = await probe(1000)
+    second = await probe(1001)
+    for number in range(1022):
+        await probe(2000 + number)
+
+    assert await probe(1000) is first
+    assert await probe(4000) is await probe(4000)
+    assert await probe(1000) is first
+    assert await probe(1001) is not second
     assert len(targets._networks._peers) == 1024

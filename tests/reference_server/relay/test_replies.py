@@ -59,6 +59,25 @@ def test_bytes_that_are_not_a_reply_raise_invalid_reply(octets: bytes) -> None:
         ReplyParser().receive(octets)
 
 
+def test_a_reply_has_at_most_128_lines_of_4096_octets() -> None:
+    line = b"250 " + b"x" * 4091 + b"\r"
+    assert [reply.code for reply in ReplyParser().receive(b"250-x\r\n" * 127 + line + b"\n")] == [
+        250
+    ]
+
+    for octets in (b"250-x\r\n" * 129, b"250 x" + line[4:] + b"\n", b"250 x" + line[4:]):
+        with pytest.raises(InvalidReply):
+            ReplyParser().receive(octets)
+    assert ReplyParser().receive(line) == []
+
+
+@pytest.mark.parametrize("octet", [31, 32, 126, 127])
+def test_text_outside_printable_ascii_is_a_question_mark(octet: int) -> None:
+    (reply,) = ReplyParser().receive(b"250 a%cb\r\n" % octet)
+
+    assert reply.text == f"a{chr(octet) if 32 <= octet <= 126 else '?'}b"
+
+
 @given(st.binary())
 def test_arbitrary_bytes_give_replies_or_invalid_reply(octets: bytes) -> None:
     try:
