@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from hypothesis import given
@@ -17,6 +17,7 @@ from reference_server.relay.events import (
     Finished,
     Lost,
     Ready,
+    RecipientReplied,
 )
 from reference_server.relay.next_hop import Protocol
 from reference_server.relay.session import ClientSession
@@ -334,6 +335,123 @@ def test_a_second_message_on_a_busy_session_is_a_programming_error() -> None:
 
     with pytest.raises(RuntimeError):
         session.send(MESSAGE)
+
+
+def greeted(protocol: Protocol = Protocol.SMTP) -> ClientSession:
+    session = ClientSession("me.example", protocol)
+    session.receive(HELLO)
+    assert session.idle
+    session.take_commands()
+    return session
+
+
+def replied(code: int, status: str, text: str) -> list[ClientEvent]:
+    return [RecipientReplied(Reply(code, status, text))]
+
+
+def test_recipients_are_added_one_by_one_and_only_the_accepted_get_the_content() -> None:
+    session = greeted()
+    session.open_transaction(MESSAGE)
+    session.add_recipient(BOB)
+    assert session.take_commands() == (
+        b"MAIL FROM:<a@x.org> SIZE=10\r\nRCPT TO:<bob@example.com>\r\n"
+    )
+    assert session.receive(OK * 2) == replied(250, "2.0.0", "Ok")
+    session.add_recipient(EVE)
+    assert session.take_commands() == b"RCPT TO:<eve@example.com>\r\n"
+    assert session.receive(b"550 5.1.1 no eve\r\n") == replied(550, "5.1.1", "no eve")
+    assert not session.idle
+
+    assert session.request_content(MESSAGE) == []
+    assert session.take_commands() == b"DATA\r\n"
+    assert session.receive(GO) == [ContentWanted()]
+    session.send_content(CONTENT)
+    session.finish_content()
+    assert session.take_commands() == SENT
+    assert session.receive(OK) == [
+        Finished((Reply(250, "2.0.0", "Ok"), Reply(550, "5.1.1", "no eve")))
+    ]
+    assert session.idle
+
+
+def test_a_refused_sender_ends_a_message_whose_recipients_are_added() -> None:
+    session = greeted()
+    session.open_transaction(MESSAGE)
+    session.add_recipient(BOB)
+    session.take_commands()
+
+    assert session.receive(b"451 4.3.0 later\r\n503 5.5.1 no\r\n") == [
+        Finished((Reply(451, "4.3.0", "later"),))
+    ]
+    assert session.idle
+
+
+def test_an_abandoned_message_whose_recipients_were_added_is_reset_before_the_next() -> None:
+    session = greeted()
+    session.open_transaction(MESSAGE)
+    session.add_recipient(BOB)
+    session.receive(OK)
+    idle = []
+    for reply in (b"", OK):  # the first leaves a reply to be awaited
+        session.receive(reply)
+        session.abandon()
+        idle.append(session.idle)
+    assert idle == [False, True]
+
+    session.take_commands()
+    session.send(MESSAGE)
+    assert session.take_commands().startswith(b"RSET\r\nMAIL")
+
+
+def test_a_message_that_grew_too_large_is_refused_before_its_content() -> None:
+    session = greeted()
+    session.open_transaction(replace(MESSAGE, measure=None))
+    session.add_recipient(BOB)
+    session.receive(OK * 2)
+    session.take_commands()
+
+    (refused,) = session.request_content(replace(MESSAGE, measure=Measure(1001)))
+    assert codes(refused) == [552]
+    assert session.take_commands() == b""
+    assert session.idle
+
+
+@pytest.mark.parametrize("then", [b"", OK])
+def test_421_ends_the_session_whatever_it_answers(then: bytes) -> None:
+    session = greeted()
+    session.send(MESSAGE)
+
+    assert session.receive(b"421 4.3.2 bye\r\n" + then) == [
+        Lost("server replied 421 4.3.2 bye", (NEXT_HOP_UNAVAILABLE,))
+    ]
+    assert session.receive(OK) == []
+
+
+@pytest.mark.parametrize("reply", [b"250 2.0.0 Ok", b"354 go", b"450 4.0.0 no", b"550 5.0.0 no"])
+def test_a_reply_that_nothing_asked_for_ends_the_session(reply: bytes) -> None:
+    assert greeted().receive(reply + b"\r\n") == [Lost(f"server replied {reply.decode()}")]
+
+
+@pytest.mark.parametrize(
+    ("reply", "outcome"),
+    [
+        (b"250 2.0.0 Ok", NEXT_HOP_UNAVAILABLE),
+        (b"400 4.0.0 no", Reply(400, "4.0.0", "no")),
+        (b"421 4.3.2 bye", NEXT_HOP_UNAVAILABLE),
+        (b"550 5.0.0 no", Reply(550, "5.0.0", "no")),
+    ],
+)
+def test_a_rejection_before_the_end_of_the_content_is_its_outcome(
+    reply: bytes, outcome: Reply
+) -> None:
+    session = greeted()
+    session.send(MESSAGE)
+    session.receive(OK * 2 + GO)
+    session.send_content(CONTENT)
+
+    assert session.receive(reply + b"\r\n") == [
+        Lost(f"server replied {reply.decode()}", (outcome,))
+    ]
 
 
 REFUSALS = (OK, b"550-5.1.1 no\r\n550 5.1.1 such user\r\n", b"450 later\r\n")
