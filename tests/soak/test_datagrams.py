@@ -125,7 +125,7 @@ def test_hostile_replies_never_change_a_value(scale: Scale) -> None:
         hostile_server(replies) as port,
         exporter(SMTPSTATUS_TARGET=f"127.0.0.1:{port}", SMTPSTATUS_TOKEN="secretpa") as url,
     ):
-        total = scale(full=300_000, short=5_000)
+        total = scale(full=1_000_000, short=5_000)
         ups = 0
         while sent < total:
             with urllib.request.urlopen(f"{url}/api/v1/targets/127.0.0.1:{port}") as answer:

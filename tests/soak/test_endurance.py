@@ -1,22 +1,29 @@
-"""Endurance: memory, descriptors and threads stay constant under scrapes, mail, switches and reloads."""
+"""Endurance: memory, descriptors and tasks stay constant under scrapes, mail, switches and reloads.
+
+The measurements are written to run/soak/endurance.csv, and drawn to the file that SOAK_PLOT names.
+"""
 
 import csv
 import json
+import os
 import signal
 import smtplib
 import threading
 import time
 import urllib.request
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from statistics import median
 
 import pytest
 
 from tests.soak.conftest import Scale
+from tests.support.filter import filter_server
 from tests.support.gauge import Usage, usage
-from tests.support.processes import Process, mail_server, running
+from tests.support.plot import Line, as_svg
+from tests.support.processes import MailServer, Process, mail_server, running
 
 pytestmark = pytest.mark.soak
 
@@ -24,12 +31,14 @@ RESULTS = Path(__file__).parents[2] / "run/soak"
 GROWTH_MIB = 4
 API_TOKEN = "open-sesame"
 
+History = list[tuple[float, Usage]]
+
 
 class Worker(threading.Thread):
     """Repeats a step until stopped; counts the steps and keeps the first error."""
 
-    def __init__(self, step: Callable[[], None], pause_s: float) -> None:
-        super().__init__(daemon=True)
+    def __init__(self, name: str, step: Callable[[], None], pause_s: float) -> None:
+        super().__init__(name=name, daemon=True)
         self.steps = 0
         self.error: BaseException | None = None
         self._step = step
@@ -45,13 +54,75 @@ class Worker(threading.Thread):
             self.error = error
 
 
-def test_resources_stay_flat_under_continuous_use(tmp_path: Path, scale: Scale) -> None:
-    configuration = tmp_path / "exporter.yml"
+@dataclass
+class System:
+    """A mail server, a filter in front of it that replies before the queue, and an exporter that reads both."""
+
+    server: MailServer
+    filter: Process
+    filter_port: int
+    exporter: Process
+    url: str
+    enabled: bool = True
+    sent: int = 0
+    stored: int = 0
+
+    @property
+    def processes(self) -> Mapping[str, Process]:
+        return {"server": self.server.process, "filter": self.filter, "exporter": self.exporter}
+
+    def get(self, path: str) -> None:
+        with urllib.request.urlopen(f"{self.url}{path}", timeout=20) as answer:
+            answer.read()
+
+    def switch(self) -> None:
+        """Turns the transforms of both on or off."""
+        self.enabled = not self.enabled
+        for target in ("mail", "filter"):
+            request = urllib.request.Request(
+                f"{self.url}/api/v1/targets/{target}/transforms",
+                data=json.dumps({"enabled": self.enabled}).encode(),
+                headers={
+                    "Authorization": f"Bearer {API_TOKEN}",
+                    "Content-Type": "application/json",
+                },
+                method="PUT",
+            )
+            with urllib.request.urlopen(request, timeout=20) as answer:
+                assert json.load(answer)["enabled"] is self.enabled
+
+    def mail(self) -> None:
+        """Sends a message to the server and one through the filter; counts and removes what is stored."""
+        for port in (self.server.smtp, self.filter_port):
+            with smtplib.SMTP("127.0.0.1", port, timeout=20) as client:
+                client.sendmail("a@example.org", ["b@example.org"], "Subject: x\r\n\r\nhello\r\n")
+            self.sent += 1
+        for path in (self.server.maildir / "b" / "new").iterdir():
+            assert path.read_text().lower().endswith("\n\nhello\n")
+            path.unlink()
+            self.stored += 1
+
+    def reload(self) -> None:
+        self.exporter.send(signal.SIGHUP)
+
+
+@contextmanager
+def system(tmp_path: Path) -> Iterator[System]:
+    transform = "--transform=sed s/^hello/HELLO/"
     with ExitStack() as stack:
-        server = stack.enter_context(mail_server(tmp_path / "mail"))
+        server = stack.enter_context(mail_server(tmp_path / "mail", transform))
+        filtering = stack.enter_context(
+            filter_server(
+                "--smtp.listen-address=127.0.0.1:0",
+                f"--next-hop=smtp://127.0.0.1:{server.smtp}",
+                transform,
+            )
+        )
+        configuration = tmp_path / "exporter.yml"
         configuration.write_text(
             "targets:\n"
             f"  - {{name: mail, address: '127.0.0.1:{server.status}', token: secretpa}}\n"
+            f"  - {{name: filter, address: '127.0.0.1:{filtering.status}', token: secretpa}}\n"
             "  - {name: closed, address: '127.0.0.1:9', token: secretpa}\n"
             f"api: {{token: {API_TOKEN}}}\n"
         )
@@ -62,71 +133,53 @@ def test_resources_stay_flat_under_continuous_use(tmp_path: Path, scale: Scale) 
                 f"--config.file={configuration}",
             )
         )
-        url = f"http://127.0.0.1:{process.says(r'Listening.*127[.]0[.]0[.]1:([0-9]+)')[1]}"
-        enabled = True
+        port = process.says(r"Listening.*127[.]0[.]0[.]1:([0-9]+)")[1]
+        smtp = int(filtering.process.says(r"smtp 127\.0\.0\.1:(\d+)")[1])
+        yield System(server, filtering.process, smtp, process, f"http://127.0.0.1:{port}")
 
-        def get(path: str) -> None:
-            with urllib.request.urlopen(f"{url}{path}", timeout=10) as answer:
-                answer.read()
 
-        def switch() -> None:
-            nonlocal enabled
-            enabled = not enabled
-            request = urllib.request.Request(
-                f"{url}/api/v1/targets/mail/transforms",
-                data=json.dumps({"enabled": enabled}).encode(),
-                headers={
-                    "Authorization": f"Bearer {API_TOKEN}",
-                    "Content-Type": "application/json",
-                },
-                method="PUT",
-            )
-            with urllib.request.urlopen(request, timeout=10) as answer:
-                assert json.load(answer)["enabled"] is enabled
-
-        def mail() -> None:
-            with smtplib.SMTP("127.0.0.1", server.smtp, timeout=10) as client:
-                client.sendmail("a@example.org", ["b@example.org"], "Subject: x\r\n\r\nhello\r\n")
-            for path in (server.maildir / "b" / "new").iterdir():
-                path.unlink()
-
+def test_resources_stay_flat_under_continuous_use(tmp_path: Path, scale: Scale) -> None:
+    with system(tmp_path) as one:
         workers = [
-            Worker(lambda: get("/metrics"), 0.05),
-            Worker(lambda: get("/probe?target=mail"), 0.02),
-            Worker(lambda: get("/api/v1/targets"), 0.2),
-            Worker(mail, 0.02),
-            Worker(switch, 0.1),
-            Worker(lambda: process.send(signal.SIGHUP), 1.0),
+            Worker("scrapes", lambda: one.get("/metrics"), 0.1),
+            Worker("probes", lambda: one.get("/probe?target=filter"), 0.05),
+            Worker("API requests", lambda: one.get("/api/v1/targets"), 0.2),
+            Worker("messages", one.mail, 0.05),
+            Worker("switches", one.switch, 0.1),
+            Worker("reloads", one.reload, 1.0),
         ]
         for worker in workers:
             worker.start()
-        samples = observe([server.process, process], scale(full=600, short=30), workers)
+        samples = observe(one.processes, scale(full=900, short=30), workers)
         for worker in workers:
             worker.stopping.set()
-            worker.join(15)
+        for worker in workers:
+            worker.join(30)
         write(samples)
 
         assert [worker.error for worker in workers if worker.error] == []
         assert all(worker.steps > 5 for worker in workers)
-        for history in samples:
+        assert one.stored == one.sent
+        for history in samples.values():
             assert_flat(history)
-        assert "Traceback" not in process.output + server.process.output
+        assert all("Traceback" not in process.output for process in one.processes.values())
+    print({worker.name: worker.steps for worker in workers}, one.sent)
 
 
 def observe(
-    processes: list[Process], seconds: int, workers: list[Worker]
-) -> list[list[tuple[float, Usage]]]:
+    processes: Mapping[str, Process], seconds: int, workers: list[Worker]
+) -> dict[str, History]:
     """Samples the usage of each process once a second."""
     start = time.monotonic()
-    samples: list[list[tuple[float, Usage]]] = [[] for _ in processes]
+    samples: dict[str, History] = {name: [] for name in processes}
     while (at := time.monotonic() - start) < seconds and not any(one.error for one in workers):
-        for history, process in zip(samples, processes, strict=True):
-            history.append((at, usage(process.pid)))
+        for name, process in processes.items():
+            samples[name].append((at, usage(process.pid)))
         workers[0].stopping.wait(1)
     return samples
 
 
-def assert_flat(history: list[tuple[float, Usage]]) -> None:
+def assert_flat(history: History) -> None:
     """Compares the last quarter with the second: caches fill in the first."""
     quarter = len(history) // 4
     early = [one for _, one in history[quarter : 2 * quarter]]
@@ -138,38 +191,30 @@ def assert_flat(history: list[tuple[float, Usage]]) -> None:
     )
     assert max(one.descriptors for one in late) <= max(one.descriptors for one in early) + 8
     assert max(one.threads for one in late) <= max(one.threads for one in early) + 1
+    assert max(one.children for one in late) <= max(one.children for one in early) + 4
 
 
-def write(samples: list[list[tuple[float, Usage]]]) -> None:
-    """Writes the measurements as a table, and memory as an SVG, to run/soak/."""
+def write(samples: Mapping[str, History]) -> None:
     RESULTS.mkdir(parents=True, exist_ok=True)
     with (RESULTS / "endurance.csv").open("w", newline="") as file:
         table = csv.writer(file)
-        table.writerow(["process", "seconds", "resident_mib", "descriptors", "threads", "cpu_s"])
-        for name, history in zip(("server", "exporter"), samples, strict=True):
-            for at, one in history:
-                memory = round(one.resident_mib, 1)
-                table.writerow([name, round(at), memory, one.descriptors, one.threads, one.cpu_s])
-    (RESULTS / "endurance.svg").write_text(picture(samples))
+        table.writerow(["process", "seconds", *(field.name for field in fields(Usage))])
+        for name, history in samples.items():
+            table.writerows([name, round(at, 1), *astuple(one)] for at, one in history)
+    if plot := os.environ.get("SOAK_PLOT"):
+        Path(plot).write_text(picture(samples))
 
 
-def picture(samples: list[list[tuple[float, Usage]]]) -> str:
-    """Resident memory over time, 0 to 160 MiB, as an SVG."""
-    last = max(at for history in samples for at, _ in history) or 1
-    lines = [
-        f'<polyline fill="none" stroke="{colour}" points="'
-        + " ".join(
-            f"{40 + 550 * at / last:.1f},{180 - one.resident_mib:.1f}" for at, one in history
-        )
-        + f'"/><text x="45" y="{30 + 15 * number}" fill="{colour}">{name}</text>'
-        for number, (name, colour, history) in enumerate(
-            zip(("server", "exporter"), ("#3274d9", "#e02f44"), samples, strict=True)
-        )
-    ]
-    return (
-        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 600 200" font-size="11">'
-        '<rect width="600" height="200" fill="white"/>'
-        '<path d="M40 20V180H590" fill="none" stroke="black"/>'
-        f'<text x="2" y="24">160 MiB</text><text x="500" y="196">{last:.0f} s</text>'
-        f"{''.join(lines)}</svg>\n"
+def picture(samples: Mapping[str, History]) -> str:
+    def lines(value: Callable[[Usage], float]) -> dict[str, Line]:
+        return {
+            name: [(at, value(one)) for at, one in history] for name, history in samples.items()
+        }
+
+    return as_svg(
+        {
+            "Resident memory, MiB": lines(lambda one: one.resident_mib),
+            "Open descriptors": lines(lambda one: one.descriptors),
+            "Tasks: threads and child processes": lines(lambda one: one.threads + one.children),
+        }
     )

@@ -10,6 +10,7 @@ import urllib.request
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
@@ -27,7 +28,10 @@ TOKEN = "secretpa"
 class Part:
     """Command that is restarted after each end, with the same arguments."""
 
-    def __init__(self, ready: str, arguments: Sequence[str], **environment: str) -> None:
+    def __init__(
+        self, name: str, ready: str, arguments: Sequence[str], **environment: str
+    ) -> None:
+        self.name = name
         self._ready = ready
         self._arguments = arguments
         self._environment = environment
@@ -53,11 +57,10 @@ class Sender(threading.Thread):
     """Sends numbered messages one after the other, and keeps the numbers of the accepted ones."""
 
     def __init__(self, port: int, name: str) -> None:
-        super().__init__(daemon=True)
+        super().__init__(name=name, daemon=True)
         self.accepted: list[str] = []
         self.connections = 0
         self._port = port
-        self._name = name
         self.stopping = threading.Event()
 
     def run(self) -> None:
@@ -68,7 +71,7 @@ class Sender(threading.Thread):
                     self.connections += 1
                     while not self.stopping.is_set():
                         number += 1
-                        mark = f"{self._name}-{number}"
+                        mark = f"{self.name}-{number}"
                         text = f"Subject: {mark}\r\n\r\nbody of {mark}\r\n"
                         client.sendmail("me@example.org", ["you@example.org"], text)
                         self.accepted.append(mark)
@@ -92,81 +95,131 @@ def query(port: int, expression: str) -> list[float]:
     return [float(result["value"][1]) for result in results]
 
 
+def server(name: str, *flags: str) -> tuple[Part, int, int]:
+    """A mail server, its SMTP port and its status port."""
+    smtp, status = free_port(), free_port()
+    arguments = (
+        str(COMMANDS / "smtpstatus-server"),
+        f"--smtp.listen-address=127.0.0.1:{smtp}",
+        f"--status.listen-address=127.0.0.1:{status}",
+        *flags,
+    )
+    return Part(name, "smtpstatus-server ready", arguments, SMTPSTATUS_TOKEN=TOKEN), smtp, status
+
+
+@dataclass
+class System:
+    """Five parts: a mail server, a filter and its next hop, an exporter that reads these three, and Prometheus."""
+
+    parts: Sequence[Part]
+    direct: int
+    filtered: int
+    database: int
+
+    @classmethod
+    def start(cls, folder: Path) -> "System":
+        """Mail is stored in `folder`/mail and, through the filter, in `folder`/hop."""
+        mail, direct, mail_status = server(
+            "mail server", f"--maildir={folder / 'mail'}", "--domain=example.org"
+        )
+        hop, inner, hop_status = server(
+            "next hop", f"--maildir={folder / 'hop'}", "--domain=example.org"
+        )
+        filtering, filtered, filter_status = server(
+            "filter", f"--next-hop=smtp://127.0.0.1:{inner}", "--transform=cat"
+        )
+        web, database = free_port(), free_port()
+        targets = {"mail": mail_status, "hop": hop_status, "filter": filter_status}
+        (folder / "exporter.yml").write_text(
+            "targets:\n"
+            + "".join(
+                f"  - {{name: {name}, address: '127.0.0.1:{port}', token: {TOKEN}}}\n"
+                for name, port in targets.items()
+            )
+        )
+        (folder / "prometheus.yml").write_text(
+            "global: {scrape_interval: 1s, scrape_timeout: 1s}\n"
+            "scrape_configs:\n"
+            "  - job_name: smtpstatus\n"
+            f"    static_configs: [{{targets: ['127.0.0.1:{web}']}}]\n"
+        )
+        exporter = Part(
+            "exporter",
+            "Listening",
+            (
+                str(COMMANDS / "smtpstatus-exporter"),
+                f"--web.listen-address=127.0.0.1:{web}",
+                f"--config.file={folder / 'exporter.yml'}",
+            ),
+        )
+        prometheus = Part(
+            "Prometheus",
+            "",
+            (
+                require("prometheus"),
+                f"--config.file={folder / 'prometheus.yml'}",
+                f"--web.listen-address=127.0.0.1:{database}",
+                f"--storage.tsdb.path={folder / 'data'}",
+            ),
+        )
+        return cls((mail, filtering, hop, exporter, prometheus), direct, filtered, database)
+
+    def all_up(self) -> bool:
+        with suppress(OSError):
+            return query(self.database, "up") == [1] and query(self.database, "smtpstatus_up") == [
+                1,
+                1,
+                1,
+            ]
+        return False
+
+
 def test_killed_processes_lose_no_accepted_mail_and_report_no_false_counter(
     tmp_path: Path, scale: Scale
 ) -> None:
     random = Random(25)
-    smtp, status, web, database = (free_port() for _ in range(4))
-    maildir = tmp_path / "mail"
-    configuration = tmp_path / "prometheus.yml"
-    configuration.write_text(
-        "global: {scrape_interval: 1s, scrape_timeout: 1s}\n"
-        "scrape_configs:\n"
-        "  - job_name: smtpstatus\n"
-        f"    static_configs: [{{targets: ['127.0.0.1:{web}']}}]\n"
-    )
-    server = Part(
-        "smtpstatus-server ready",
-        [
-            str(COMMANDS / "smtpstatus-server"),
-            f"--smtp.listen-address=127.0.0.1:{smtp}",
-            f"--status.listen-address=127.0.0.1:{status}",
-            f"--maildir={maildir}",
-            "--domain=example.org",
-        ],
-        SMTPSTATUS_TOKEN=TOKEN,
-    )
-    exporter = Part(
-        "Listening",
-        [str(COMMANDS / "smtpstatus-exporter"), f"--web.listen-address=127.0.0.1:{web}"],
-        SMTPSTATUS_TARGET=f"127.0.0.1:{status}",
-        SMTPSTATUS_TOKEN=TOKEN,
-    )
-    prometheus = Part(
-        "",
-        [
-            require("prometheus"),
-            f"--config.file={configuration}",
-            f"--web.listen-address=127.0.0.1:{database}",
-            f"--storage.tsdb.path={tmp_path / 'data'}",
-        ],
-    )
-    parts = [server, exporter, prometheus]
-    senders = [Sender(smtp, str(number)) for number in range(4)]
+    system = System.start(tmp_path)
+    senders = [Sender(system.direct, f"mail-{number}") for number in range(2)]
+    senders += [Sender(system.filtered, f"hop-{number}") for number in range(2)]
     for sender in senders:
         sender.start()
+    killed: Counter[str] = Counter()
     until = time.monotonic() + scale(full=600, short=25)
     while time.monotonic() < until:
-        senders[0].stopping.wait(random.uniform(0.5, 4))
-        part = random.choice([server, server, exporter, prometheus])
-        part.restart(random.choice([signal.SIGKILL, signal.SIGTERM]))
+        senders[0].stopping.wait(random.uniform(0.1, 2))
+        part = random.choice(system.parts)
+        number = random.choice([signal.SIGKILL, signal.SIGTERM])
+        part.restart(number)
+        killed[f"{part.name} {number.name}"] += 1
     for sender in senders:
         sender.stopping.set()
     for sender in senders:
-        sender.join(30)
-
-    def all_up() -> bool:
-        with suppress(OSError):
-            return query(database, "up") == [1] and query(database, "smtpstatus_up") == [1]
-        return False
+        sender.join(60)
 
     try:
-        eventually(all_up, seconds=60)
+        eventually(system.all_up, seconds=60)
         accepted = [mark for sender in senders for mark in sender.accepted]
-        found = stored(maildir)
-        assert accepted
+        found = stored(tmp_path / "mail") + stored(tmp_path / "hop")
+        assert all(sender.accepted for sender in senders)
         assert [mark for mark in accepted if not found[mark]] == []
         assert [mark for mark in accepted if found[mark] > 1] == []
-        span = f"[{int(scale(full=700, short=90))}s]"
+        span = f"[{int(scale(full=720, short=90))}s]"
         for counter in ("connections_total", "transferred_bytes_total"):
             series = f"smtpstatus_{counter}"
-            assert query(database, f"min_over_time({series}{span})")[0] >= 0
-            assert query(database, f"min_over_time(rate({series}[10s]){span[:-1]}:1s])")[0] >= 0
+            for expression in (
+                f"min_over_time({series}{span})",
+                f"min_over_time(rate({series}[10s]){span[:-1]}:1s])",
+            ):
+                values = query(system.database, expression)
+                assert (len(values), min(values) >= 0) == (3, True)
         # increase() extrapolates by at most half a scrape interval at each end and each restart.
-        opened = sum(sender.connections for sender in senders)
-        increase = query(database, f"increase(smtpstatus_connections_total{span})")[0]
-        assert increase <= 1.2 * opened + 10
+        for target in ("mail", "filter"):
+            name = {"mail": "mail", "filter": "hop"}[target]
+            opened = sum(one.connections for one in senders if one.name.startswith(name))
+            series = f'smtpstatus_connections_total{{target="{target}"}}{span}'
+            assert query(system.database, f"increase({series})")[0] <= 1.2 * opened + 10
     finally:
-        for part in parts:
+        for part in system.parts:
             part.end(signal.SIGKILL)
-    assert "Traceback" not in server.output + exporter.output
+    assert all("Traceback" not in part.output for part in system.parts)
+    print(f"{len(accepted)} messages accepted, 0 lost, killed: {dict(sorted(killed.items()))}")
