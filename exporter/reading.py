@@ -7,7 +7,7 @@ from exporter.configuration.config import Target
 from protocol.address import HostPort
 from protocol.client import Peer, Reading
 from protocol.dialect import Dialect
-from protocol.reading import Readings
+from protocol.readings import Readings
 
 
 class TargetReading(NamedTuple):

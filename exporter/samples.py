@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from protocol.reading import Readings
+from protocol.readings import Readings
 from protocol.vocabulary import DOCUMENTATION, Command
 
 _WRAP = 1 << 53

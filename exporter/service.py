@@ -18,7 +18,7 @@ from exporter.secret_files import secret_threads
 from exporter.targets import Targets
 from protocol.errors import DiscardReason, ReadbackMismatch
 from protocol.reader import Reader
-from protocol.reading import Readings
+from protocol.readings import Readings
 from smtpstatus.defect import as_config_error
 from smtpstatus.errors import ConfigError
 from smtpstatus.threads import DaemonThreads

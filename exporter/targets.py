@@ -27,7 +27,7 @@ from protocol.errors import (
     UnknownName,
 )
 from protocol.reader import Reader
-from protocol.reading import Readings
+from protocol.readings import Readings
 from protocol.timeslice import timeslices
 from protocol.trace import Trace
 from protocol.vocabulary import Command

@@ -91,8 +91,7 @@ class Connection:
 
     async def _resolve(self, timeout: float) -> tuple[Address, ...]:
         peer = self.peer
-        found = peer.numeric or await self._resolver.resolve(peer.where, timeout)
-        return peer.ordered(found)
+        return peer.numeric or await self._resolver.resolve(peer.where, timeout)
 
     async def ask_at(
         self,
@@ -125,10 +124,7 @@ class Connection:
         attempts: int,
     ) -> Reading:
         template = RequestTemplate.of(self.peer.token, self.peer.dialect, commands)
-        rto = self.peer.round_trip.timeout
-        query = self._multiplexer.ask(
-            template, addresses, rto=rto, attempts=attempts, deadline=deadline
-        )
+        query = self._multiplexer.ask(self.peer, template, addresses, attempts, deadline)
         if query is None:  # the identifiers are used up, or errors have none
             self._multiplexer.close()
             self._multiplexer = Multiplexer(self._trace)

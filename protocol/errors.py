@@ -21,6 +21,7 @@ SMTPStatusError
 
 from __future__ import annotations
 
+import errno
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -66,6 +67,16 @@ class Resource(StrEnum):
     MEMORY = "memory"
     SEND_QUEUE = "send_queue"
     STALL = "stall"
+
+
+SHORTAGES = {
+    errno.EMFILE: Resource.DESCRIPTORS,
+    errno.ENFILE: Resource.DESCRIPTORS,
+    errno.ENOMEM: Resource.MEMORY,
+    errno.ENOBUFS: Resource.SEND_QUEUE,
+    errno.EAGAIN: Resource.SEND_QUEUE,
+}
+"""Resources of this machine that errors of the system are about."""
 
 
 class SMTPStatusError(Exception):

@@ -9,6 +9,8 @@ In version 0 both are 14 bytes (docs/protocol.md 3 and 4):
 `DatagramError`s.
 """
 
+import struct
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Self
 
@@ -19,6 +21,9 @@ from protocol.vocabulary import COUNTERS, Command, Status
 
 Value = int | bool
 """The value of a command: a number, or True for on and False for off."""
+
+NUMBERS = {1: "B", 2: "H", 4: "I", 8: "Q"}
+"""`struct` formats of unsigned numbers by size in bytes; values of other sizes are not read by columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +150,36 @@ def meaning(number: int, command: Command, dialect: Dialect = V0) -> Value:
     if number in dialect.off:
         return False
     raise BadResponse(DiscardReason.RESULT, f"flag is neither on nor off: {number:#x}")
+
+
+def column(
+    results: Sequence[bytes | None], command: Command, dialect: Dialect = V0
+) -> Sequence[Value | None]:
+    """Returns the values of many RES for `command`; None where there is no RES, or an invalid flag."""
+    operation = dialect.operations[command]
+    assert operation.value
+    size, start = operation.value.size, operation.value.offset - dialect.result.offset
+    absent, span = bytes(size), slice(start, start + size)
+    octets = b"".join([absent if one is None else one[span] for one in results])
+    code = NUMBERS[size].lower() if operation.signed else NUMBERS[size]
+    order = ">" if dialect.byte_order == "big" else "<"
+    numbers: tuple[int, ...] = struct.unpack(f"{order}{len(results)}{code}", octets)
+    values: Sequence[Value | None] = numbers  # of an unsigned number itself
+    if operation.flag or operation.signed:
+        meanings = {number: _meaning(number, command, dialect) for number in set(numbers)}
+        values = [meanings[number] for number in numbers]
+    if None in results:
+        values = [
+            None if one is None else value for one, value in zip(results, values, strict=True)
+        ]
+    return values
+
+
+def _meaning(number: int, command: Command, dialect: Dialect) -> Value | None:
+    try:
+        return meaning(number, command, dialect)
+    except BadResponse:
+        return None
 
 
 def good_beginning(dialect: Dialect = V0) -> tuple[bytes, bytes] | None:

@@ -15,10 +15,12 @@ from time import monotonic
 
 from protocol.address import Address
 from protocol.entropy import Entropy
-from protocol.errors import DiscardReason, InternalError
+from protocol.errors import SHORTAGES, DiscardReason, InternalError
+from protocol.peer import Peer
 from protocol.pending import PendingTable
+from protocol.port import Undelivered
 from protocol.query import Outgoing, Query
-from protocol.sockets import SHORTAGES, Sockets, Transfer, Undelivered
+from protocol.sockets import Sockets, Transfer
 from protocol.template import RequestTemplate
 from protocol.trace import Event, Kind, Trace
 
@@ -88,10 +90,9 @@ class Multiplexer:
 
     def ask(
         self,
+        peer: Peer,
         template: RequestTemplate,
         addresses: tuple[Address, ...],
-        *,
-        rto: float,
         attempts: int,
         deadline: float,
     ) -> Query | None:
@@ -104,15 +105,14 @@ class Multiplexer:
                 break
         else:
             return None
-        jitter = self._entropy.jitter()
         query = Query(
             template,
             identifiers,
-            addresses,
-            rto=rto,
+            peer.ordered(addresses),
+            rto=peer.round_trip.timeout,
             attempts=attempts,
             deadline=deadline,
-            jitter=jitter,
+            jitter=self._entropy.jitter(),
         )
         self._pending.add(query, identifiers)
         self.under_way.add(query)

@@ -104,10 +104,6 @@ class Query:
         seconds = self._ended - self._started if self._started else 0.0
         return Reading({} if self.error else self.values, self.error, cost, seconds, self.server)
 
-    @property
-    def attempts_left(self) -> bool:
-        return self._attempt < self._attempts
-
     def start(self, now: float) -> list[Outgoing]:
         """Returns the first datagrams; sets when the query is due."""
         self._started = self._ended = now
@@ -255,7 +251,7 @@ class Query:
         self._ended = now
         if self._refused:
             self.fail(Shortage(self._shortage, "datagrams could not be sent until the deadline"))
-        elif stalled and self.attempts_left:
+        elif stalled and self._attempt < self._attempts:
             self.fail(Shortage(Resource.STALL, "this program did not run until the deadline"))
         elif self._fitting:
             self.fail(OtherDialect(self.dialect.name, tuple(sorted(self._fitting))))

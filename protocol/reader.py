@@ -17,7 +17,8 @@ from protocol.fleet_tables import FleetTables
 from protocol.multiplexer import Multiplexer
 from protocol.peer import Peer
 from protocol.query import Query
-from protocol.reading import Columns, Reading, Readings
+from protocol.reading import Reading
+from protocol.readings import Columns, Readings
 from protocol.resolver import Resolver
 from protocol.sweep import LONGEST_WAIT_S, Sweep
 from protocol.template import RequestTemplate
@@ -72,7 +73,9 @@ class Reader:
             return Reading(error=error, seconds=monotonic() - began)
         looked_up = 0.0 if peer.numeric else monotonic() - began
         multiplexer = self._current()
-        query = self._ask(multiplexer, peer, addresses, attempts, deadline)
+        query = None
+        if peer.dialect.identifier_echo != "never":
+            query = multiplexer.ask(peer, self._template(peer), addresses, attempts, deadline)
         if query is None:  # its responses could not be distinguished from others
             reading = await self._read_alone(peer, addresses, deadline, attempts)
             return replace(reading, seconds=monotonic() - began)
@@ -159,25 +162,9 @@ class Reader:
         strays, self._strays = self._strays, Counter()
         return strays
 
-    def _ask(
-        self,
-        multiplexer: Multiplexer,
-        peer: Peer,
-        addresses: tuple[Address, ...],
-        attempts: int,
-        deadline: float,
-    ) -> Query | None:
-        if peer.dialect.identifier_echo == "never":
-            return None
-        rto = peer.round_trip.timeout
-        template, ordered = self._template(peer), peer.ordered(addresses)
-        return multiplexer.ask(template, ordered, rto=rto, attempts=attempts, deadline=deadline)
-
     def _template(self, peer: Peer) -> RequestTemplate:
-        key = (
-            peer.token.octets,
-            id(peer.dialect),
-        )  # a template keeps its dialect, so the id is not reused
+        # A template keeps its dialect, so the id is not reused.
+        key = peer.token.octets, id(peer.dialect)
         template = self._templates.get(key)
         if template is None:
             template = RequestTemplate.of(peer.token, peer.dialect, peer.dialect.reads)

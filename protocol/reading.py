@@ -1,19 +1,15 @@
 """Readings: the values that servers returned, and the cost of the queries."""
 
-from bisect import bisect_left
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import itemgetter
 from types import MappingProxyType
-from typing import NamedTuple, TypeVar, overload
+from typing import NamedTuple
 
 from protocol.address import Address
 from protocol.errors import DiscardReason, NoReading
 from protocol.message import Value
 from protocol.vocabulary import Command
-
-T = TypeVar("T")
 
 NO_DISCARDS: Mapping[DiscardReason, int] = MappingProxyType({})
 
@@ -46,142 +42,6 @@ class Reading:
         if self.error:
             raise self.error
         return self.values[command]
-
-
-@dataclass(frozen=True, slots=True)
-class Columns:
-    """Columns of the readings of targets that answered every first transmission; one row per target.
-
-    `round_trips` has `width` entries for each. The rows in `void` are unused.
-    """
-
-    width: int
-    values: Mapping[Command, Sequence[Value | None]]
-    seconds: Sequence[float]
-    round_trips: Sequence[float]
-    void: Collection[int] = ()
-
-    def reading(self, row: int) -> Reading:
-        values = {command: column[row] for command, column in self.values.items()}
-        first = row * self.width
-        trips = tuple(self.round_trips[first : first + self.width])
-        return Reading(values, None, Cost(self.width, 0, trips), self.seconds[row])
-
-
-class Readings(Sequence[Reading]):
-    """Readings of a fleet in the order of its targets. `Reading` objects are created on access.
-
-    `others` are the readings that are not in the columns of `parts`; each part has the targets of its rows.
-    """
-
-    def __init__(
-        self,
-        size: int,
-        parts: Sequence[tuple[Sequence[int], Columns]] = (),
-        others: Mapping[int, Reading] | None = None,
-    ) -> None:
-        self._size = size
-        self._parts = parts
-        self.others = others or {}
-        errors = [(target, one.error) for target, one in self.others.items() if one.error]
-        self.errors: Mapping[int, NoReading] = dict(sorted(errors, key=itemgetter(0)))
-        """Errors by target."""
-
-    @classmethod
-    def of(cls, readings: Sequence[Reading]) -> "Readings":
-        return cls(len(readings), (), dict(enumerate(readings)))
-
-    def replaced(self, others: Mapping[int, Reading]) -> "Readings":
-        """Returns a copy with other readings of some targets."""
-        return Readings(self._size, self._parts, {**self.others, **others})
-
-    def __len__(self) -> int:
-        return self._size
-
-    @overload
-    def __getitem__(self, place: int) -> Reading: ...
-    @overload
-    def __getitem__(self, place: slice) -> list[Reading]: ...
-    def __getitem__(self, place: int | slice) -> Reading | list[Reading]:
-        if isinstance(place, slice):
-            return [self[one] for one in range(*place.indices(self._size))]
-        if place in self.others:
-            return self.others[place]
-        for targets, columns in self._parts:
-            row = bisect_left(targets, place)
-            if row < len(targets) and targets[row] == place:
-                return columns.reading(row)
-        raise IndexError(place)
-
-    def values(self, command: Command) -> list[Value | None]:
-        """Values of a command by target."""
-        if len(self.others) == self._size:
-            return [self.others[target].values.get(command) for target in range(self._size)]
-        parts = [(targets, part.values.get(command)) for targets, part in self._parts]
-        others = {target: one.values.get(command) for target, one in self.others.items()}
-        return self._column(parts, None, others)
-
-    def seconds(self) -> list[float]:
-        if len(self.others) == self._size:
-            return [self.others[target].seconds for target in range(self._size)]
-        parts = [(targets, part.seconds) for targets, part in self._parts]
-        others = {target: one.seconds for target, one in self.others.items()}
-        return self._column(parts, 0.0, others)
-
-    def datagrams_sent(self) -> list[int]:
-        parts = [(targets, [part.width] * len(targets)) for targets, part in self._parts]
-        others = {target: one.cost.datagrams_sent for target, one in self.others.items()}
-        return self._column(parts, 0, others)
-
-    def retransmissions(self) -> list[int]:
-        others = {target: one.cost.retransmissions for target, one in self.others.items()}
-        return self._column((), 0, others)
-
-    def total_sent(self) -> int:
-        """Datagrams sent to all targets."""
-        swept = sum(part.width * (len(targets) - len(part.void)) for targets, part in self._parts)
-        return swept + sum(one.cost.datagrams_sent for one in self.others.values())
-
-    def total_retransmissions(self) -> int:
-        """Datagrams retransmitted to all targets: none of those that are in columns."""
-        return sum(one.cost.retransmissions for one in self.others.values())
-
-    def round_trips(self) -> list[float]:
-        """All round trips, in no order."""
-        trips: list[float] = []
-        for _, part in self._parts:
-            if part.void:
-                rows = range(len(part.seconds))
-                trips += [
-                    trip
-                    for row in rows
-                    if row not in part.void
-                    for trip in part.round_trips[row * part.width : (row + 1) * part.width]
-                ]
-            else:
-                trips += part.round_trips
-        for reading in self.others.values():
-            trips += reading.cost.round_trips
-        return trips
-
-    def _column(
-        self,
-        parts: Sequence[tuple[Sequence[int], Sequence[T] | None]],
-        absent: T,
-        others: Mapping[int, T],
-    ) -> list[T]:
-        column = [absent] * self._size
-        for targets, part in parts:
-            if part is None:
-                continue
-            if len(targets) == self._size:
-                column = list(part)
-            else:
-                for target, value in zip(targets, part, strict=True):
-                    column[target] = value
-        for target, value in others.items():
-            column[target] = value
-        return column
 
 
 def joined(readings: Sequence[Reading]) -> Reading:

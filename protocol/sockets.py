@@ -6,52 +6,19 @@ socket.
 """
 
 import asyncio
-import errno
-import os
 import socket
-import struct
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from protocol.address import Address
-from protocol.errors import Resource, Shortage
-from protocol.port import BatchPort, Port
+from protocol.errors import SHORTAGES, Shortage
+from protocol.port import BatchPort, Port, Undelivered
 from protocol.query import Outgoing
 
 _RECEIVE_BUFFER = 1 << 22
 _TRANSFER = 256
-"""Maximum number of datagrams, and of errors, received in one transfer from each socket."""
-
-_RECEIVE_ERRORS = {
-    socket.AF_INET: (socket.IPPROTO_IP, 11),  # IP_RECVERR
-    socket.AF_INET6: (socket.IPPROTO_IPV6, 25),  # IPV6_RECVERR
-}
-_EXTENDED_ERROR = struct.Struct("=IBBBBII")
-"""struct sock_extended_err: errno, origin, type, code, padding, info, data."""
-_FROM_NETWORK = {2, 3}
-"""Origins: ICMP and ICMPv6."""
-
-SHORTAGES = {
-    errno.EMFILE: Resource.DESCRIPTORS,
-    errno.ENFILE: Resource.DESCRIPTORS,
-    errno.ENOMEM: Resource.MEMORY,
-    errno.ENOBUFS: Resource.SEND_QUEUE,
-    errno.EAGAIN: Resource.SEND_QUEUE,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Undelivered:
-    """Undelivered datagram: it was not sent, or the network reported it as undeliverable (ICMP).
-
-    For an ICMP error `datagram` is the part that the error quotes.
-    """
-
-    datagram: bytes = field(repr=False)  # a request: the token is in it
-    address: Address
-    error: OSError
-    was_sent: bool = False
+"""Maximum number of datagrams received in one transfer from each socket."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +70,6 @@ class Sockets:
             raise
         opened.setblocking(False)
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
-        if sys.platform == "linux":
-            opened.setsockopt(*_RECEIVE_ERRORS[family], 1)
         asyncio.get_running_loop().add_reader(opened, self._readable.set)
         self._ports[family] = (BatchPort if self._batched else Port)(opened)
         return self._ports[family]
@@ -121,7 +86,7 @@ class Sockets:
                 sent, stopped = port.send(outgoing, first)
                 first += sent
                 if stopped:
-                    self.receive_errors(port, undelivered)
+                    port.receive_errors(undelivered)
             except BlockingIOError as error:  # the send buffer is full, for the others too
                 undelivered += [
                     Undelivered(datagram, to, error) for datagram, to in outgoing[first:]
@@ -129,7 +94,7 @@ class Sockets:
                 return
             except OSError as error:
                 # It may be a pending error about an earlier datagram: then this one is sent again.
-                pending = error.errno not in SHORTAGES and self.receive_errors(port, undelivered)
+                pending = error.errno not in SHORTAGES and port.receive_errors(undelivered)
                 if not pending:
                     undelivered.append(Undelivered(*outgoing[first], error))
                     first += 1
@@ -149,28 +114,9 @@ class Sockets:
                 return True
             except OSError:
                 limit -= 1
-                self.receive_errors(port, undelivered)
+                port.receive_errors(undelivered)
             else:
                 arrived += received
                 if len(received) < port.batch:
                     return True
         return False
-
-    @staticmethod
-    def receive_errors(port: Port, undelivered: list[Undelivered]) -> bool:
-        """Receives the queued ICMP errors; returns whether there were any."""
-        received = 0
-        while sys.platform == "linux" and received < _TRANSFER:
-            try:
-                datagram, controls, _, address = port.opened.recvmsg(
-                    2048, 512, socket.MSG_ERRQUEUE
-                )
-            except OSError:
-                break
-            received += 1
-            for _, _, content in controls:
-                number, origin, *_ = _EXTENDED_ERROR.unpack_from(content)
-                if origin in _FROM_NETWORK:
-                    error = OSError(number, os.strerror(number))
-                    undelivered.append(Undelivered(datagram, address, error, was_sent=True))
-        return received > 0

@@ -8,21 +8,18 @@ equals that of the multiplexer alone; tests/protocol/test_sweep.py compares the 
 """
 
 import asyncio
-import struct
 from collections.abc import Mapping, Sequence
-from operator import sub
 from time import monotonic
 
 from protocol.address import Address
-from protocol.dialect import Dialect
-from protocol.errors import BadResponse
-from protocol.message import Value, meaning
-from protocol.mmsg import MessageBatch, unpack_sockaddr
+from protocol.errors import SHORTAGES
+from protocol.message import Value, column
+from protocol.mmsg import MessageBatch, pack_sockaddr, unpack_sockaddr
 from protocol.multiplexer import Multiplexer
+from protocol.port import Undelivered
 from protocol.query import Query
-from protocol.reading import Columns
-from protocol.sockets import SHORTAGES, Undelivered
-from protocol.sweep_table import NUMBERS, SweepTable
+from protocol.readings import Columns
+from protocol.sweep_table import SweepTable
 from protocol.timeslice import batches, timeslices
 from protocol.vocabulary import Command
 
@@ -63,13 +60,14 @@ class Sweep:
         self._starts = range(0, len(self._inbox.octets), table.sockaddr_size + size)
         self._next = 0
         """Index of the first unsent request."""
-        self._sent: list[tuple[float, list[bytes]]] = []
-        """Time and identifiers of each sent batch."""
         self._cleared, self._given_up, self._answered = 0, 0, 0
-        """Batches that no longer count as in flight, their requests without a response, and all responses."""
+        """Requests that no longer count as in flight, those of them without a response, and all responses."""
         self._expected: dict[bytes, int] = {}
+        """Indexes of the requests in flight, by source address and beginning of a good response."""
+        self._identifiers: list[bytes] = []
+        self._sent, self._arrived = [0.0] * self._total, [0.0] * self._total
+        """Times of requests and responses."""
         self._results: list[bytes | None] = [None] * self._total
-        self._arrived = [0.0] * self._total
         self._targets: dict[Address, int] = {}
 
     async def run(self) -> Columns:
@@ -87,29 +85,36 @@ class Sweep:
             if moved:
                 await asyncio.sleep(0)
             elif self._next < self._total:
-                await multiplexer.wait(self._sent[self._cleared][0] + _CLEARING_S)
+                await multiplexer.wait(self._sent[self._cleared] + _CLEARING_S)
             else:
                 await multiplexer.wait(min(sent_at + self._wait_s, self._deadline))
-        values: dict[Command, Sequence[Value | None]] = {}
+        values = await self._values()
+        columns = Columns.of(values, self._sent, self._arrived, self.queries.keys())
+        await self._observe(columns)
+        return columns
+
+    async def _values(self) -> Mapping[Command, Sequence[Value | None]]:
+        """Returns the values by command; targets without a valid response to each leave the columns."""
+        stalled, found = self._multiplexer.is_stalled, dict[Command, Sequence[Value | None]]()
         async for number, command in timeslices(enumerate(self._table.dialect.reads)):
-            values[command] = self._values(number, command)
-        if self._answered < self._total:
-            stalled = multiplexer.is_stalled
-            async for batch in timeslices(batches(range(len(self._table.peers)))):
+            results = self._results[number :: self._width]
+            found[command] = column(results, command, self._table.dialect)
+        for values in found.values():
+            if None not in values:
+                continue
+            async for batch in timeslices(batches(range(len(values)))):
                 if not stalled:
-                    multiplexer.resumes_at = monotonic()
+                    self._multiplexer.resumes_at = monotonic()
                 for target in batch:
-                    if None in self._results[target * self._width : (target + 1) * self._width]:
+                    if values[target] is None:
                         self._leave(target)
-        return await self._columns(values)
+        return found
 
     def _in_flight(self, now: float) -> int:
-        while (
-            self._cleared < len(self._sent) and self._sent[self._cleared][0] + _CLEARING_S <= now
-        ):
-            first = self._cleared * self._batch
-            self._given_up += self._results[first : first + self._batch].count(None)
-            self._cleared += 1
+        while self._cleared < self._next and self._sent[self._cleared] + _CLEARING_S <= now:
+            end = min(self._cleared + self._batch, self._total)
+            self._given_up += self._results[self._cleared : end].count(None)
+            self._cleared = end
         return self._next - self._answered - self._given_up
 
     def _send(self, now: float) -> int:
@@ -117,7 +122,8 @@ class Sweep:
         end = min(first + self._batch, self._total)
         requests, keys, identifiers = table.numbered(first, end)
         self._expected.update(zip(keys, range(first, end), strict=True))
-        self._sent.append((now, identifiers))
+        self._identifiers += identifiers
+        self._sent[first:end] = [now] * (end - first)
         self._next = end
         self._outbox.put(requests)
         size, length = table.sockaddr_size, table.dialect.request_length
@@ -168,7 +174,7 @@ class Sweep:
 
     def _receive_errors(self, now: float) -> bool:
         undelivered: list[Undelivered] = []
-        received = self._multiplexer.sockets.receive_errors(self._port, undelivered)
+        received = self._port.receive_errors(undelivered)
         for one in undelivered:
             self._report(one, now)
         return received
@@ -189,13 +195,9 @@ class Sweep:
         """Turns a target into a query that has sent and received the same."""
         if target in self.queries:
             return
-        table, first = self._table, target * self._width
-        if first < self._next:
-            sent_at, batch = self._sent[first // self._batch]
-            identifiers = batch[first % self._batch : first % self._batch + self._width]
-        else:
-            sent_at, identifiers = 0.0, table.numbered(first, first + self._width)[2]
-        peer = table.peers[target]
+        table, first, end = self._table, target * self._width, (target + 1) * self._width
+        identifiers = self._identifiers[first:end] or table.numbered(first, end)[2]
+        peer, sent_at = table.peers[target], self._sent[first]
         query = Query(
             table.templates[target],
             identifiers,
@@ -206,8 +208,7 @@ class Sweep:
         )
         if sent_at:
             query.start(sent_at)
-        at = first * table.sockaddr_size
-        sockaddr = bytes(table.sockaddrs[at : at + table.sockaddr_size])
+        sockaddr = pack_sockaddr(peer.numeric[0])
         answers = []
         for slot, identifier in enumerate(identifiers, first):
             beginning = table.before + identifier + table.after
@@ -219,44 +220,11 @@ class Sweep:
         self.queries[target] = query
         self._multiplexer.adopt(query, identifiers)
 
-    def _values(self, number: int, command: Command) -> Sequence[Value | None]:
-        """Returns the values of a command for all targets; one with an invalid value leaves the columns."""
-        dialect = self._table.dialect
-        operation = dialect.operations[command]
-        assert operation.value
-        size, offset = operation.value.size, operation.value.offset - dialect.result.offset
-        absent, span = bytes(size), slice(offset, offset + size)
-        answers = self._results[number :: self._width]
-        octets = b"".join([absent if answer is None else answer[span] for answer in answers])
-        code = NUMBERS[size].lower() if operation.signed else NUMBERS[size]
-        order = ">" if dialect.byte_order == "big" else "<"
-        numbers = struct.unpack(f"{order}{len(answers)}{code}", octets)
-        if not (operation.flag or operation.signed):
-            return numbers
-        meanings = {one: _meaning(one, command, dialect) for one in set(numbers)}
-        values = [meanings[one] for one in numbers]
-        if None in values:
-            for target, value in enumerate(values):
-                if value is None and answers[target] is not None:
-                    self._leave(target)
-        return values
-
-    async def _columns(self, values: Mapping[Command, Sequence[Value | None]]) -> Columns:
-        sent = [at for at, _ in self._sent for _ in range(self._batch)]
-        sent += [0.0] * (self._total - len(sent))
-        round_trips = list(map(sub, self._arrived, sent))
-        by_command = [round_trips[number :: self._width] for number in range(self._width)]
-        seconds = list(map(max, *by_command)) if self._width > 1 else by_command[0]
+    async def _observe(self, columns: Columns) -> None:
+        """Updates the round-trip time of every target that stayed in the columns."""
         async for batch in timeslices(batches(range(len(self._table.peers)))):
             for target in batch:
                 if target not in self.queries:
-                    first = min(round_trips[target * self._width : (target + 1) * self._width])
-                    self._table.peers[target].round_trip.observe(first)
-        return Columns(self._width, values, seconds, round_trips, self.queries.keys())
-
-
-def _meaning(number: int, command: Command, dialect: Dialect) -> Value | None:
-    try:
-        return meaning(number, command, dialect)
-    except BadResponse:
-        return None
+                    first = target * self._width
+                    sample = min(columns.round_trips[first : first + self._width])
+                    self._table.peers[target].round_trip.observe(sample)

@@ -5,13 +5,10 @@ import socket
 import sys
 
 from protocol.dialect import Dialect
-from protocol.message import good_beginning
+from protocol.message import NUMBERS, good_beginning
 from protocol.mmsg import SOCKADDR_SIZES, pack_sockaddr
 from protocol.peer import Peer
 from protocol.template import RequestTemplate
-
-NUMBERS = {1: "B", 2: "H", 4: "I", 8: "Q"}
-"""`struct` formats of unsigned numbers by size in bytes."""
 
 
 def can_sweep(dialect: Dialect) -> bool:

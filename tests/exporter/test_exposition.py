@@ -34,7 +34,8 @@ from protocol.address import HostPort
 from protocol.client import Peer, Reading
 from protocol.dialects import V0
 from protocol.errors import FailureReason, NoAnswer
-from protocol.reading import Columns, Cost, Readings
+from protocol.reading import Cost
+from protocol.readings import Columns, Readings
 from protocol.token import Token
 from protocol.vocabulary import Command
 

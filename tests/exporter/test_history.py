@@ -11,7 +11,8 @@ from exporter.reading import TargetReadings
 from protocol.address import HostPort
 from protocol.client import Peer
 from protocol.errors import FailureReason, NoAnswer
-from protocol.reading import Cost, Reading, Readings
+from protocol.reading import Cost, Reading
+from protocol.readings import Readings
 from protocol.token import Token
 
 DOWN = Reading(error=NoAnswer(2.0, 12), cost=Cost(12, 8), seconds=2.0)

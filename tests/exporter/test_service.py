@@ -15,7 +15,8 @@ from exporter.service import Service
 from protocol.address import HostPort
 from protocol.client import Peer
 from protocol.errors import NoAnswer
-from protocol.reading import Reading, Readings
+from protocol.reading import Reading
+from protocol.readings import Readings
 from protocol.token import Token
 
 TARGETS = tuple(

@@ -10,7 +10,7 @@ from protocol.dialect import Dialect
 from protocol.dialects import DIALECTS, V0
 from protocol.errors import BadRequest, BadResponse, DatagramError, DiscardReason, ForeignDatagram
 from protocol.message import Request, Response, result
-from protocol.sockets import Undelivered
+from protocol.port import Undelivered
 from protocol.template import RequestTemplate
 from protocol.token import Token
 from protocol.vocabulary import Command, Status

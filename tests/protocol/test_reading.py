@@ -4,7 +4,8 @@ import pytest
 
 from protocol.errors import DiscardReason, NoAnswer
 from protocol.message import Value
-from protocol.reading import Columns, Cost, Reading, Readings, joined
+from protocol.reading import Cost, Reading, joined
+from protocol.readings import Columns, Readings
 from protocol.vocabulary import Command
 
 ERROR = NoAnswer(2.0, 6)

@@ -21,7 +21,8 @@ from protocol.fleet_tables import FleetTables
 from protocol.message import Value
 from protocol.port import Port
 from protocol.reader import Reader
-from protocol.reading import Reading, Readings
+from protocol.reading import Reading
+from protocol.readings import Readings
 from protocol.server import serve
 from protocol.sockets import Sockets
 from protocol.sweep_table import can_sweep
