@@ -21,7 +21,7 @@ _BATCH = 64
 """Maximum number of datagrams in a system call."""
 
 _ERRORS = 256
-"""Maximum number of errors received at once."""
+"""Maximum number of errors received in one call."""
 
 _ERROR_OPTIONS = {
     socket.AF_INET: (socket.IPPROTO_IP, 11),  # IP_RECVERR

@@ -1,4 +1,4 @@
-"""What a transform is told about a message, and the reply to one that cannot be delivered."""
+"""The envelope that a transform receives, and the reply to one that cannot be delivered."""
 
 import errno
 
