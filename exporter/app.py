@@ -2,6 +2,7 @@
 
 import json
 import logging
+import time
 from functools import cache
 from http import HTTPStatus
 from threading import Lock
@@ -176,9 +177,16 @@ async def _too_many(request: Request, error: Exception) -> Response:
 
 
 async def _shortage(request: Request, error: Shortage) -> Response:
-    """Responds 503 to a shortage of the exporter, which is not a failure of any target."""
-    context_of(request).service.own.shortages.labels(error.resource.value).inc()
-    logger.error("Request failed", extra={"path": request.url.path[:200], "err": error})
+    """Responds 503 to a shortage of the exporter, which is not a failure of any target.
+
+    Each is counted; one line per resource and minute is logged.
+    """
+    context = context_of(request)
+    context.service.own.shortages.labels(error.resource.value).inc()
+    repeated = context.shortages.repeated(error.resource.value, time.monotonic())
+    if repeated is not None:
+        extra = {"path": request.url.path[:200], "err": error, "repeated": repeated}
+        logger.error("Request failed", extra=extra)
     headers = {"Retry-After": "1"}
     return Problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error), headers).response()
 

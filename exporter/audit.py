@@ -7,7 +7,7 @@ from http import HTTPStatus
 
 from starlette.requests import Request
 
-from exporter.http.limits import LogLimit
+from exporter.http.limits import LogLimit, client_network
 from exporter.http.responses import Problem
 from exporter.metrics import ExporterMetrics
 
@@ -49,7 +49,8 @@ class AuditRecord:
         own.writes.labels(self.outcome).inc()
         repeated: int | None = 0
         if self.outcome == "denied":
-            repeated = limit.repeated(self.client, time.monotonic())
+            network = client_network((self.client, 0))
+            repeated = limit.repeated(network, time.monotonic())
             if repeated is None:
                 return
         fields = {

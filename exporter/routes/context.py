@@ -44,6 +44,8 @@ class RouteContext:
     limits: RequestLimits
     denied: LogLimit = field(default_factory=LogLimit)
     """Limits log lines about denied writes."""
+    shortages: LogLimit = field(default_factory=LogLimit)
+    """Limits log lines about requests that failed for lack of a resource."""
 
     @property
     def active(self) -> ActiveConfig:

@@ -1,11 +1,15 @@
 import json
 import logging
+from http import HTTPStatus
 from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
 
+from exporter.audit import AuditRecord
+from exporter.http.limits import LogLimit
+from exporter.http.responses import Problem
 from protocol.dialects import DIALECTS
 from protocol.server import serve
 from protocol.token import Token
@@ -369,6 +373,18 @@ async def test_denied_writes_are_counted_each_and_logged_once_a_minute_for_a_cli
 
     assert [record.message for record in caplog.records].count("Transforms not switched") == 1
     assert writes(exporter)["denied"] == 20
+
+
+async def test_denied_writes_of_one_ipv6_network_are_logged_once_a_minute(
+    exporter: Exporter, caplog: pytest.LogCaptureFixture
+) -> None:
+    limit, problem = LogLimit(), Problem(HTTPStatus.UNAUTHORIZED, "no token")
+    for client in ("2001:db8::1", "2001:db8::2", "192.0.2.1", "2001:db8:0:1::1", "unix"):
+        AuditRecord(client, "mail-1", problem=problem).log(exporter.service.own, limit)
+
+    assert [vars(record)["client"] for record in caplog.records] == [
+        *("2001:db8::1", "192.0.2.1", "2001:db8:0:1::1", "unix")
+    ]
 
 
 async def test_a_long_name_is_cut_in_the_log(

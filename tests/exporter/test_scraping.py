@@ -468,20 +468,24 @@ async def test_the_exporters_metrics_count_datagrams_and_failures(
 
 @pytest.mark.parametrize("path", ["/metrics", "/probe?target=mail-1", "/api/v1/targets/mail-1"])
 async def test_a_local_shortage_is_503_and_counted_and_no_target_is_down(
-    path: str, exporter: Exporter, monkeypatch: pytest.MonkeyPatch
+    path: str,
+    exporter: Exporter,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     def fail(*_: object) -> None:
         raise Shortage(Resource.DESCRIPTORS, "Too many open files")
 
     with monkeypatch.context() as patch:
         patch.setattr(Sockets, "open", fail)
-        answer = await exporter.http.get(path)
+        answer, _ = [await exporter.http.get(path) for _ in range(2)]
     again = await exporter.http.get("/metrics")
 
     assert answer.status_code == 503
     assert answer.headers["retry-after"] == "1"
     assert "Too many open files" in answer.json()["detail"]
     sample = exporter.service.own.registry.get_sample_value
-    assert sample("smtpstatus_exporter_shortages_total", {"resource": "descriptors"}) == 1
+    assert sample("smtpstatus_exporter_shortages_total", {"resource": "descriptors"}) == 2
+    assert [record.message for record in caplog.records].count("Request failed") == 1
     assert sample("smtpstatus_exporter_failures_total", {"reason": "unreachable"}) == 0
     assert 'smtpstatus_up{site="eu",target="mail-1"} 1.0' in again.text

@@ -2,9 +2,6 @@
 
 import socket
 import struct
-import threading
-import time
-import urllib.request
 from collections import Counter
 from contextlib import AbstractContextManager, suppress
 from random import Random
@@ -12,9 +9,9 @@ from random import Random
 import pytest
 
 from tests.soak.conftest import Scale
-from tests.support.gauge import usage
+from tests.support.bystander import unaffected
 from tests.support.hostile import segments, statuses, stream, strict_verdict
-from tests.support.processes import Process, eventually, running
+from tests.support.processes import Process, running
 
 pytestmark = pytest.mark.soak
 
@@ -64,49 +61,16 @@ def misbehave(port: int, random: Random, data: bytes) -> None:
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
 
 
-class Bystander:
-    """Another client, which requests /-/healthy all the time."""
-
-    def __init__(self, port: int) -> None:
-        self.failures: list[str] = []
-        self.slowest_s = 0.0
-        self._url = f"http://127.0.0.1:{port}/-/healthy"
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._ask, daemon=True)
-        self._thread.start()
-
-    def _ask(self) -> None:
-        while not self._stopping.wait(0.02):
-            before = time.monotonic()
-            try:
-                with urllib.request.urlopen(self._url, timeout=10) as answer:
-                    answer.read()
-            except OSError as error:
-                self.failures.append(str(error))
-            self.slowest_s = max(self.slowest_s, time.monotonic() - before)
-
-    def stop(self) -> None:
-        self._stopping.set()
-        self._thread.join()
-
-
 def test_hostile_clients_affect_no_other_client(scale: Scale) -> None:
     random = Random(80)
     count = scale(full=100_000, short=3_000)
     with started() as process:
         port = port_of(process)
         misbehave(port, random, b"GET / HTTP/1.1\r\n\r\n")
-        idle = usage(process.pid)
-        bystander = Bystander(port)
-        for _ in range(count):
-            misbehave(port, random, stream(random))
-        bystander.stop()
-        eventually(lambda: usage(process.pid).descriptors <= idle.descriptors + 2)
-
-        assert bystander.failures == []
-        assert usage(process.pid).peak_mib < PEAK_MIB
-        assert len(process.lines) < 100 + LINES_PER_THOUSAND * count / 1_000
-        assert "Traceback" not in process.output
+        lines = 100 + LINES_PER_THOUSAND * count // 1_000
+        with unaffected(process, port, peak_mib=PEAK_MIB, slowest_s=1, log_lines=lines):
+            for _ in range(count):
+                misbehave(port, random, stream(random))
 
 
 def test_requests_are_delimited_as_by_a_strict_parser(scale: Scale) -> None:
