@@ -1,12 +1,12 @@
 """Maps the exit status of a transform to the reply for its message, by the codes of sysexits.h."""
 
+import errno
 import re
 from collections.abc import Mapping
 from io import FileIO
 
-from reference_server.reply import FAILED, Reply
+from reference_server.reply import FAILED, Reply, reply_to
 
-BUSY = Reply(451, "4.3.2", "Error: server busy")
 MISCONFIGURED = Reply(451, "4.3.5", "Error: server configuration error")
 _REPLIES: Mapping[int, Reply] = {
     65: Reply(554, "5.6.0", "Message content rejected"),  # EX_DATAERR
@@ -20,12 +20,28 @@ _REPLIES: Mapping[int, Reply] = {
 """Replies to exit codes; any other code is FAILED."""
 
 
+_CONFIGURATION = frozenset(
+    (
+        *(errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ENOEXEC, errno.ELIBBAD),
+        *(errno.ELOOP, errno.ENAMETOOLONG, errno.E2BIG, errno.EINVAL),
+    )
+)
+"""Errors of execve(2) that the same program has again."""
+
+
 class TransformFailed(Exception):
     """A program did not transform the message; `reply` is for the client."""
 
     def __init__(self, reply: Reply, reason: str) -> None:
         super().__init__(reason)
         self.reply = reply
+
+
+def not_started(name: str, error: OSError) -> TransformFailed:
+    """A program that the system did not start: a configuration error, or a lack of processes, memory or files."""
+    wrong = error.errno in _CONFIGURATION
+    reply = MISCONFIGURED if wrong else reply_to(error)
+    return TransformFailed(reply, f"{name} cannot be started: {error.strerror or error}")
 
 
 def check_exit_status(name: str, code: int, errors: FileIO) -> None:

@@ -4,7 +4,6 @@ It does not depend on the client: if that disconnects, its message is delivered 
 """
 
 import asyncio
-import errno
 import logging
 import time
 from collections.abc import Iterator, Sequence
@@ -18,7 +17,7 @@ from reference_server.exit_status import TransformFailed
 from reference_server.maillog import log_message, message_fields
 from reference_server.relay.live import LiveTransaction
 from reference_server.relay.xforward import OriginalClient
-from reference_server.reply import FAILED, FULL, Reply
+from reference_server.reply import FAILED, Reply, reply_to
 from reference_server.spool import Memory, Spool
 from reference_server.status import ServerStatus
 from reference_server.threads import started_pool
@@ -162,9 +161,7 @@ def _reply_to(error: Exception) -> Reply:
     match error:
         case TransformFailed() | DeliveryFailed():
             return error.reply
-        case OSError(errno=errno.ENOSPC | errno.EDQUOT):
-            return FULL
         case OSError():
-            return FAILED
+            return reply_to(error)
     logger.error("Message failed", exc_info=error)
     return FAILED

@@ -1,5 +1,6 @@
 """What the server says to a client: a code, an enhanced code (RFC 2034), and text."""
 
+import errno
 from dataclasses import dataclass
 
 
@@ -28,7 +29,18 @@ UNAVAILABLE = Reply(421, "4.3.2", "Service shutting down")
 TOO_MANY = Reply(421, "4.7.0", "Error: too many connections")
 TOO_SLOW = Reply(421, "4.4.2", "Error: timeout exceeded")
 FULL = Reply(452, "4.3.1", "Insufficient system storage")
+BUSY = Reply(451, "4.3.2", "Error: server busy")
 FAILED = Reply(451, "4.3.0", "Error: local error in processing")
+
+_REPLIES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), FULL),
+    **dict.fromkeys((errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE), BUSY),
+}
+
+
+def reply_to(error: OSError) -> Reply:
+    """The reply to a message that failed: a lack of storage, of another resource (RFC 3463 3.4), or any other error."""
+    return _REPLIES.get(error.errno or 0, FAILED)
 
 
 def too_large(limit: int) -> Reply:

@@ -19,19 +19,15 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 from typing import Self
 
-from reference_server.exit_status import (
-    BUSY,
-    MISCONFIGURED,
-    TransformFailed,
-    check_exit_status,
-)
+from reference_server.exit_status import TransformFailed, check_exit_status, not_started
 from reference_server.guard import Guard, kill_session
-from reference_server.reply import FAILED
+from reference_server.reply import BUSY, FAILED
 from reference_server.spool import Spool, unnamed_file
 
 logger = logging.getLogger(__name__)
@@ -194,9 +190,7 @@ class TransformChain:
                     umask=0o077,
                 )
             except OSError as error:
-                raise TransformFailed(
-                    MISCONFIGURED, f"{program.name} cannot be started: {error}"
-                ) from None
+                raise not_started(program.name, error) from None
             finally:
                 os.close(inherited)
             if self._guard:
@@ -215,7 +209,14 @@ class TransformChain:
         until: float,
     ) -> None:
         """Wait for the program's end, kill what is left of its session, and reap it."""
-        pidfd = os.pidfd_open(process.pid)
+        try:
+            pidfd = os.pidfd_open(process.pid)
+        except OSError as error:
+            with suppress(OSError):
+                process.kill()
+                kill_session(process.pid, signal.SIGKILL)
+            self._unkillable.append(process)  # it is reaped later
+            raise not_started(program.name, error) from None
         try:
             while not (ready := self._wait(min(until, time.monotonic() + _LOOK_S), pidfd)):
                 if os.fstat(output.fileno()).st_size > self._bounds.output:

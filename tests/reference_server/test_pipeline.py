@@ -29,7 +29,12 @@ def test_as_many_recipients_are_listed_as_fit_into_120_000_octets() -> None:
         (DeliveryFailed(BUSY, "no connection"), BUSY),
         (OSError(errno.ENOSPC, "full"), FULL),
         (OSError(errno.EDQUOT, "full"), FULL),
+        (OSError(errno.EMFILE, "too many files"), BUSY),
+        (OSError(errno.ENFILE, "too many files"), BUSY),
+        (OSError(errno.ENOMEM, "no memory"), BUSY),
+        (OSError(errno.EAGAIN, "no process"), BUSY),
         (OSError(errno.EIO, "broken"), FAILED),
+        (OSError("a timeout"), FAILED),
         (RuntimeError("defect"), FAILED),
     ],
 )

@@ -1,8 +1,11 @@
 """Transforms: every row of the table in docs/reference-server.md, and hostile programs."""
 
+import errno
 import os
+import resource
 import shlex
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -13,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from reference_server.exit_status import TransformFailed
+from reference_server.pipeline import _reply_to
 from reference_server.reply import Reply
 from reference_server.spool import Spool, unnamed_file
 from reference_server.transform import Bounds, Program, TransformChain
@@ -228,10 +232,10 @@ def test_transforms_are_killed_when_the_server_is_killed(script: str, tmp_path: 
     with running(tmp_path, "--transform", program) as server:
         with socket.create_connection(("127.0.0.1", server.smtp)) as connection:
             connection.sendall(MAIL)
-            eventually(lambda: alive(f"sleep {mark}"), seconds=10)
+            eventually(lambda: alive(f"sleep {mark}"))
             server.process.kill()
 
-            eventually(lambda: not alive(f"sleep {mark}"), seconds=10)
+            eventually(lambda: not alive(f"sleep {mark}"))
 
 
 def test_a_program_that_cannot_be_killed_frees_its_slot(
@@ -257,7 +261,7 @@ def test_a_program_that_cannot_be_killed_frees_its_slot(
         began = time.monotonic()
         server.process.terminate()
         assert server.process.wait(10) == 0
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 6  # the program runs for 8 s
 
 
 def test_a_program_may_write_files_that_are_larger_than_a_message(
@@ -356,6 +360,69 @@ def test_an_environment_too_large_for_execve_is_a_configuration_error(
         )
 
     assert caught.value.reply.status == "4.3.5"
+
+
+ERRORS = {
+    errno.ENOENT: "4.3.5",
+    errno.EACCES: "4.3.5",
+    errno.ENOEXEC: "4.3.5",
+    errno.EAGAIN: "4.3.2",
+    errno.ENOMEM: "4.3.2",
+    errno.EMFILE: "4.3.2",
+    errno.ENFILE: "4.3.2",
+    errno.EIO: "4.3.0",
+}
+
+
+@pytest.mark.parametrize(("number", "status"), ERRORS.items())
+@pytest.mark.parametrize("place", ["subprocess.Popen", "os.pidfd_open"])
+def test_a_lack_of_resources_at_the_start_is_no_configuration_error(
+    place: str, number: int, status: str, tmp_path: Path, chain: TransformChain,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    def failing(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    before = descriptors()
+    monkeypatch.setattr(f"reference_server.transform.{place}", failing)
+    failed = failure(chain, tmp_path, program("cat"))
+
+    assert (failed.reply.code, failed.reply.status) == (451, status)
+    assert str(failed) == f"cat cannot be started: {os.strerror(number)}"
+    assert descriptors() == before
+
+
+def test_a_message_without_free_descriptors_is_answered_as_busy_and_leaves_nothing(
+    chain: TransformChain, tmp_path: Path
+) -> None:
+    before = descriptors()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    found = []
+    for free in range(16):
+        taken = [os.dup(0) for _ in range(64)]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(taken) + 1, hard))
+        for descriptor in taken[:free]:
+            os.close(descriptor)
+        try:
+            found.append(run(chain, tmp_path, program("cat")))
+        except (OSError, TransformFailed) as error:
+            found.append(str(_reply_to(error)).encode())
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            for descriptor in taken[free:]:
+                os.close(descriptor)
+
+    assert found[0] == b"451 4.3.2 Error: server busy"
+    assert found[-1] == b"hello\n"
+    assert set(found) == {found[0], found[-1]}
+    assert descriptors() == before
+    eventually(
+        lambda: (
+            not subprocess.run(
+                ["pgrep", "-P", str(os.getpid()), "cat"], capture_output=True
+            ).stdout
+        )
+    )
 
 
 def test_stop_kills_running_programs(chain: TransformChain, tmp_path: Path) -> None:
