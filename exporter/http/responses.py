@@ -18,7 +18,7 @@ from fastapi import Request, Response
 from starlette.types import Message, Receive, Scope, Send
 
 from exporter.exposition import Format
-from exporter.http.limits import ABORT, RequestLimits
+from exporter.http.limits import ABORT, RequestLimits, WorkingRequest
 from protocol.timeslice import timeslices
 
 _GZIP = 16 + zlib.MAX_WBITS
@@ -80,13 +80,19 @@ class LimitedResponse(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with self._limits.working(scope[ABORT]) as request:
-
-            async def sending(message: Message) -> None:
-                request.sent_at = time.monotonic()
-                await send(message)
-
             response = await self._render()
-            await response(scope, receive, sending)
+            request.sent_at = time.monotonic()
+            if len(response.body) > _TLS_CHUNK_BYTES:  # sent in several pieces
+                send = _noting_progress(send, request)
+            await response(scope, receive, send)
+
+
+def _noting_progress(send: Send, request: WorkingRequest) -> Send:
+    async def sending(message: Message) -> None:
+        request.sent_at = time.monotonic()
+        await send(message)
+
+    return sending
 
 
 class ChunkedBody(Response):

@@ -44,7 +44,7 @@ class _Transport(asyncio.Transport):
 
 
 def examine_requests(data: bytes) -> None:
-    """Fails if the connection raises, or executes more requests than there are request lines.
+    """Fails if the connection raises, stays open after its end, or executes more requests than there are request lines.
 
     tests/soak/test_http.py compares what is executed with a strict parser.
     """
@@ -71,7 +71,14 @@ async def _examine(data: bytes) -> None:
     for start in range(0, len(data), 97):
         connection.data_received(data[start : start + 97])
         await asyncio.sleep(0)
-    for _ in range(20):
-        await asyncio.sleep(0)
+    if not transport.closing and connection.eof_received():
+        await _settle()
+        assert transport.closing, "a half-closed connection stays open after its response"
+    await _settle()
     connection.connection_lost(None)
     assert executed <= data.count(b"HTTP/1.")
+
+
+async def _settle() -> None:
+    for _ in range(20):
+        await asyncio.sleep(0)
