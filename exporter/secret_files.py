@@ -1,6 +1,6 @@
 """Keeps the secrets that are in files current, without a file system call in the event loop.
 
-A file on an unavailable network mount blocks only a thread: the previous secret stays in use.
+A network mount that does not answer blocks a thread of its own: its secrets stay in use, and others are still reread.
 """
 
 import asyncio
@@ -26,15 +26,24 @@ _WAIT_PER_FILE_S = 0.0002
 """Seconds per file that a request waits for the file system before it uses the previous secrets."""
 
 _BATCH = 64
-_THREADS = 4
 
 Outcome = bool | Exception
 """Whether a secret changed, or why it could not be read."""
 
 
-def secret_threads() -> DaemonThreads:
-    """The threads for all configurations of a process."""
-    return DaemonThreads("secret files", _THREADS)
+class SecretThreads:
+    """A thread for each file system that has secrets, for all configurations of a process."""
+
+    def __init__(self) -> None:
+        self._of: dict[int | None, DaemonThreads] = {}
+
+    def check(
+        self, device: int | None, secrets: Sequence[Secret]
+    ) -> "asyncio.Future[list[Outcome]]":
+        """Rereads secrets on one device, if their files have changed."""
+        if device not in self._of:
+            self._of[device] = DaemonThreads("secret files", 1)
+        return self._of[device].run(partial(_refreshed, secrets))
 
 
 def weakly(changed: Callable[[Secret], None]) -> Callable[[Secret], None]:
@@ -54,38 +63,45 @@ def weakly(changed: Callable[[Secret], None]) -> Callable[[Secret], None]:
 class SecretFiles:
     """Rereads secrets whose files changed, and calls `changed` in the event loop for each new text."""
 
-    def __init__(self, threads: DaemonThreads, changed: Callable[[Secret], None]) -> None:
+    def __init__(self, threads: SecretThreads, changed: Callable[[Secret], None]) -> None:
         self._threads = threads
         self._changed = changed
         self._fresh_until: dict[Secret, float] = {}
         self._checking: dict[Secret, asyncio.Future[list[Outcome]]] = {}
-        self._late: set[asyncio.Future[list[Outcome]]] = set()
+        self._late: set[int | None] = set()
+        """Devices that do not answer; nothing waits for them."""
 
     async def refresh(self, secrets: Iterable[Secret]) -> None:
         """Checks the files of these secrets, unless that was done within the last second."""
         now = monotonic()
-        due = []
-        awaited = set()
+        due: dict[int | None, list[Secret]] = {}
+        awaited: dict[asyncio.Future[list[Outcome]], int | None] = {}
         for secret in secrets:
             if checking := self._checking.get(secret):
-                awaited.add(checking)
+                awaited[checking] = secret.device
             elif secret.can_change and now >= self._fresh_until.get(secret, 0.0):
-                due.append(secret)
-        for batch in batches(due, _BATCH):
-            checking = self._threads.run(partial(_refreshed, batch))
-            checking.add_done_callback(partial(self._finish, batch))
-            self._checking |= dict.fromkeys(batch, checking)
-            awaited.add(checking)
-        if awaited := awaited - self._late:
-            _, late = await asyncio.wait(awaited, timeout=_WAIT_S + len(due) * _WAIT_PER_FILE_S)
-            if late:
-                self._late |= late
+                due.setdefault(secret.device, []).append(secret)
+        for device, found in due.items():
+            for batch in batches(found, _BATCH):
+                checking = self._threads.check(device, batch)
+                checking.add_done_callback(partial(self._finish, device, batch))
+                self._checking |= dict.fromkeys(batch, checking)
+                awaited[checking] = device
+        awaited = {one: device for one, device in awaited.items() if device not in self._late}
+        if awaited:
+            count = sum(map(len, due.values()))
+            _, late = await asyncio.wait(awaited, timeout=_WAIT_S + count * _WAIT_PER_FILE_S)
+            if new := {awaited[one] for one in late} - self._late:
+                self._late |= new
                 logger.warning("Secret files are slow to read; keeping the known secrets")
 
     def _finish(
-        self, secrets: Sequence[Secret], checking: "asyncio.Future[list[Outcome]]"
+        self,
+        device: int | None,
+        secrets: Sequence[Secret],
+        checking: "asyncio.Future[list[Outcome]]",
     ) -> None:
-        self._late.discard(checking)
+        self._late.discard(device)
         until = monotonic() + _FRESH_S
         for secret, outcome in zip(secrets, checking.result(), strict=True):
             del self._checking[secret]

@@ -14,7 +14,7 @@ from exporter.history import History
 from exporter.metrics import ExporterMetrics
 from exporter.reading import TargetReading, TargetReadings
 from exporter.samples import Samples
-from exporter.secret_files import secret_threads
+from exporter.secret_files import SecretThreads
 from exporter.targets import Targets
 from protocol.errors import DiscardReason, ReadbackMismatch
 from protocol.reader import Reader
@@ -78,7 +78,7 @@ class Service:
         self.history = History()
         self._dialect_warnings = DialectWarnings()
         self.reader = Reader()
-        self._secret_threads = secret_threads()
+        self._secret_threads = SecretThreads()
         self._loading = DaemonThreads("configuration", 2)
         self.ready = False
         self.installed = self._prepared(loaded)

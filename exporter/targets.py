@@ -13,7 +13,7 @@ from exporter.configuration.config import Config, Target, token
 from exporter.configuration.secret import Secret
 from exporter.probe_policy import Denied, ProbePolicy, renewed
 from exporter.reading import TargetReading, TargetReadings
-from exporter.secret_files import SecretFiles, secret_threads, weakly
+from exporter.secret_files import SecretFiles, SecretThreads, weakly
 from exporter.singleflight import SingleFlight
 from protocol.address import HostPort
 from protocol.client import Peer, Reading, Switched
@@ -32,7 +32,6 @@ from protocol.timeslice import timeslices
 from protocol.trace import Trace
 from protocol.vocabulary import Command
 from smtpstatus.defect import summary
-from smtpstatus.threads import DaemonThreads
 
 logger = logging.getLogger(__name__)
 
@@ -66,12 +65,12 @@ class Targets:
         config: Config,
         observe: Observe,
         reader: Reader | None = None,
-        threads: DaemonThreads | None = None,
+        threads: SecretThreads | None = None,
     ) -> None:
         """`reader` and `threads` outlive the configuration."""
         self.config = config
         self._reader = reader or Reader()
-        self._files = SecretFiles(threads or secret_threads(), weakly(self._renew))
+        self._files = SecretFiles(threads or SecretThreads(), weakly(self._renew))
         self._observe = observe
         self._peers = {target.name: _peer(target) for target in config.targets}
         self._by_peer = {self._peers[target.name]: target for target in config.targets}

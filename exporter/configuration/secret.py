@@ -27,6 +27,11 @@ class Secret:
     def can_change(self) -> bool:
         return self._path is not None
 
+    @property
+    def device(self) -> int | None:
+        """The file system that had the file when it was last seen; None if there was no file."""
+        return self._stamp[-1] if self._stamp else None
+
     @classmethod
     def given(cls, text: str, origin: str = "") -> "Secret":
         """The text of a document or a variable. Raises `ValueError`, which does not repeat it."""

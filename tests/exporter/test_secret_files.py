@@ -5,13 +5,15 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from exporter import secret_files
 from exporter.configuration.secret import Secret
-from exporter.secret_files import SecretFiles, secret_threads
+from exporter.secret_files import SecretFiles, SecretThreads
 
 FRESH_S = secret_files._FRESH_S
 
@@ -26,7 +28,7 @@ def _always_due(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def files() -> SecretFiles:
-    return SecretFiles(secret_threads(), changed.append)
+    return SecretFiles(SecretThreads(), changed.append)
 
 
 @pytest.fixture
@@ -91,7 +93,7 @@ async def test_only_the_requested_files_are_read_and_not_in_the_event_loop(
         lambda: [secret(tmp_path, f"secret-{number}") for number in range(200)]
     )
     looked_at.clear()
-    files = SecretFiles(secret_threads(), changed.append)
+    files = SecretFiles(SecretThreads(), changed.append)
 
     await files.refresh(secrets[7:8])
     assert looked_at == ["secret-7"]
@@ -102,11 +104,27 @@ async def test_only_the_requested_files_are_read_and_not_in_the_event_loop(
     assert len(looked_at) == 201
 
 
+@pytest.fixture
+def other_device(tmp_path: Path) -> Iterator[Path]:
+    """A directory on another file system than `tmp_path`."""
+    with TemporaryDirectory(dir="/dev/shm") as name:
+        assert Path(name).stat().st_dev != tmp_path.stat().st_dev
+        yield Path(name)
+
+
 async def test_a_hanging_file_system_delays_one_request_and_the_old_secret_is_kept(
-    files: SecretFiles, tmp_path: Path, looked_at: list[str], caplog: pytest.LogCaptureFixture
+    files: SecretFiles,
+    tmp_path: Path,
+    other_device: Path,
+    looked_at: list[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    hanging, other = await asyncio.to_thread(
-        lambda: (secret(tmp_path, "secret-hanging"), secret(tmp_path, "secret-other"))
+    hanging, *more, other = await asyncio.to_thread(
+        lambda: (
+            secret(tmp_path, "secret-hanging"),
+            *(secret(tmp_path, f"secret-{number}") for number in range(100)),
+            secret(other_device, "secret-other"),
+        )
     )
     (tmp_path / "secret-hanging.hangs").touch()
     (tmp_path / "secret-hanging").write_text("second")
@@ -116,10 +134,10 @@ async def test_a_hanging_file_system_delays_one_request_and_the_old_secret_is_ke
     assert hanging.text == "first"
 
     began = time.monotonic()
-    for _ in range(50):
-        await files.refresh((hanging,))
+    for one in more:
+        await files.refresh((hanging, one))
     assert time.monotonic() - began < 0.1
-    (tmp_path / "secret-other").write_text("second")
+    (other_device / "secret-other").write_text("second")
     await files.refresh((other,))
     assert other.text == "second"
     assert [record.message for record in caplog.records] == [
