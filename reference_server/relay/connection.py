@@ -133,11 +133,12 @@ class Connection:
 
     async def _greet(self) -> None:
         while True:
-            for event in await self._exchange():
-                if isinstance(event, Ready):
-                    return
+            events = await self._exchange()
+            for event in events:
                 if isinstance(event, Lost):
                     raise Unavailable(event.reason)
+            if any(isinstance(event, Ready) for event in events):
+                return
 
     async def _send_content(self, content: AsyncIterator[bytes]) -> None:
         async for block in content:
@@ -147,7 +148,12 @@ class Connection:
         self._session.finish_content()
 
     async def _exchange(self) -> list[ClientEvent]:
-        """Sends what the machine has to say, and returns what follows from the next bytes of the server."""
+        """Sends what the machine has to say, and returns what follows from the next bytes of the server.
+
+        After the end of the session that is `Lost`, which an earlier event of the same read may have hidden.
+        """
+        if self._session.lost:
+            return [self._session.lost]
         await self._flush()
         try:
             octets = await self._reader.read(_READ_BYTES)

@@ -64,11 +64,21 @@ class ClientSession:
         """Whether more recipients may be added."""
         self._events: list[ClientEvent] = []
         self._closed = False
+        self._end = ""
+        """Why the session has ended."""
 
     @property
     def idle(self) -> bool:
         """Whether a message can be sent now."""
         return not (self._closed or self._outcomes or self._unsent or self._awaited)
+
+    @property
+    def lost(self) -> Lost | None:
+        """`Lost`, where the session has ended, also for a caller that has not looked at the event."""
+        if not self._closed:
+            return None
+        replies = self._outcomes.replies(NEXT_HOP_UNAVAILABLE) if self._outcomes else ()
+        return Lost(self._end, replies, self._content_sent)
 
     def take_commands(self) -> bytes:
         """Returns the bytes to be sent now, once."""
@@ -178,9 +188,9 @@ class ClientSession:
         return events
 
     def _lose(self, reason: str) -> None:
-        self._closed = True
-        replies = self._outcomes.replies(NEXT_HOP_UNAVAILABLE) if self._outcomes else ()
-        self._events.append(Lost(reason, replies, self._content_sent))
+        self._closed, self._end = True, reason
+        if self.lost:
+            self._events.append(self.lost)
 
     def _pump(self) -> None:
         """Sends the next commands: all with PIPELINING, otherwise one at a time."""

@@ -15,6 +15,8 @@ class Hop:
         self.most_open = 0
         self.messages: list[bytes] = []
         self.greeting = b"220 hop.example\r\n"
+        self.goodbye = b""
+        """What follows the reply to EHLO in the same segment."""
         self.mail = b"250 2.1.0 Ok\r\n"
         self.resets = 0
         self.rcpt: Callable[[bytes], bytes] = lambda line: b"250 2.1.5 Ok\r\n"
@@ -50,7 +52,7 @@ class Hop:
                 lines = ("hop.example", *self.extensions, "HELP")
                 marks = ["-"] * (len(lines) - 1) + [" "]
                 offers = (f"250{mark}{line}\r\n" for mark, line in zip(marks, lines, strict=True))
-                writer.write("".join(offers).encode())
+                writer.write("".join(offers).encode() + self.goodbye)
             elif verb in (b"MAIL", b"XFOR"):
                 self.commands.append(line)
                 writer.write(self.mail if verb == b"MAIL" else b"250 2.0.0 Ok\r\n")

@@ -69,6 +69,48 @@ async def test_a_rejected_sender_is_the_reply_to_every_recipient() -> None:
         await pool.close()
 
 
+@pytest.mark.parametrize("goodbye", [b"421 4.3.2 Shutting down\r\n", b"250 2.0.0 unasked\r\n"])
+async def test_a_session_that_ends_with_the_reply_to_a_recipient_fails_the_message(
+    goodbye: bytes,
+) -> None:
+    async with next_hop() as hop:
+        hop.rcpt = lambda line: b"250 Ok\r\n" + goodbye
+        pool = pool_to(hop)
+        live = opened(pool)
+        assert (await live.add(BOB)).code == 250
+        async with asyncio.timeout(10):
+            result = await live.send((BOB,), Measure(20), content())
+
+        assert isinstance(result, Lost)
+        assert [reply.code for reply in result.replies] == [451]
+        again = opened(pool)
+        assert (await again.add(BOB)).code == 250  # by another connection
+        again.abandon()
+        await pool.close()
+        assert hop.connections == 2
+
+
+async def test_further_recipients_of_a_session_that_has_ended_are_answered() -> None:
+    async with next_hop() as hop:
+        hop.rcpt = lambda line: b"250 Ok\r\n421 4.3.2 Shutting down\r\n"
+        pool = pool_to(hop)
+        live = opened(pool)
+        async with asyncio.timeout(10):
+            assert [(await live.add(to)).code for to in (BOB, EVE)] == [250, 451]
+        live.abandon()
+        await pool.close()
+
+
+async def test_a_session_that_ends_with_the_reply_to_ehlo_is_not_used() -> None:
+    async with next_hop() as hop:
+        hop.goodbye = b"421 4.3.2 Shutting down\r\n"
+        pool = pool_to(hop)
+        async with asyncio.timeout(10):
+            assert (await opened(pool).add(BOB)).code == 451
+        assert hop.commands == []
+        await pool.close()
+
+
 async def test_an_abandoned_message_is_reset_before_the_next_one() -> None:
     async with next_hop() as hop:
         pool = pool_to(hop)
