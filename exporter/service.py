@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from hmac import compare_digest
@@ -27,6 +28,9 @@ logger = logging.getLogger(__name__)
 
 
 _MAX_RELOAD_S = 60.0
+
+_LOG_INTERVAL_S = 60.0
+"""Minimum seconds between two lines about one target that is down: a client with a short timeout can let it fail."""
 
 
 class ActiveConfig:
@@ -74,6 +78,9 @@ class Service:
         self._reloading = asyncio.Lock()
         self._next_reload: asyncio.Task[None] | None = None
         self._down: set[str] = set()
+        """Targets that were last logged as down."""
+        self._logged_at: dict[str, float] = {}
+        """When each target was last logged as down."""
         self.own = ExporterMetrics(external_url)
         self.history = History()
         self._dialect_warnings = DialectWarnings()
@@ -140,6 +147,7 @@ class Service:
         self.history.forget(names)
         self._dialect_warnings.clear()
         self._down &= names
+        self._logged_at = {name: at for name, at in self._logged_at.items() if name in names}
         self.own.targets.set(len(names))
         self.own.reload_successful.set(1)
         self.own.reload_timestamp.set(time.time())
@@ -168,12 +176,16 @@ class Service:
                 yield
 
     def _log_change(self, name: str, scrape: TargetReading) -> None:
-        """Logs one line when a target goes down, and one when it is back."""
+        """Logs one line when a target goes down, at most once a minute, and one when it is back."""
         error = scrape.reading.error
         if isinstance(error, ReadbackMismatch):
             return  # the server answered, and the response to the write reports it
         fields = {"target": name, "address": str(scrape.where)}
         if error:
+            now = time.monotonic()
+            if now < self._logged_at.get(name, -math.inf) + _LOG_INTERVAL_S:
+                return  # the next reading logs it, if it is still down then
+            self._logged_at[name] = now
             self._down.add(name)
             logger.warning(
                 "Target is down", extra={**fields, "reason": error.reason, "err": error}

@@ -46,6 +46,28 @@ def test_two_scrapes_that_find_the_same_targets_back_log_each_once(
     assert sorted(vars(record)["target"] for record in back) == [one.name for one in TARGETS]
 
 
+def test_a_target_that_fails_often_is_logged_once_a_minute_and_again_if_it_stays_down(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Clients with a short timeout can let a reading of a distant target fail as often as they like."""
+    caplog.set_level(logging.INFO)
+    service = Service(lambda: Config(targets=TARGETS[:1]))
+
+    def observe(*errors: NoAnswer | None) -> list[str]:
+        caplog.clear()
+        for error in errors:
+            for _ in service._observe(fleet(error), {}):
+                pass
+        return [record.message for record in caplog.records]
+
+    down = NoAnswer(2.0, 12)
+    once = observe(*[down, None] * 10)
+    assert once == ["Target is down"] * len(TARGETS) + ["Target is back"] * len(TARGETS)
+    assert observe(down, down) == []
+    monkeypatch.setattr("exporter.service._LOG_INTERVAL_S", 0.0)
+    assert observe(down, down, None) == once
+
+
 async def test_a_replaced_configuration_is_freed_without_garbage_collection() -> None:
     service = Service(lambda: Config(targets=TARGETS))
     gc.collect()
