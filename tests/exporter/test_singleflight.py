@@ -78,6 +78,18 @@ async def test_the_call_is_cancelled_with_its_last_waiter() -> None:
     assert await flights.join("key", 1, work) == 2
 
 
+async def test_a_call_that_is_being_cancelled_is_not_joined() -> None:
+    flights, work = SingleFlight[int](), Work()
+    waiter = joined(flights, work)
+    await settled()
+    waiter.cancel()
+    await asyncio.wait([waiter])
+
+    assert len(flights) == 0
+    work.end.set()
+    assert await flights.join("key", 1, work) == 2
+
+
 async def test_a_caller_with_an_earlier_deadline_starts_its_own_call() -> None:
     flights, work = SingleFlight[int](), Work()
     patient, hurried, joiner = (

@@ -64,6 +64,24 @@ async def test_simultaneous_queries_share_one_port_without_confusion() -> None:
     assert len(set(sources)) == 1
 
 
+async def test_closing_a_reader_closes_the_sockets_of_queries_in_progress() -> None:
+    sources: list[Source] = []
+
+    def ignore(datagram: bytes, source: Source) -> list[tuple[bytes, Source]]:
+        sources.append(source)
+        return []
+
+    async with udp_socket(ignore) as silent, asyncio.timeout(10):
+        line = Reader(lifetime=60)
+        reading = asyncio.create_task(read(line, silent.getsockname()[1], seconds=60))
+        while not sources:
+            await asyncio.sleep(0)
+        line.close()
+        while line._carrying:
+            await asyncio.sleep(0)
+        reading.cancel()
+
+
 async def test_later_queries_use_another_port() -> None:
     line, sources = Reader(lifetime=0.01), list[Source]()
     async with listing(sources) as port, asyncio.timeout(5):

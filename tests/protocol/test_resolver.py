@@ -118,6 +118,32 @@ async def test_names_that_hung_before_use_at_most_half_of_the_threads(
     await asyncio.gather(*again)
 
 
+async def test_names_that_were_quick_before_use_all_threads(names: Names) -> None:
+    resolver = Resolver(threads=2)
+    hosts = [HostPort(name, 1) for name in ("one", "two")]
+    await asyncio.gather(*[resolver.resolve(where, 5) for where in hosts])
+    slow = asyncio.create_task(resolver.resolve(HostPort("slow", 1), 5, probe=True))
+    await asyncio.sleep(0)
+
+    assert await resolver.resolve(hosts[0], 5) == (("192.0.2.1", 1),)
+    assert names.calls == {"one": 2, "two": 1, "slow": 1}
+    names.released.set()
+    await slow
+    resolver.close()
+
+
+async def test_names_that_wait_for_a_thread_are_looked_up_in_order(names: Names) -> None:
+    resolver = Resolver(threads=1)
+    hosts = ["slow", "one", "two", "three"]
+    waiting = [asyncio.create_task(resolver.resolve(HostPort(host, 1), 5)) for host in hosts]
+    await asyncio.sleep(0)
+    names.released.set()
+    await asyncio.gather(*waiting)
+
+    assert list(names.calls) == hosts
+    resolver.close()
+
+
 @pytest.mark.parametrize("late", [True, False], ids=["hangs", "fails for the moment"])
 async def test_the_last_addresses_are_used_for_a_minute_while_a_look_up_hangs(
     late: bool, resolver: Resolver, names: Names, monkeypatch: pytest.MonkeyPatch

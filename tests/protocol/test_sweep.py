@@ -14,7 +14,7 @@ import pytest
 from protocol import fleet_tables
 from protocol.address import HostPort
 from protocol.client import Peer
-from protocol.dialect import Dialect
+from protocol.dialect import Dialect, Field, Operation
 from protocol.dialects import DIALECTS, V0
 from protocol.errors import DiscardReason, FailureReason
 from protocol.fleet_tables import FleetTables
@@ -152,6 +152,15 @@ async def test_a_healthy_fleet_is_read_on_the_column_path_only(dialect: Dialect)
         assert reading.cost.datagrams_sent == len(dialect.reads)
         assert len(reading.cost.round_trips) == len(dialect.reads)
         assert 0 < max(reading.cost.round_trips) <= reading.seconds < 5
+
+
+@pytest.mark.parametrize(
+    ("size", "by_columns"), [(1, True), (2, True), (3, False), (4, True), (7, False), (8, True)]
+)
+def test_numbers_of_the_sizes_of_struct_use_the_column_path(size: int, by_columns: bool) -> None:
+    operations = {Command.CONNECTIONS: Operation(0, Field(6, size))}
+
+    assert can_sweep(replace(V0, operations=operations)) is by_columns
 
 
 def test_most_dialects_use_the_column_path() -> None:
