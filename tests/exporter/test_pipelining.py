@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 
@@ -372,24 +372,34 @@ def requests(draw: st.DrawFn) -> tuple[bytes, list[str]]:
     return head + framed, [method, path, body]
 
 
-@given(st.lists(requests(), max_size=5), st.data())
-async def test_requests_split_anywhere_have_the_same_responses(
-    sent: Sequence[tuple[bytes, list[str]]], data: st.DataObject
-) -> None:
+@st.composite
+def pieces(draw: st.DrawFn) -> tuple[list[tuple[bytes, int]], list[list[str]]]:
+    """Requests in pieces, each with the steps of the event loop after it, and what is echoed."""
+    sent = draw(st.lists(requests(), max_size=5))
     stream = b"".join(raw for raw, _ in sent)
-    cuts = sorted(data.draw(st.sets(st.integers(0, len(stream)), max_size=8)))
+    cuts = sorted(draw(st.sets(st.integers(0, len(stream)), max_size=8)))
+    parts = [
+        (stream[start:end], draw(st.integers(0, 4)))
+        for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True)
+    ]
+    return parts, [expected for _, expected in sent]
+
+
+@given(pieces())
+async def test_requests_split_anywhere_have_the_same_responses(
+    given: tuple[list[tuple[bytes, int]], list[list[str]]],
+) -> None:
+    parts, expected = given
     async with echoing() as (connection, wire):
-        for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
-            connection.data_received(stream[start:end])
+        for part, steps in [*parts, (b"", 40)]:
+            connection.data_received(part)
             assert not connection.pipeline
-            for _ in range(data.draw(st.integers(0, 4))):
+            for _ in range(steps):
                 await asyncio.sleep(0)
-        for _ in range(40):
-            await asyncio.sleep(0)
-            assert not connection.pipeline
+                assert not connection.pipeline
 
     bodies = [part.split(b"\r\n\r\n")[1] for part in wire.written.split(b"HTTP/1.1 200 OK")[1:]]
-    assert [json.loads(body) for body in bodies] == [expected for _, expected in sent]
+    assert [json.loads(body) for body in bodies] == expected
 
 
 BEGUN = [
