@@ -1,4 +1,4 @@
-"""The envelope that a transform receives, and the reply to one that cannot be delivered."""
+"""What a transform receives with a message, and the reply to one that fails."""
 
 import errno
 
