@@ -48,13 +48,15 @@ class ProbePolicy:
         """
         if not self._rules:
             raise Denied(f"{where} is not a target, and no other address may be probed")
+        if not any(rule.allows_port(where.port) for rule in self._rules):
+            raise _denied(where)  # without a look-up
         addresses = await self._resolver.resolve(where, timeout, probe=True)
         for number, rule in enumerate(self._rules):
             if allowed := tuple(found for found in addresses if rule.allows(*found[:2])):
                 if rule.secret.can_change:
                     await self._files.refresh((rule.secret,))
                 return self._bound(where, number, allowed)
-        raise Denied(f"{where} is not a target, and probe: does not allow its address and port")
+        raise _denied(where)
 
     def renew(self, secret: Secret) -> None:
         """Uses the new text of a secret for the networks that have it."""
@@ -72,6 +74,10 @@ class ProbePolicy:
         if len(self._peers) > _MAX_PEERS:
             self._peers.popitem(last=False)
         return peer
+
+
+def _denied(where: HostPort) -> Denied:
+    return Denied(f"{where} is not a target, and probe: does not allow its address and port")
 
 
 def renewed(old: Token, secret: Secret, dialect: Dialect) -> Token:

@@ -51,11 +51,14 @@ class ProbeNetwork:
         """Whether the numeric address `host` with `port` may be probed."""
         address = ip_address(host)
         mapped = getattr(address, "ipv4_mapped", None)
+        return self.allows_port(port) and any(
+            (mapped or address) in network for network in self.networks
+        )
+
+    def allows_port(self, port: int) -> bool:
         if self.ports:
-            port_allowed = any(port in allowed for allowed in self.ports)
-        else:
-            port_allowed = port == self.dialect.default_port
-        return port_allowed and any((mapped or address) in network for network in self.networks)
+            return any(port in allowed for allowed in self.ports)
+        return port == self.dialect.default_port
 
 
 @dataclass(frozen=True, slots=True)

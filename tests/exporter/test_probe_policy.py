@@ -56,6 +56,24 @@ async def test_nothing_is_sent_to_a_port_that_is_not_allowed(mail_server: MailSe
     assert mail_server.asked == []
 
 
+async def test_no_name_is_looked_up_for_a_port_that_is_not_allowed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked_up: list[str] = []
+
+    def look_up(host: str, *_: object, **__: object) -> list[Any]:
+        looked_up.append(host)
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    targets = probing(replace(rule("127.0.0.0/8"), ports=(range(7030, 7040),)))
+
+    with pytest.raises(Denied):
+        await targets.probe("random.example:7040", in_seconds(1))
+
+    assert looked_up == []
+
+
 @pytest.mark.parametrize("networks", [("127.0.0.2/32",), ("10.0.0.0/8", "::/0")])
 async def test_nothing_is_sent_to_an_address_outside_the_networks(
     mail_server: MailServer, networks: tuple[str, ...]
