@@ -1,6 +1,7 @@
 """Connection and Reader over real sockets, with valid and faulty servers."""
 
 import asyncio
+import errno
 import inspect
 import resource
 import socket
@@ -29,6 +30,7 @@ from protocol.errors import (
     Unreachable,
 )
 from protocol.message import Request, Response, Value
+from protocol.port import BatchPort, Port
 from protocol.reader import Reader
 from protocol.server import serve
 from protocol.token import Token
@@ -285,6 +287,20 @@ async def test_a_name_whose_first_address_is_closed_is_read_at_the_next() -> Non
 
     assert reading[Command.CONNECTIONS] == 5
     assert max(reading.cost.round_trips) <= reading.seconds <= elapsed
+
+
+async def test_a_full_send_queue_until_the_deadline_is_a_shortage(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: object) -> tuple[int, bool]:
+        raise OSError(errno.ENOBUFS, "No buffer space available")
+
+    monkeypatch.setattr(Port, "send", refuse)
+    monkeypatch.setattr(BatchPort, "send", refuse)
+    with pytest.raises(Shortage) as caught:
+        await read(peer(7030), seconds=0.1)
+
+    assert caught.value.resource is Resource.SEND_QUEUE
 
 
 @pytest.mark.parametrize(

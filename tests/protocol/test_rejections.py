@@ -7,12 +7,12 @@ import socket
 import pytest
 
 from protocol import rejections
-from protocol.message import Request
+from protocol.message import Request, Response
 from protocol.ratelimit import network_of
 from protocol.rejections import RejectedTokens
 from protocol.server import serve
 from protocol.token import Token
-from protocol.vocabulary import Command
+from protocol.vocabulary import Command, Status
 
 TOKEN = Token.parse("secretpa")
 
@@ -120,3 +120,24 @@ async def test_valid_requests_are_answered_among_a_burst_of_others(
             client.send(Request(2, TOKEN.octets, 0).encode())
 
             assert (await asyncio.wait_for(loop.sock_recv(client, 100), 5))[-1] == 7
+
+
+async def test_all_valid_requests_of_a_burst_are_answered_and_48_wrong_ones_examined(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    loop = asyncio.get_running_loop()
+    valid, wrong = (Request(1, token, 0).encode() for token in (TOKEN.octets, b"x" * 8))
+    async with serve("127.0.0.1", 0, TOKEN, lambda _: 7) as endpoint:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.setblocking(False)
+            client.connect(("127.0.0.1", endpoint.port))
+            for _ in range(96):  # together as many as are read in one callback
+                client.send(valid)
+                client.send(wrong)
+            statuses: list[Status] = []
+            while statuses.count(Status.DONE) < 96:
+                octets = await asyncio.wait_for(loop.sock_recv(client, 100), 5)
+                statuses.append(Response.decode(octets).status)
+
+    assert statuses.count(Status.AUTHENTICATION_FAILED) == 40  # the limit of the network
+    assert sum(vars(record)["requests"] for record in caplog.records) == 48

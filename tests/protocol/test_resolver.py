@@ -132,6 +132,19 @@ async def test_names_that_were_quick_before_use_all_threads(names: Names) -> Non
     resolver.close()
 
 
+async def test_the_threads_end_when_the_resolver_is_closed(names: Names) -> None:
+    before = set(threading.enumerate())
+    resolver = Resolver(threads=3)
+    await asyncio.gather(*[resolver.resolve(HostPort(f"{n}.example", 1), 5) for n in range(9)])
+    started = set(threading.enumerate()) - before
+    resolver.close()
+    for thread in started:
+        await asyncio.to_thread(thread.join, 5)
+
+    assert {thread.name for thread in started} == {"resolver"}
+    assert not any(thread.is_alive() for thread in started)
+
+
 async def test_names_that_wait_for_a_thread_are_looked_up_in_order(names: Names) -> None:
     resolver = Resolver(threads=1)
     hosts = ["slow", "one", "two", "three"]

@@ -53,6 +53,23 @@ def test_a_message_may_use_more_memory_below_the_budget(tmp_path: Path) -> None:
     spools[0].close()
 
 
+def test_a_spool_gives_back_all_memory_when_it_is_written_and_closed(tmp_path: Path) -> None:
+    memory = Memory(limit=0)
+    spool = Spool(tmp_path, memory)
+    for _ in range(2):
+        spool.append(b"hello")
+        assert memory.scarce
+        spool.spill()
+        assert not memory.scarce
+    spool.append(b"hello")
+    spool.close()
+    spool.close()
+
+    assert not memory.scarce
+    memory.take(1)
+    assert memory.scarce
+
+
 def test_tiny_pieces_use_no_more_memory_than_large_ones(
     tmp_path: Path,
 ) -> None:
