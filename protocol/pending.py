@@ -53,9 +53,9 @@ class PendingTable:
 
     def find(self, datagram: bytes, address: Address, *, request: bool = False) -> Query | None:
         """The query of a datagram to or from an address: by its identifier, else the latest query there."""
-        if address not in self._asked:
+        asked, latest = self._asked.get(address), None
+        if asked is None:
             return None
-        asked, latest = self._asked[address], None
         for latest in asked.latest.values():
             dialect = latest.dialect
             place = dialect.request_identifier if request else dialect.response_identifier

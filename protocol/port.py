@@ -6,7 +6,6 @@ import struct
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import takewhile
 
 from protocol.address import Address
 from protocol.query import Outgoing
@@ -60,7 +59,7 @@ class Port:
     def send(self, outgoing: Sequence[Outgoing], first: int) -> tuple[int, bool]:
         """Sends from index `first`; returns how many, and whether an error ended it, which is not reported again.
 
-        Raises `OSError` if the first could not be sent.
+        All datagrams have the same length. Raises `OSError` if the first could not be sent.
         """
         self.opened.sendto(*outgoing[first])
         return 1, False
@@ -100,9 +99,8 @@ class BatchPort(Port):
         """Batches to send, by the length of their datagrams."""
 
     def send(self, outgoing: Sequence[Outgoing], first: int) -> tuple[int, bool]:
-        length = len(outgoing[first][0])
-        following = outgoing[first : first + _BATCH]
-        batch = list(takewhile(lambda one: len(one[0]) == length, following))
+        batch = outgoing[first : first + _BATCH]
+        length = len(batch[0][0])
         outbox = self._outboxes.get(length)
         if outbox is None:
             outbox = MessageBatch(self.opened.family, _BATCH, length)

@@ -64,7 +64,6 @@ class Query:
     _reports: Mapping[Address, str] = MappingProxyType({})
     """ICMP errors by address."""
     _sent = _retransmissions = 0
-    _round_trips: tuple[float, ...] = ()
     _discarded: Mapping[DiscardReason, int] = NO_DISCARDS
     _fitting: frozenset[str] = frozenset()
 
@@ -94,13 +93,15 @@ class Query:
         self._attempts = max(attempts, len(addresses))
         self._asked: dict[Address, tuple[int, float]] = {}
         """Number and last time of the attempts at each address."""
+        self._round_trips: list[float] = []
 
     @property
     def reading(self) -> Reading:
         """The reading, once the query is done. Raises `Shortage`."""
         if isinstance(self.error, Shortage):
             raise self.error
-        cost = Cost(self._sent, self._retransmissions, self._round_trips, self._discarded)
+        trips = tuple(self._round_trips)
+        cost = Cost(self._sent, self._retransmissions, trips, self._discarded)
         seconds = self._ended - self._started if self._started else 0.0
         return Reading({} if self.error else self.values, self.error, cost, seconds, self.server)
 
@@ -198,7 +199,7 @@ class Query:
         self.server, self._ended = address, now
         times, sent_at = self._asked[address]
         if times == 1:  # Karn's algorithm: only unambiguous samples
-            self._round_trips += (now - sent_at,)
+            self._round_trips.append(now - sent_at)
         if response.status is Status.DONE:
             del self._unanswered[identifier]
             self.values[command] = value

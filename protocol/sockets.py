@@ -8,6 +8,7 @@ socket.
 import asyncio
 import socket
 import sys
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -52,8 +53,11 @@ class Sockets:
         Raises `Shortage` if a socket cannot be opened.
         """
         undelivered: list[Undelivered] = []
-        for length in {len(address) for _, address in outgoing}:  # IPv4 addresses have two members
-            self._send([one for one in outgoing if len(one[1]) == length], undelivered)
+        alike: defaultdict[tuple[int, int], list[Outgoing]] = defaultdict(list)
+        for datagram, address in outgoing:  # IPv4 addresses have two members
+            alike[len(address), len(datagram)].append((datagram, address))
+        for group in alike.values():
+            self._send(group, undelivered)
         arrived: list[tuple[bytes, Address]] = []
         drained = [self._receive(port, arrived, undelivered) for port in self._ports.values()]
         return Transfer(arrived, undelivered, all(drained))
