@@ -67,6 +67,7 @@ class Resource(StrEnum):
     MEMORY = "memory"
     SEND_QUEUE = "send_queue"
     STALL = "stall"
+    THREADS = "threads"
 
 
 SHORTAGES = {

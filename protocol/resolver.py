@@ -16,7 +16,7 @@ from time import monotonic
 from typing import TypeVar
 
 from protocol.address import Address, HostPort, numeric, unique_addresses
-from protocol.errors import UnknownName
+from protocol.errors import Resource, Shortage, UnknownName
 
 T = TypeVar("T")
 
@@ -128,11 +128,21 @@ class Resolver:
             else:
                 return
             look_up.since = monotonic()
+            if not self._has_thread():
+                del self._look_ups[look_up.host]
+                shortage = Shortage(Resource.THREADS, "cannot start a thread to resolve a name")
+                look_up.future.set_exception(shortage)
+                continue
             self._running.add(look_up)
-            if len(self._running) > self._started:
-                self._started += 1
-                threading.Thread(target=self._work, name="resolver", daemon=True).start()
             self._jobs.put(look_up)
+
+    def _has_thread(self) -> bool:
+        """Starts a thread for another look-up; where that fails, those that there are do it later."""
+        if self._started <= len(self._running):
+            with suppress(RuntimeError):
+                threading.Thread(target=self._work, name="resolver", daemon=True).start()
+                self._started += 1
+        return self._started > 0
 
     def _work(self) -> None:
         """Thread function: runs look-ups until idle."""

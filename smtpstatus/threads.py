@@ -4,12 +4,18 @@ An executor of the standard library is joined when the program ends, and would w
 """
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+_RETRY_S = 1.0
+"""Seconds until the first thread is tried again. Its calls wait, as they do for a slow file system."""
 
 
 class DaemonThreads:
@@ -26,11 +32,22 @@ class DaemonThreads:
         """The call's result or exception, in the running loop. Cancelling the future does not stop the call."""
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._unfinished += 1
-        if self._unfinished > self._threads and self._threads < self._most:
-            threading.Thread(target=self._work, name=self._name, daemon=True).start()
-            self._threads += 1
         self._jobs.put((future, call))
+        self._start_thread()
         return future
+
+    def _start_thread(self) -> None:
+        """Starts a thread if one is missing. Where the system allows no more, those that there are do the work."""
+        if self._unfinished <= self._threads or self._threads == self._most:
+            return
+        try:
+            threading.Thread(target=self._work, name=self._name, daemon=True).start()
+        except RuntimeError as error:
+            logger.warning("Cannot start a thread", extra={"pool": self._name, "err": error})
+            if not self._threads:
+                asyncio.get_running_loop().call_later(_RETRY_S, self._start_thread)
+        else:
+            self._threads += 1
 
     def _work(self) -> None:
         while True:

@@ -61,7 +61,10 @@ class Server(uvicorn.Server):
         self._stopping()
         drained = threading.Timer(_DRAIN_S, super().handle_exit, (sig, frame))
         drained.daemon = True
-        drained.start()
+        try:
+            drained.start()
+        except RuntimeError:  # the system allows no more threads
+            super().handle_exit(sig, frame)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         if self._tls is None:

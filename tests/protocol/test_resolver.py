@@ -11,7 +11,7 @@ import pytest
 
 from protocol import resolver as module
 from protocol.address import HostPort
-from protocol.errors import UnknownName
+from protocol.errors import Resource, Shortage, UnknownName
 from protocol.resolver import Resolver
 
 
@@ -54,6 +54,25 @@ def names(monkeypatch: pytest.MonkeyPatch) -> Iterator[Names]:
     monkeypatch.setattr(module, "numeric", lambda where: ())
     yield made
     made.released.set()
+
+
+async def test_a_look_up_without_a_thread_is_a_shortage_and_the_next_one_succeeds(
+    resolver: Resolver, names: Names
+) -> None:
+    def fail(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threading.Thread, "start", fail)
+        with pytest.raises(Shortage) as raised:
+            await resolver.resolve(HostPort("mail.example", 7030), 5)
+    assert raised.value.resource is Resource.THREADS
+    assert await resolver.resolve(HostPort("mail.example", 7030), 5)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threading.Thread, "start", fail)
+        others = [HostPort(f"mail-{number}.example", 7030) for number in range(4)]
+        assert all(await asyncio.gather(*(resolver.resolve(one, 5) for one in others)))
 
 
 async def test_a_name_resolves_to_all_its_addresses(resolver: Resolver) -> None:

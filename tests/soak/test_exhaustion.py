@@ -100,11 +100,11 @@ def server_on_a_small_disk(tmp_path: Path, options: str) -> Iterator[Server]:
         yield server
 
 
-def deliver(server: Server, recipient: str) -> int:
-    """Sends one message; returns the code of the reply to it."""
+def deliver(server: Server, recipient: str, text: str = "hello\r\n") -> int:
+    """Sends one message; returns the code of the reply to it, or of the first rejection."""
     with smtplib.SMTP("127.0.0.1", server.smtp, timeout=20) as client:
         try:
-            client.sendmail("a@example.com", [recipient], "Subject: x\r\n\r\nhello\r\n")
+            client.sendmail("a@example.com", [recipient], f"Subject: x\r\n\r\n{text}")
         except smtplib.SMTPResponseException as error:
             return error.smtp_code
         except smtplib.SMTPRecipientsRefused as error:
