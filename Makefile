@@ -39,9 +39,10 @@ lowest: .venv/lowest-ready
 run: $(RUN)
 	@.venv-run/bin/python deploy/demo.py
 
-# Long tests; SOAK=short runs a few minutes of them.
+# Long tests, two at a time, as many of them mostly wait; SOAK=short runs a few minutes of them.
 soak: $(SOAKING)
-	SOAK=$(SOAK) $(BIN)/pytest -m "soak$(if $(filter short,$(SOAK)), and not long)" $(PYTEST)
+	SOAK=$(SOAK) $(BIN)/pytest -m "soak$(if $(filter short,$(SOAK)), and not long)" \
+	  --numprocesses=2 --dist=loadfile --no-loadscope-reorder $(PYTEST)
 
 # Coverage-guided fuzzing of every parser, FUZZ_SECONDS for each.
 fuzz: $(SOAKING)

@@ -8,8 +8,8 @@ import time
 import urllib.parse
 import urllib.request
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -174,29 +174,44 @@ class System:
         return False
 
 
-def test_killed_processes_lose_no_accepted_mail_and_report_no_false_counter(
-    tmp_path: Path, scale: Scale
-) -> None:
+@contextmanager
+def running(folder: Path) -> Iterator[System]:
+    system = System.start(folder)
+    try:
+        yield system
+    finally:
+        for part in system.parts:
+            part.end(signal.SIGKILL)
+
+
+def kill_at_random(system: System, seconds: float) -> Counter[str]:
+    """Ends and restarts parts under traffic; returns how often each, and by which signal."""
     random = Random(25)
-    system = System.start(tmp_path)
-    senders = [Sender(system.direct, f"mail-{number}") for number in range(2)]
-    senders += [Sender(system.filtered, f"hop-{number}") for number in range(2)]
-    for sender in senders:
-        sender.start()
     killed: Counter[str] = Counter()
-    until = time.monotonic() + scale(full=600, short=25)
+    until = time.monotonic() + seconds
     while time.monotonic() < until:
-        senders[0].stopping.wait(random.uniform(0.1, 2))
+        time.sleep(random.uniform(0.1, 2))  # the kill comes at any moment
         part = random.choice(system.parts)
         number = random.choice([signal.SIGKILL, signal.SIGTERM])
         part.restart(number)
         killed[f"{part.name} {number.name}"] += 1
-    for sender in senders:
-        sender.stopping.set()
-    for sender in senders:
-        sender.join(60)
+    return killed
 
-    try:
+
+def test_killed_processes_lose_no_accepted_mail_and_report_no_false_counter(
+    tmp_path: Path, scale: Scale
+) -> None:
+    with running(tmp_path) as system:
+        senders = [Sender(system.direct, f"mail-{number}") for number in range(2)]
+        senders += [Sender(system.filtered, f"filter-{number}") for number in range(2)]
+        for sender in senders:
+            sender.start()
+        killed = kill_at_random(system, scale(full=600, short=25))
+        for sender in senders:
+            sender.stopping.set()
+        for sender in senders:
+            sender.join(60)
+
         eventually(system.all_up, seconds=60)
         accepted = [mark for sender in senders for mark in sender.accepted]
         found = stored(tmp_path / "mail") + stored(tmp_path / "hop")
@@ -214,12 +229,8 @@ def test_killed_processes_lose_no_accepted_mail_and_report_no_false_counter(
                 assert (len(values), min(values) >= 0) == (3, True)
         # increase() extrapolates by at most half a scrape interval at each end and each restart.
         for target in ("mail", "filter"):
-            name = {"mail": "mail", "filter": "hop"}[target]
-            opened = sum(one.connections for one in senders if one.name.startswith(name))
+            opened = sum(one.connections for one in senders if one.name.startswith(target))
             series = f'smtpstatus_connections_total{{target="{target}"}}{span}'
             assert query(system.database, f"increase({series})")[0] <= 1.2 * opened + 10
-    finally:
-        for part in system.parts:
-            part.end(signal.SIGKILL)
     assert all("Traceback" not in part.output for part in system.parts)
     print(f"{len(accepted)} messages accepted, 0 lost, killed: {dict(sorted(killed.items()))}")

@@ -48,7 +48,7 @@ def test_sessions_of_a_stopped_server_end_only_if_their_clients_were_silent(
             )
             sending.sendall(b"Subject: x\r\n\r\nhello\r\n")
             stopping = threading.Thread(
-                target=stopped, args=(server.process, scale(full=150, short=5))
+                target=stopped, args=(server.process, scale(full=120, short=5))
             )
             stopping.start()
             eventually(lambda: state(server.process) == "T")
@@ -95,7 +95,7 @@ def test_readings_and_connections_go_on_after_the_exporter_was_stopped(
                     idle.sendall(get)
                     assert page(idle).count("smtpstatus_up{") == 2
                     stopping = threading.Thread(
-                        target=stopped, args=(process, scale(full=90, short=5))
+                        target=stopped, args=(process, scale(full=60, short=5))
                     )
                     stopping.start()
                     eventually(lambda: state(process) == "T")
@@ -143,7 +143,7 @@ def test_traffic_is_not_caught_up_on_after_the_generator_was_stopped(
             return len({path.name for path in server.maildir.glob("*/new/*")})
 
         eventually(lambda: count() > 5)
-        seconds = scale(full=60, short=20)
+        seconds = scale(full=40, short=20)
         stopped(traffic, seconds)
         before = count()
         eventually(lambda: count() > before + 5)
