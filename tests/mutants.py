@@ -20,6 +20,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from queue import Queue
 from tempfile import TemporaryDirectory
@@ -122,12 +123,26 @@ def tests_of(module: str) -> list[list[str]]:
     return [[*named[0], VALUES], *named[1:]]
 
 
+def mutated(mutant: Mutant, source: str) -> str:
+    """The source of the module with the change."""
+    changed: str = mutate_code(source, get_operator(mutant.operator)(), mutant.occurrence)
+    return changed
+
+
+def compiles(mutant: Mutant) -> bool:
+    """Whether the change is valid Python; `not` before an assignment expression, for example, is not."""
+    try:
+        compile(mutated(mutant, (ROOT / mutant.module).read_text()), mutant.module, "exec")
+    except SyntaxError:
+        return False
+    return True
+
+
 def survives(mutant: Mutant, copy: Path) -> bool:
     """Whether all tests pass on the mutated copy, which is restored afterwards."""
     path = copy / mutant.module
     original = path.read_text()
-    mutated = mutate_code(original, get_operator(mutant.operator)(), mutant.occurrence)
-    path.write_text(mutated)
+    path.write_text(mutated(mutant, original))
     try:
         *first, package = tests_of(mutant.module)
         return all(passes(copy, tests) for tests in first) and passes(
@@ -196,7 +211,8 @@ def main() -> int:
     known = equivalent()
     stale = sorted(known.keys() - {mutant.name for mutant in everything})
     ranked = sorted(everything, key=lambda mutant: mutant.rank(options.seed))
-    drawn = [one for one in ranked[: options.count] if one.module.startswith(options.only)]
+    whole = islice(filter(compiles, ranked), options.count)
+    drawn = [mutant for mutant in whole if mutant.module.startswith(options.only)]
     sample = [mutant for mutant in drawn if mutant.name not in known]
     if options.list:
         print("\n".join(mutant.name for mutant in sorted(sample)))

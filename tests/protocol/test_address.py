@@ -49,6 +49,11 @@ def test_an_invalid_address_is_rejected_in_one_line(text: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_an_ipv6_address_is_written_in_brackets() -> None:
+    assert str(HostPort("::1", 7030)) == "[::1]:7030"
+    assert str(HostPort("mail.example", 7030)) == "mail.example:7030"
+
+
 def test_a_port_is_required_without_a_default() -> None:
     with pytest.raises(ValueError, match="expected host:port"):
         HostPort.parse("mail.example")

@@ -107,6 +107,18 @@ def test_the_first_retransmission_waits_for_the_timeout_and_the_last_is_late() -
     assert transmissions(ask(attempts=3, rto=0.1)) == pytest.approx([0, 0.1, 4 / 3])
 
 
+def test_attempts_are_made_between_the_start_and_the_deadline() -> None:
+    query = ask(attempts=4, rto=0.25, deadline=103)
+    query.start(100)
+    times = []
+    while query.due < query.deadline:
+        times.append(query.due)
+        query.timer(query.due)
+
+    assert times == pytest.approx([100.25, 100 + 0.5**0.5, 102])
+    assert query.due == query.deadline
+
+
 @given(
     st.floats(0.1, 5),
     st.integers(1, 10),
@@ -346,10 +358,10 @@ def test_an_answer_from_an_address_not_queried_yet_is_discarded() -> None:
 
 def test_a_datagram_that_the_kernel_refused_is_sent_again_soon() -> None:
     query = ask(Command.CONNECTIONS)
-    [outgoing] = query.start(1)
+    [outgoing] = query.start(1.01)
 
-    query.refused(outgoing, Resource.SEND_QUEUE, 1)
-    assert query.due < 1.05
+    query.refused(outgoing, Resource.SEND_QUEUE, 1.01)
+    assert query.due == pytest.approx(1.02)
     assert query.timer(query.due) == [outgoing]
     query.datagram(reply(outgoing[0], 3), HERE, 1.1)
 

@@ -88,3 +88,15 @@ def test_tokens_of_several_kinds_of_characters_are_not_weak(text: str) -> None:
 
 def test_short_tokens_are_weak() -> None:
     assert Token.parse("hex:6f", 1).is_weak
+
+
+@pytest.mark.parametrize(
+    ("length", "wanted"),
+    [
+        (1, "1 ASCII character, or hex: and 2 hex digits"),
+        (2, "exactly 2 ASCII characters, or hex: and 4 hex digits"),
+    ],
+)
+def test_an_error_states_the_length_that_is_expected(length: int, wanted: str) -> None:
+    with pytest.raises(TokenError, match=f"^token has 3 bytes: expected {wanted}$"):
+        Token.parse("abc", length)
