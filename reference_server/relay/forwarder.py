@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from reference_server.destination import DeliveryFailed, Message
 from reference_server.event import Envelope
+from reference_server.limits import LAST_LOOK_S
 from reference_server.relay.content import InvalidContent
 from reference_server.relay.events import NEXT_HOP_UNAVAILABLE, Finished, Lost
 from reference_server.relay.live import LiveTransaction
@@ -62,9 +63,8 @@ class Forwarder:
     def stop(self) -> None:
         """Abandons messages in progress, which are answered with 451."""
         self._stopped = True
-        now = asyncio.get_running_loop().time()
         for timeout in self._under_way:
-            timeout.reschedule(now)
+            _end(timeout, 0)
 
     async def aclose(self) -> None:
         """Ends the connections; no message is under way."""
@@ -72,11 +72,19 @@ class Forwarder:
 
     @asynccontextmanager
     async def _deadline(self) -> AsyncIterator[None]:
-        async with asyncio.timeout(0 if self._stopped else self._timeout_s) as timeout:
+        """Ends the block after the time limit and a last look at the sockets.
+
+        When this process was stopped for long, the hop's reply may be there: without it, the client would send again
+        what the hop has accepted.
+        """
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(0 if self._stopped else None) as timeout:
+            timer = loop.call_later(self._timeout_s, _end, timeout, LAST_LOOK_S)
             self._under_way.add(timeout)
             try:
                 yield
             finally:
+                timer.cancel()
                 self._under_way.discard(timeout)
 
     def _replies(self, result: Finished | Lost, message: Message) -> tuple[Reply, ...]:
@@ -88,6 +96,12 @@ class Forwarder:
                 raise DeliveryFailed(NEXT_HOP_UNAVAILABLE, reason)
             logger.warning("Next hop failed", extra={"id": message.identifier, "err": reason})
         return result.replies
+
+
+def _end(timeout: asyncio.Timeout, seconds: float) -> None:
+    """Lets a timeout expire after some time, unless it has expired."""
+    if not timeout.expired():
+        timeout.reschedule(asyncio.get_running_loop().time() + seconds)
 
 
 def _transaction(envelope: Envelope, client: str) -> Transaction:

@@ -6,11 +6,14 @@ import socket
 import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from tests.soak.conftest import Scale
+from tests.support.filter import filter_server, send
+from tests.support.gauge import usage
 from tests.support.processes import Process, eventually, exporter, mail_server, running
 
 pytestmark = pytest.mark.soak
@@ -62,6 +65,27 @@ def test_sessions_of_a_stopped_server_end_only_if_their_clients_were_silent(
         with smtplib.SMTP("127.0.0.1", server.smtp, timeout=20) as client:
             assert client.sendmail("a@example.org", ["b@example.org"], "Subject: y\r\n\r\n") == {}
         assert len(server.mails("b")) == 2
+
+
+def test_a_reply_of_the_next_hop_to_a_stopped_filter_reaches_the_client(tmp_path: Path) -> None:
+    """Otherwise the client would send a message again that the hop has stored."""
+    with (
+        mail_server(tmp_path / "hop", "--transform=sh -c 'sleep 2; cat'") as hop,
+        filter_server(
+            "--smtp.listen-address=127.0.0.1:0",
+            f"--next-hop=smtp://127.0.0.1:{hop.smtp}",
+            "--next-hop.timeout=5s",
+        ) as filtering,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        port = int(filtering.process.says(r"smtp 127\.0\.0\.1:(\d+)")[1])
+        idle = usage(hop.process.pid).children
+        sending = pool.submit(send, port, "Subject: x\n\nhello\n", "b@example.org")
+        eventually(lambda: usage(hop.process.pid).children > idle)
+        stopped(filtering.process, 8)
+        sending.result()  # raises if the message was not accepted
+
+        assert len(hop.mails("b")) == 1
 
 
 def state(process: Process) -> str:
