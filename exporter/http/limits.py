@@ -38,7 +38,7 @@ class RequestLimits:
     `most_working` 0 means any number. `most_waiting` is called for each request.
     """
 
-    stalled_after_s = 1.0
+    stalled_after_s = 0.25
     """Seconds after which a response that its client does not read may be aborted for another request."""
 
     def __init__(self, most_working: int, most_waiting: Callable[[], int]) -> None:

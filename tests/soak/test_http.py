@@ -68,7 +68,7 @@ def test_hostile_clients_affect_no_other_client(scale: Scale) -> None:
         port = port_of(process)
         misbehave(port, random, b"GET / HTTP/1.1\r\n\r\n")
         lines = 100 + LINES_PER_THOUSAND * count // 1_000
-        with unaffected(process, port, peak_mib=PEAK_MIB, slowest_s=2, log_lines=lines):
+        with unaffected(process, port, peak_mib=PEAK_MIB, log_lines=lines):
             for _ in range(count):
                 misbehave(port, random, stream(random))
 
