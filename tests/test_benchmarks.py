@@ -105,6 +105,7 @@ def test_a_history_has_every_series_that_the_overview_reads() -> None:
     assert read - rare <= written
 
 
+@pytest.mark.soak
 def test_a_filter_is_compared_with_other_filters_and_with_none(tmp_path: Path) -> None:
     for program in ("cc", "smtp-source", "postfix", "unshare"):
         require(program)

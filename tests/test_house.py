@@ -8,8 +8,6 @@ import sys
 import tomllib
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("smtpstatus", "protocol", "exporter", "reference_server")
 MODULES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
@@ -37,35 +35,38 @@ def imported(path: Path) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("path", MODULES, ids=relative_name)
-def test_imports_point_downward_only(path: Path) -> None:
-    package = path.relative_to(ROOT).parts[0]
+def test_imports_point_downward_only() -> None:
+    wrong = {
+        relative_name(path): upward
+        for path in MODULES
+        if (upward := imported(path) & set(PACKAGES) - ALLOWED[path.relative_to(ROOT).parts[0]])
+    }
 
-    assert imported(path) & set(PACKAGES) <= ALLOWED[package]
-
-
-@pytest.mark.parametrize(
-    "path", [path for path in MODULES if "protocol" in path.parts], ids=relative_name
-)
-def test_the_protocol_imports_only_the_standard_library(path: Path) -> None:
-    assert imported(path) - {"protocol", "smtpstatus", "__future__"} <= set(
-        sys.stdlib_module_names
-    )
+    assert wrong == {}
 
 
-@pytest.mark.parametrize("path", MODULES, ids=relative_name)
-def test_a_module_has_at_most_300_lines(path: Path) -> None:
-    assert len(path.read_text().splitlines()) <= 300
+def test_the_protocol_imports_only_the_standard_library() -> None:
+    allowed = {"protocol", "smtpstatus", "__future__", *sys.stdlib_module_names}
+    wrong = {
+        relative_name(path): other
+        for path in MODULES
+        if "protocol" in path.parts and (other := imported(path) - allowed)
+    }
+
+    assert wrong == {}
 
 
-@pytest.mark.parametrize("path", MODULES, ids=relative_name)
-def test_only_the_commands_read_the_environment_and_the_arguments(path: Path) -> None:
-    if path.name in ("__main__.py", "traffic.py"):
-        return
-    source = path.read_text()
+def test_a_module_has_at_most_300_lines() -> None:
+    lines = {relative_name(path): len(path.read_text().splitlines()) for path in MODULES}
 
-    assert "sys.argv" not in source
-    assert not re.search(r"os\.(environ|getenv)", source)
+    assert {name: count for name, count in lines.items() if count > 300} == {}
+
+
+def test_only_the_commands_read_the_environment_and_the_arguments() -> None:
+    reads = re.compile(r"sys\.argv|os\.(environ|getenv)")
+    found = {path for path in MODULES if reads.search(path.read_text())}
+
+    assert {path for path in found if path.name not in ("__main__.py", "traffic.py")} == set()
 
 
 MUTABLE = {
