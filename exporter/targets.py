@@ -23,6 +23,7 @@ from protocol.errors import (
     FailureReason,
     InternalError,
     NoAnswer,
+    Resource,
     Shortage,
     UnknownName,
 )
@@ -197,8 +198,7 @@ class Targets:
         one short reading after another would take all the time.
         """
         found = await self._flights.join(peers, deadline, lambda: self._fly(peers, deadline))
-        errors = found.readings.errors
-        late = [row for row, error in errors.items() if error.reason in _RETRIED]
+        late = [row for row, error in found.readings.errors.items() if error.reason in _RETRIED]
         if not late or _left(deadline) < _MIN_RETRY_S:
             return found
         again = await self._fly(tuple(peers[row] for row in late), deadline)
@@ -207,10 +207,12 @@ class Targets:
 
     async def _fly(self, peers: tuple[Peer, ...], deadline: float) -> TargetReadings:
         await self._refresh(peers)
+        if (timeout := _left(deadline)) <= 0:
+            raise Shortage(Resource.STALL, "this program did not run until the deadline")
         if len(peers) == 1:
             readings = Readings.of([await self._read_one(peers[0], deadline)])
         else:
-            timeout, attempts = _left(deadline), self.config.attempts
+            attempts = self.config.attempts
             try:
                 readings = await self._reader.read_all(peers, timeout=timeout, attempts=attempts)
             except Shortage:
@@ -260,9 +262,8 @@ class Targets:
         except ValueError as error:
             if ":" in text:
                 raise BadAddress(str(error)) from None
-            raise UnknownTarget(
-                f"unknown target {text[:_MAX_LOGGED]!r}; an address is written host:port"
-            ) from None
+            name = text[:_MAX_LOGGED]
+            raise UnknownTarget(f"unknown target {name!r}: expected a name or host:port") from None
         if where in self._by_address:
             return self._peers[self._by_address[where].name]
         return await self._networks.peer(where, _left(deadline))

@@ -14,7 +14,7 @@ from exporter.targets import BadAddress, Targets, UnknownTarget
 from protocol.address import HostPort
 from protocol.client import Peer, Reading
 from protocol.dialects import V0
-from protocol.errors import DiscardReason, FailureReason
+from protocol.errors import DiscardReason, FailureReason, Shortage
 from tests.exporter.running import TOKEN, MailServer, silence
 
 
@@ -110,6 +110,18 @@ async def test_a_caller_with_little_time_left_reuses_the_shared_result() -> None
 
     assert observed == [hurried]
     assert patient.reading is hurried.reading
+
+
+async def test_a_reading_whose_deadline_passed_before_it_began_is_a_shortage(
+    mail_server: MailServer,
+) -> None:
+    """The loop was late, so the target was not asked and is not down."""
+    targets = Targets(Config(targets=(target("mail", mail_server.address),)), nothing)
+
+    with pytest.raises(Shortage, match="did not run until the deadline"):
+        await targets.read_all(in_seconds(-0.001))
+
+    assert mail_server.asked == []
 
 
 async def test_the_observer_receives_a_shared_reading_once(mail_server: MailServer) -> None:
