@@ -5,7 +5,6 @@ and that hands the message back by sendmail (Postfix FILTER_README, "simple cont
 """
 
 import os
-import pwd
 import subprocess
 import sys
 import time
@@ -16,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from benchmarks import peers
+from benchmarks import peers, postfix
 from benchmarks.bench import Bench
 from benchmarks.fleet import COMMANDS, TOKEN
-from benchmarks.mailers import POSTFIX_MAIN, POSTFIX_MASTER, Delivery, Load
+from benchmarks.mailers import POSTFIX_MAIN, Delivery, Load
 from benchmarks.process import Process, running, until
 from benchmarks.ratio import Bound, Ratio, at_least, at_most
 
@@ -193,14 +192,8 @@ def _proxied(folder: Path) -> Iterator[Way]:
 @contextmanager
 def _postfix(home: Path, main: str = "", master: str = "") -> Iterator[tuple[Process, int, Path]]:
     """Postfix in a mount namespace with its own /etc/postfix: sendmail(1) accepts no other from unprivileged users."""
-    port, unprivileged = peers.free_port(), pwd.getpwnam("nobody")
-    for part in ("etc", "queue", "data", "log", "mail"):
-        (home / part).mkdir(parents=True)
-    os.chown(home / "data", pwd.getpwnam("postfix").pw_uid, -1)
-    os.chown(home / "mail", unprivileged.pw_uid, unprivileged.pw_gid)
-    own = POSTFIX_MAIN.format(folder=home, uid=unprivileged.pw_uid, gid=unprivileged.pw_gid)
-    (home / "etc/main.cf").write_text(own + main)
-    (home / "etc/master.cf").write_text(POSTFIX_MASTER.format(port=port) + master)
+    port = peers.free_port()
+    postfix.configure(home, port, "static:user/", POSTFIX_MAIN + main, master)
     with running(("unshare", "--mount", "sh", "-ec", _ALONE, home)) as process:
         process.listens(port)
         yield process, port, home / "mail/user/new"

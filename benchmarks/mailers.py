@@ -12,44 +12,10 @@ from pathlib import Path
 
 from benchmarks.fleet import COMMANDS, TOKEN
 from benchmarks.peers import free_port
+from benchmarks.postfix import check, command, configure
 from benchmarks.process import Process, running, until
 
-POSTFIX_MAIN = """\
-compatibility_level = 3.6
-queue_directory = {folder}/queue
-data_directory = {folder}/data
-maillog_file = {folder}/log/mail.log
-maillog_file_prefixes = {folder}
-inet_interfaces = 127.0.0.1
-inet_protocols = ipv4
-myhostname = mail.example.org
-mydestination =
-alias_maps =
-mynetworks = 127.0.0.0/8
-virtual_mailbox_domains = example.org
-virtual_mailbox_base = {folder}/mail
-virtual_mailbox_maps = static:user/
-virtual_minimum_uid = 1
-virtual_uid_maps = static:{uid}
-virtual_gid_maps = static:{gid}
-smtpd_client_connection_count_limit = 0
-default_process_limit = 100
-"""
-POSTFIX_MASTER = """\
-127.0.0.1:{port} inet n - n - - smtpd
-cleanup   unix n - n - 0 cleanup
-qmgr      unix n - n 300 1 qmgr
-rewrite   unix - - n - - trivial-rewrite
-bounce    unix - - n - 0 bounce
-defer     unix - - n - 0 bounce
-trace     unix - - n - 0 bounce
-proxymap  unix - - n - - proxymap
-anvil     unix - - n - 1 anvil
-virtual   unix - n n - - virtual
-error     unix - - n - - error
-retry     unix - - n - - error
-postlog   unix-dgram n - n - 1 postlogd
-"""
+POSTFIX_MAIN = "default_process_limit = 100\n"
 _OPENSMTPD = """\
 smtp limit max-mails 1000000
 table users {{ "@" = "nobody" }}
@@ -142,20 +108,10 @@ def reference_server(folder: Path, level: str = "warning") -> Iterator[tuple[Mai
 @contextmanager
 def postfix(folder: Path) -> Iterator[Mailer]:
     """Runs an instance with queue and Maildir in `folder`, which other users must be able to enter."""
-    port, unprivileged = free_port(), pwd.getpwnam("nobody")
-    home = folder / "postfix"
-    for part in ("etc", "queue", "data", "log", "mail"):
-        (home / part).mkdir(parents=True)
-    os.chown(home / "data", pwd.getpwnam("postfix").pw_uid, -1)
-    os.chown(home / "mail", unprivileged.pw_uid, unprivileged.pw_gid)
-    main = POSTFIX_MAIN.format(folder=home, uid=unprivileged.pw_uid, gid=unprivileged.pw_gid)
-    (home / "etc/main.cf").write_text(main)
-    (home / "etc/master.cf").write_text(POSTFIX_MASTER.format(port=port))
-    # `postfix start` would detach the master process; `check` creates the queue as `start` does.
-    subprocess.run(("postfix", "-c", home / "etc", "check"), check=True, capture_output=True)
-    query = ("postconf", "-h", "daemon_directory")
-    daemons = subprocess.run(query, check=True, capture_output=True, text=True).stdout.strip()
-    with running((f"{daemons}/master", "-c", home / "etc", "-d")) as process:
+    port, home = free_port(), folder / "postfix"
+    configure(home, port, "static:user/", POSTFIX_MAIN)
+    check(home)
+    with running(command(home)) as process:
         process.listens(port)
         yield Mailer("Postfix", process, port, home / "mail/user/new")
 

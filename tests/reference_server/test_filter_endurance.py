@@ -21,6 +21,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.postfix import command
 from tests.support import mta
 from tests.support.filter import ROOT, TOKEN
 from tests.support.processes import COMMANDS, Process, eventually, free_port
@@ -110,7 +111,7 @@ class Setup:
             self.port,
             f"content_filter = lmtp:[127.0.0.1]:{lmtp}\nlmtp_send_xforward_command = yes\n",
         )
-        self.hop = Part(mta.postfix_command(home / "hop"), hop)
+        self.hop = Part(command(home / "hop"), hop)
         self.filter = Part(
             (
                 str(COMMANDS / "smtpstatus-server"),
@@ -122,7 +123,7 @@ class Setup:
             ),
             lmtp,
         )
-        self.front = Part(mta.postfix_command(home / "front"), self.port)
+        self.front = Part(command(home / "front"), self.port)
 
     def end(self) -> None:
         for part in (self.front, self.filter, self.hop):

@@ -5,7 +5,6 @@ Every address of 127.0.0.0/8 has a server with different values on it.
 
 import asyncio
 import socket
-import struct
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence, Set
 from contextlib import asynccontextmanager
@@ -19,11 +18,7 @@ from protocol.message import Request, Response, Value
 from protocol.server import respond
 from protocol.token import Token
 from protocol.vocabulary import FLAGS, Command, Status
-
-_PACKET_INFO = struct.Struct("=I4s4s")
-"""struct in_pktinfo: the interface, the local address, the address in the header (ip(7))."""
-
-_IP_PKTINFO = 8
+from tests.support.every_address import every_address, received, send
 
 Corruption = Callable[[bytes], bytes]
 
@@ -75,19 +70,13 @@ class FaultyNetwork:
         self._loop = asyncio.get_running_loop()
         self._identifiers: defaultdict[Flow, set[int]] = defaultdict(set)
 
-    def drain(self) -> None:
-        while True:
-            try:
-                datagram, ancillary, _, client = self._socket.recvmsg(2048, 64)
-            except BlockingIOError:
-                return
-            address = str(IPv4Address(_PACKET_INFO.unpack(ancillary[0][2])[1]))
-            flow = (client, address)
-            self._identifiers[flow].add(Request.decode(datagram).identifier)
-            if self._random.random() < self._faults.forged:
-                self._later(self._forge, flow)
-            for copy in self._transmit(datagram, [self._change_signature]):
-                self._later(self._answer, flow, copy)
+    def receive(self, datagram: bytes, address: str, client: tuple[str, int]) -> None:
+        flow = (client, address)
+        self._identifiers[flow].add(Request.decode(datagram).identifier)
+        if self._random.random() < self._faults.forged:
+            self._later(self._forge, flow)
+        for copy in self._transmit(datagram, [self._change_signature]):
+            self._later(self._answer, flow, copy)
 
     def _answer(self, flow: Flow, datagram: bytes) -> None:
         _, address = flow
@@ -150,9 +139,8 @@ class FaultyNetwork:
 
     def _send(self, flow: Flow, datagram: bytes) -> None:
         client, address = flow
-        source = _PACKET_INFO.pack(0, IPv4Address(address).packed, bytes(4))
         try:
-            self._socket.sendmsg([datagram], [(socket.IPPROTO_IP, _IP_PKTINFO, source)], 0, client)
+            send(self._socket, datagram, address, client)
         except BlockingIOError:  # the send buffer is full; this network drops only by its shares
             self._loop.call_later(0.001, self._send, flow, datagram)
         except OSError:
@@ -162,18 +150,9 @@ class FaultyNetwork:
 @asynccontextmanager
 async def faulty_network(token: Token, faults: NetworkFaults, seed: int) -> AsyncIterator[int]:
     """Yields the port of every server."""
-    loop = asyncio.get_running_loop()
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as opened:
-        opened.setblocking(False)
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
-        opened.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
-        opened.bind(("0.0.0.0", 0))
+    with every_address() as opened:
         network = FaultyNetwork(opened, token, faults, Random(seed))
-        loop.add_reader(opened, network.drain)
-        try:
+        with received(opened, network.receive):
             yield opened.getsockname()[1]
-            await asyncio.sleep(
-                faults.delay
-            )  # what is still under flow must not find the socket closed
-        finally:
-            loop.remove_reader(opened)
+            # What is still under way must not find the socket closed.
+            await asyncio.sleep(faults.delay)

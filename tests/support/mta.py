@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from benchmarks import postfix as postfix_files
 from tests.support.processes import Process, eventually, free_port
 from tests.support.real import missing, require
 
@@ -18,47 +19,15 @@ USERS = ("ann", "bob", "eve")
 """Users with a mailbox at example.org."""
 
 _POSTFIX_MAIN = """\
-compatibility_level = 3.6
-queue_directory = {home}/queue
-data_directory = {home}/data
-maillog_file = {home}/log/mail.log
-maillog_file_prefixes = {home}
-inet_interfaces = 127.0.0.1
-inet_protocols = ipv4
-myhostname = mx.example.org
-mydestination =
-alias_maps =
-alias_database =
-mynetworks = 127.0.0.0/8
-virtual_mailbox_domains = example.org
-virtual_mailbox_base = {home}/mail
-virtual_mailbox_maps = inline:{{ {users} }}
-virtual_minimum_uid = 1
-virtual_uid_maps = static:{uid}
-virtual_gid_maps = static:{gid}
-smtpd_client_connection_count_limit = 0
 minimal_backoff_time = 1s
 maximal_backoff_time = 2s
 queue_run_delay = 1s
 smtputf8_enable = yes
 """
 _POSTFIX_MASTER = """\
-127.0.0.1:{port} inet n - n - - smtpd
 pickup    unix n - n 60 1 pickup
-cleanup   unix n - n - 0 cleanup
-qmgr      unix n - n 300 1 qmgr
-rewrite   unix - - n - - trivial-rewrite
-bounce    unix - - n - 0 bounce
-defer     unix - - n - 0 bounce
-trace     unix - - n - 0 bounce
-proxymap  unix - - n - - proxymap
-anvil     unix - - n - 1 anvil
-virtual   unix - n n - - virtual
 smtp      unix - - n - - smtp
 lmtp      unix - - n - - lmtp
-error     unix - - n - - error
-retry     unix - - n - - error
-postlog   unix-dgram n - n - 1 postlogd
 """
 
 _EXIM = """\
@@ -129,7 +98,7 @@ def postfix(home: Path, main: str = "", master: str = "", port: int = 0) -> Iter
     """Runs a Postfix with these lines added to its main.cf and master.cf; it stores mail for `USERS` of example.org."""
     port = port or free_port()
     configure_postfix(home, port, main, master)
-    process = Process(*postfix_command(home))
+    process = Process(*postfix_files.command(home))
     with _ended(process):
         wait_for_port(port, process)
         yield Mta(home, port, process, home / "log/mail.log")
@@ -139,32 +108,17 @@ def configure_postfix(home: Path, port: int, main: str = "", master: str = "") -
     """Creates the directories and files of a Postfix instance."""
     require("postfix")
     require_root()
-    unprivileged = pwd.getpwnam("nobody")
-    for part in ("etc", "queue", "data", "log", "mail"):
-        (home / part).mkdir(parents=True)
-    os.chown(home / "data", pwd.getpwnam("postfix").pw_uid, -1)
-    os.chown(home / "mail", unprivileged.pw_uid, unprivileged.pw_gid)
     users = ", ".join(f"{{ {user}@example.org = {user}/ }}" for user in USERS)
-    own = _POSTFIX_MAIN.format(
-        home=home, uid=unprivileged.pw_uid, gid=unprivileged.pw_gid, users=users
-    )
-    (home / "etc/main.cf").write_text(own + main)
-    (home / "etc/master.cf").write_text(_POSTFIX_MASTER.format(port=port) + master)
+    mailboxes = f"inline:{{ {users} }}"
+    postfix_files.configure(home, port, mailboxes, _POSTFIX_MAIN + main, _POSTFIX_MASTER + master)
     if checked := next(iter(_CHECKED), None):
         # `postfix check` needs a second or more, and its result is the same for every instance.
         (home / "queue").rmdir()
         subprocess.run(("cp", "-a", Path(checked.name) / "queue", home), check=True)
     else:
-        subprocess.run(("postfix", "-c", home / "etc", "check"), check=True, capture_output=True)
+        postfix_files.check(home)
         _CHECKED.append(TemporaryDirectory(prefix="smtpstatus-mta-"))
         subprocess.run(("cp", "-a", home / "queue", _CHECKED[0].name), check=True)
-
-
-def postfix_command(home: Path) -> tuple[str, ...]:
-    """Command that runs an instance in the foreground with all processes in one group."""
-    query = ("postconf", "-h", "daemon_directory")
-    daemons = subprocess.run(query, check=True, capture_output=True, text=True).stdout.strip()
-    return (f"{daemons}/master", "-c", str(home / "etc"), "-d")
 
 
 def postfix_queue(home: Path) -> str:

@@ -5,7 +5,6 @@ One socket acts as the server at every address of 127.0.0.0/8, on one port. Anot
 
 import asyncio
 import socket
-import struct
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -15,6 +14,7 @@ from typing import Literal
 from protocol.dialect import Dialect
 from protocol.message import Request, Response, Value, result
 from protocol.vocabulary import FLAGS, Command, Status
+from tests.support.every_address import every_address, received, send
 
 Fault = Literal[
     "answer",
@@ -38,8 +38,6 @@ Fault = Literal[
 
 FAULTS: tuple[Fault, ...] = Fault.__args__  # type: ignore[attr-defined]
 
-_PACKET_INFO = struct.Struct("=I4s4s")
-_IP_PKTINFO = 8
 _ELSEWHERE = "127.99.0.1"
 DELAY_S = 0.02
 
@@ -62,16 +60,7 @@ class ScriptedNetwork:
         self._socket, self._dialect, self._script = opened, dialect, script
         self._seen: defaultdict[tuple[str, int, tuple[str, int]], int] = defaultdict(int)
 
-    def drain(self) -> None:
-        while True:
-            try:
-                datagram, ancillary, _, client = self._socket.recvmsg(2048, 64)
-            except BlockingIOError:
-                return
-            address = str(IPv4Address(_PACKET_INFO.unpack(ancillary[0][2])[1]))
-            self._serve(datagram, address, client)
-
-    def _serve(self, datagram: bytes, address: str, client: tuple[str, int]) -> None:
+    def receive(self, datagram: bytes, address: str, client: tuple[str, int]) -> None:
         dialect = self._dialect
         request = Request.decode(datagram, dialect)
         number = self._seen[address, request.code, client]
@@ -129,10 +118,8 @@ class ScriptedNetwork:
         return [good]
 
     def _send(self, datagram: bytes, address: str, client: tuple[str, int]) -> None:
-        source = _PACKET_INFO.pack(0, IPv4Address(address).packed, bytes(4))
-        control = [(socket.IPPROTO_IP, _IP_PKTINFO, source)]
         with suppress(OSError):  # the client has closed its port
-            self._socket.sendmsg([datagram], control, 0, client)
+            send(self._socket, datagram, address, client)
 
 
 def _set(datagram: bytes, place: int, octet: int) -> bytes:
@@ -144,14 +131,6 @@ async def scripted_network(
     dialect: Dialect, script: Mapping[tuple[str, int], Sequence[Fault]]
 ) -> AsyncIterator[int]:
     """Yields the port of every server."""
-    loop = asyncio.get_running_loop()
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as opened:
-        opened.setblocking(False)
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
-        opened.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
-        opened.bind(("0.0.0.0", 0))
-        loop.add_reader(opened, ScriptedNetwork(opened, dialect, script).drain)
-        try:
+    with every_address() as opened:
+        with received(opened, ScriptedNetwork(opened, dialect, script).receive):
             yield opened.getsockname()[1]
-        finally:
-            loop.remove_reader(opened)
