@@ -1,3 +1,4 @@
+import errno
 import os
 import socket
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.http import listen
 from exporter.http.listen import ListenError, notify, open_sockets
 
 
@@ -61,6 +63,35 @@ def test_a_name_is_listened_on_at_each_of_its_addresses() -> None:
     with listening("localhost:0") as sockets:
         assert "127.0.0.1" in {opened.getsockname()[0] for opened in sockets}
         assert all(reaches(opened, opened.getsockname()[0]) for opened in sockets)
+
+
+@pytest.mark.parametrize(
+    "missing", [set(), {socket.AF_INET6}, {socket.AF_INET, socket.AF_INET6}], ids=len
+)
+def test_addresses_of_a_name_that_the_host_lacks_are_left_out(
+    missing: set[socket.AddressFamily], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def addresses(*_: object, **__: object) -> list[object]:
+        return [
+            (family, socket.SOCK_STREAM, 6, "", (host, 0))
+            for family, host in ((socket.AF_INET6, "::1"), (socket.AF_INET, "127.0.0.1"))
+        ]
+
+    def bound(family: socket.AddressFamily, address: tuple[object, ...]) -> socket.socket:
+        if family in missing:
+            raise OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address")
+        return socket.socket(family)
+
+    monkeypatch.setattr(socket, "getaddrinfo", addresses)
+    monkeypatch.setattr(listen, "_bound", bound)
+    if len(missing) == 2:
+        with pytest.raises(ListenError, match="no such address on this host"):
+            open_sockets(["both.example:0"], systemd=False, environ={})
+        return
+    sockets = open_sockets(["both.example:0"], systemd=False, environ={})
+    assert {one.family for one in sockets} == {socket.AF_INET, socket.AF_INET6} - missing
+    for one in sockets:
+        one.close()
 
 
 def test_several_addresses_are_all_listened_on(tmp_path: Path) -> None:
@@ -184,6 +215,7 @@ for index in range(count):
     os.dup2(int(sys.argv[2 + index]), 3 + index)
 os.environ["LISTEN_PID"] = str(os.getpid())
 os.environ["LISTEN_FDS"] = str(count)
+from exporter.http import listen
 from exporter.http.listen import ListenError, open_sockets
 try:
     for opened in open_sockets([], systemd=True, environ=os.environ):
