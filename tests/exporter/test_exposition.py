@@ -135,6 +135,32 @@ def test_a_number_is_formatted_as_by_prometheus_client(number: float) -> None:
     assert sample_text(number) == without_zeros(floatToGoString(number))  # type: ignore[no-untyped-call]
 
 
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (0, "0.0"),
+        (0.5, "0.5"),
+        (999_999, "999999.0"),
+        (999_999.5, "999999.5"),
+        (1_000_000, "1e+06"),
+        (1_000_000.0, "1e+06"),
+        (1_234_567, "1.234567e+06"),
+        (1_234_567.25, "1.23456725e+06"),
+        (12_345_678.5, "1.23456785e+07"),
+        (12_000_000_000, "1.2e+10"),
+        (1_764_132_000.125, "1.764132000125e+09"),
+        (2**53 - 1, "9.007199254740991e+15"),
+        (1e16, "1e+16"),
+        (-5, "-5.0"),
+        (-1_234_567.5, "-1234567.5"),
+    ],
+)
+def test_a_number_of_a_million_or_more_is_written_with_an_exponent(
+    number: float, text: str
+) -> None:
+    assert sample_text(number) == text == floatToGoString(number)  # type: ignore[no-untyped-call]
+
+
 def one_target(**values: int) -> Samples:
     return Samples(
         [""], Readings.of([Reading({Command(name): one for name, one in values.items()})])
