@@ -22,6 +22,7 @@ from benchmarks import (
     probe,
     scrape,
     shards,
+    start,
     status,
     storage,
 )
@@ -34,6 +35,7 @@ from benchmarks.ratio import Ratio, document, table
 SUBJECTS: dict[str, Callable[[Bench], list[Ratio]]] = {
     "scrape": scrape.measure,
     "probe": probe.measure,
+    "start": start.measure,
     "status": status.measure,
     "pressure": pressure.measure,
     "mail": mail.measure,

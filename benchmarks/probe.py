@@ -1,20 +1,16 @@
 """/probe of one target by simultaneous scrapers, compared with blackbox_exporter and snmp_exporter."""
 
-import subprocess
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from statistics import median
 
-from benchmarks import peers
+from benchmarks import baseline, peers
 from benchmarks.bench import Bench
 from benchmarks.fleet import Fleet, exporter, failures
 from benchmarks.process import Process
 from benchmarks.ratio import Ratio, at_least, at_most
 from benchmarks.scrapers import fetch, probe_rate
-
-BASELINE = "e140c29"
-"""The commit before the client engine was rewritten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +33,10 @@ def measure(bench: Bench) -> list[Ratio]:
         paths = [f"/probe?target=mail-{address}" for address in fleet.addresses()]
         if "smtpstatus_up 1" not in fetch(web, paths[0]).text:
             raise RuntimeError(f"{paths[0]} does not answer")
-        before = stack.enter_context(_baseline(bench, fleet))
+        before = None
+        if tree := baseline.source(bench):
+            file = baseline.configuration(bench, fleet)
+            before = stack.enter_context(exporter(file, tree))
         box = agent = None
         if peers.installed(peers.BLACKBOX):
             box = stack.enter_context(peers.blackbox(bench.folder))
@@ -61,7 +60,7 @@ def measure(bench: Bench) -> list[Ratio]:
             subject,
             "probes per second",
             median(one.rate for one in ours),
-            f"the same at {BASELINE}",
+            f"the same at {baseline.BASELINE}",
             median(one.rate for one in theirs),
             at_least(0.95),
         )
@@ -79,24 +78,6 @@ def measure(bench: Bench) -> list[Ratio]:
             lines += _beside(subject, peer, ours, theirs, wanted)
         lines += _beside(subject, "snmp_exporter and snmpd", ours, snmp, False)
     return [*lines, Ratio("/probe", "probes that failed", failed, "limit", 0, at_most(1))]
-
-
-@contextmanager
-def _baseline(bench: Bench, fleet: Fleet) -> Iterator[tuple[Process, int] | None]:
-    """Source of the exporter at an earlier commit, if the repository has it."""
-    tree = bench.file("baseline")
-    tree.mkdir()
-    archive = subprocess.run(("git", "archive", BASELINE), capture_output=True, check=False)
-    if archive.returncode:
-        yield None
-        return
-    subprocess.run(("tar", "-x", "-C", tree), input=archive.stdout, check=True)
-    targets, _, _ = (
-        bench.file("probe.yml").read_text().partition("probe:")
-    )  # it does not support ports:
-    bench.file("baseline.yml").write_text(targets)
-    with exporter(bench.file("baseline.yml"), tree) as found:
-        yield found
 
 
 def blackbox(

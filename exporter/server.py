@@ -53,7 +53,7 @@ def serve(
     # all of them twice in every scrape, for a tenth of its CPU and pauses of 70 ms.
     gc.freeze()
     # A small fleet has no such scrapes, and what requests leave in cycles must not pile up.
-    gc.set_threshold(max(20_000, 20 * len(service.installed.config.targets)), 20, 100)
+    gc.set_threshold(max(20_000, 40 * len(service.installed.config.targets)), 20, 100)
     uvloop.run(_run(options, environ, service, web, hangups))
 
 

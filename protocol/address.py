@@ -35,7 +35,7 @@ class HostPort:
             raise ValueError(
                 f"invalid address {text!r}: expected host:port, with a port up to 65535"
             )
-        if any(character.isspace() or not character.isprintable() for character in host):
+        if " " in host or not host.isprintable():  # no other space is printable
             raise ValueError(
                 f"invalid address {text!r}: the host contains a space or a control character"
             )
@@ -47,6 +47,15 @@ class HostPort:
 
 def numeric(where: HostPort) -> tuple[Address, ...]:
     """Returns the single address of a numeric host, without a look-up; empty for a name."""
+    try:
+        socket.inet_pton(socket.AF_INET, where.host)
+    except (OSError, ValueError):
+        return _other_numeric(where)
+    return ((where.host, where.port),)  # getaddrinfo(3) would take ten times as long
+
+
+def _other_numeric(where: HostPort) -> tuple[Address, ...]:
+    """The same for IPv6, and for the rarer forms of IPv4, such as 127.1."""
     try:
         return unique_addresses(
             socket.getaddrinfo(

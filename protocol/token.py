@@ -9,6 +9,11 @@ from protocol.errors import TokenError
 from smtpstatus.secret import read_secret, secret_text
 
 
+def _form(length: int) -> str:
+    characters = "1 ASCII character" if length == 1 else f"exactly {length} ASCII characters"
+    return f"{characters}, or hex: and {2 * length} hex digits"
+
+
 @dataclass(frozen=True, slots=True)
 class Token:
     """A secret; `repr` does not show it."""
@@ -21,24 +26,22 @@ class Token:
 
         Raises `TokenError`; its message never contains the token.
         """
-        characters = "1 ASCII character" if length == 1 else f"exactly {length} ASCII characters"
-        wanted = f"{characters}, or hex: and {2 * length} hex digits"
         try:
             text = secret_text(text)
         except ValueError as error:
-            raise TokenError(f"{error}: expected {wanted}") from None
+            raise TokenError(f"{error}: expected {_form(length)}") from None
         if text.startswith("hex:"):
             try:
                 octets = bytes.fromhex(text.removeprefix("hex:"))
             except ValueError:
-                raise TokenError(f"token is not hexadecimal: expected {wanted}") from None
+                raise TokenError(f"token is not hexadecimal: expected {_form(length)}") from None
         elif text.isascii():
             octets = text.encode()
         else:
-            raise TokenError(f"token is not ASCII: expected {wanted}")
+            raise TokenError(f"token is not ASCII: expected {_form(length)}")
         if len(octets) != length:
             plural = "" if len(octets) == 1 else "s"
-            raise TokenError(f"token has {len(octets)} byte{plural}: expected {wanted}")
+            raise TokenError(f"token has {len(octets)} byte{plural}: expected {_form(length)}")
         return cls(octets)
 
     @classmethod

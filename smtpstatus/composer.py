@@ -5,11 +5,15 @@ text that can be encoded. It is the same with libyaml and with PyYAML's own pars
 """
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, NoReturn
 
 import yaml
 
 _MAX_DEPTH = 32
+_SCALARS = 256
+"""Number of scalars whose types are remembered within a file."""
+
 _MERGE = "tag:yaml.org,2002:merge"
 
 
@@ -39,7 +43,8 @@ class _Composer:
     def __init__(self, events: Iterator[Any]) -> None:
         self._events = events
         self._anchors: dict[str, yaml.Node] = {}
-        self._resolve: Any = yaml.SafeLoader("").resolve  # untyped in types-PyYAML
+        resolve: Any = yaml.SafeLoader("").resolve  # untyped in types-PyYAML
+        self._resolve = lru_cache(_SCALARS)(resolve)  # most scalars of a large file are its keys
 
     def root(self) -> yaml.Node | None:
         root: yaml.Node | None = None
@@ -96,11 +101,12 @@ class _Composer:
                 merged += _merged(key_event, value)
             else:
                 pairs.append((key, value))
-        names = {key.value for key, _ in pairs if isinstance(key, yaml.ScalarNode)}
-        for key, value in merged:  # the mapping's own keys win, then the first merged one
-            if key.value not in names:
-                names.add(key.value)
-                pairs.append((key, value))
+        if merged:
+            names = {key.value for key, _ in pairs if isinstance(key, yaml.ScalarNode)}
+            for key, value in merged:  # the mapping's own keys win, then the first merged one
+                if key.value not in names:
+                    names.add(key.value)
+                    pairs.append((key, value))
         return yaml.MappingNode("tag:yaml.org,2002:map", pairs, event.start_mark)
 
 

@@ -6,10 +6,9 @@ remedy.
 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import NamedTuple, NoReturn, TypeVar
 
 import yaml
 
@@ -39,8 +38,7 @@ _TYPES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Value:
+class Value(NamedTuple):
     """A node of a YAML file, with its file and its key from the root: `targets[2].name`."""
 
     node: yaml.Node
@@ -136,11 +134,10 @@ class Value:
         found: dict[str, Value] = {}
         for key_node, node in self.node.value:
             name = str(key_node.value)
-            key = Value(key_node, self.file, self.key)
             if not isinstance(key_node, yaml.ScalarNode):
-                key.refuse("expected a plain word as key")
+                Value(key_node, self.file, self.key).refuse("expected a plain word as key")
             if name in found:
-                key.refuse("duplicate key")
+                Value(key_node, self.file, self.key).refuse("duplicate key")
             # Any other text may be a value: without its space, "token:secret" is a key.
             shown = name if _WORD.fullmatch(name) else "…"
             found[name] = Value(node, self.file, f"{self.key}.{shown}" if self.key else shown)

@@ -20,6 +20,7 @@ from smtpstatus.errors import ConfigError
 from smtpstatus.secret import unexpanded
 
 _TOKEN_KEYS = ("token", "token_file", "token_env")
+_TARGET_KEYS = ("name", "address", *_TOKEN_KEYS, "dialect", "labels")
 _UNREAD = Secret("", "")
 """Placeholder for a secret that is not read."""
 
@@ -199,9 +200,7 @@ class _Reader:
         found: dict[str, Target] = {}
         places: dict[str, str] = {}
         for item in items:
-            keys = item.keys(
-                ("name", "address", *_TOKEN_KEYS, "dialect", "labels"), ("name", "address")
-            )
+            keys = item.keys(_TARGET_KEYS, ("name", "address"))
             name = keys["name"].parsed(fields.name)
             if name in found:
                 keys["name"].refuse(
@@ -257,8 +256,9 @@ class _Reader:
         if given[0] != "token" and not self._read_secrets:
             value.text()
             return _UNREAD
-        read = {"token": _inline, "token_env": self._variable, "token_file": self._file}
-        return read[given[0]](value)
+        if given[0] == "token":
+            return _inline(value)
+        return self._variable(value) if given[0] == "token_env" else self._file(value)
 
     def _variable(self, value: Value) -> Secret:
         name = value.text()

@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Mapping
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from socket import AF_INET, AF_INET6, inet_pton
 
 from protocol.address import HostPort, numeric
 from protocol.dialect import Dialect
@@ -12,6 +13,8 @@ Network = IPv4Network | IPv6Network
 
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*", re.ASCII)
 _RANGE = re.compile(r"(\d{1,5})-(\d{1,5})", re.ASCII)
+_UNEXPANDED = frozenset("$(){}<>")
+_MAPPED, _BROADCAST = bytes(10) + b"\xff\xff", b"\xff" * 4
 _TAKEN_LABELS = ("target", "reason", "instance", "job")
 
 
@@ -22,14 +25,26 @@ def address(text: str, dialect: Dialect) -> HostPort:
         raise ValueError(
             f"invalid address {text!r}: expected host:port, with a port from 1 to 65535"
         )
-    if any(character in address.host for character in "$(){}<>"):
+    if not _UNEXPANDED.isdisjoint(address.host):
         raise ValueError(f"invalid address {text!r}: variables are not expanded here")
-    for host, *_ in numeric(address):
-        ip = ip_address(host)
-        ip = getattr(ip, "ipv4_mapped", None) or ip
-        if ip.is_unspecified or ip.is_multicast or str(ip) == "255.255.255.255":
-            raise ValueError(f"invalid address {text!r}: expected the address of one server")
+    if not all(_is_of_one_server(host) for host, *_ in numeric(address)):
+        raise ValueError(f"invalid address {text!r}: expected the address of one server")
     return address
+
+
+def _is_of_one_server(host: str) -> bool:
+    """Whether a numeric address is neither unspecified, multicast nor broadcast.
+
+    Compares bytes, because the `ipaddress` module takes a third of the time of loading a large configuration.
+    """
+    if ":" in host:
+        octets = inet_pton(AF_INET6, host.partition("%")[0])
+        if not octets.startswith(_MAPPED):
+            return any(octets) and octets[0] != 0xFF
+        octets = octets.removeprefix(_MAPPED)
+    else:
+        octets = inet_pton(AF_INET, host)
+    return any(octets) and not 224 <= octets[0] < 240 and octets != _BROADCAST
 
 
 def name(text: str) -> str:
