@@ -38,9 +38,8 @@ class PendingTable:
             asked = self._asked[address]
             if not asked.queries.keys().isdisjoint(identifiers):
                 return False
-            others = [query.dialect for query in asked.latest.values()]
             if not dialect.matches_responses and not all(
-                other.matches_responses for other in others
+                query.dialect.matches_responses for query in asked.latest.values()
             ):
                 return False  # an error does not identify the request that it answers
         return True
