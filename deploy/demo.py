@@ -81,17 +81,14 @@ class Running:
             self.works.set()
 
     async def end(self) -> None:
-        """Terminate the command and its children; kill them after 3 seconds."""
-        self._signal(signal.SIGTERM)
+        """Terminate the command; kill it and its children after 3 seconds."""
+        with suppress(ProcessLookupError):
+            self._process.terminate()
         await asyncio.wait({self.ended}, timeout=3)
-        self._signal(signal.SIGKILL)
-        await self.ended
-
-    def _signal(self, number: signal.Signals) -> None:
-        """Send a signal to the process group, which outlives the command if a child of it does."""
         if not self.ended.done():
             with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, number)
+                os.killpg(self._process.pid, signal.SIGKILL)
+        await self.ended
 
     async def _show(self) -> int:
         assert self._process.stdout is not None

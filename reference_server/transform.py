@@ -212,10 +212,13 @@ class TransformChain:
         try:
             pidfd = os.pidfd_open(process.pid)
         except OSError as error:
-            with suppress(OSError):
-                process.kill()
+            with suppress(OSError):  # it may need a descriptor, too
                 kill_session(process.pid, signal.SIGKILL)
-            self._unkillable.append(process)  # it is reaped later
+            with suppress(OSError, subprocess.TimeoutExpired):
+                process.kill()
+                process.wait(_REAP_S)
+            if process.returncode is None:
+                self._unkillable.append(process)
             raise not_started(program.name, error) from None
         try:
             while not (ready := self._wait(min(until, time.monotonic() + _LOOK_S), pidfd)):

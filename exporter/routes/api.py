@@ -38,8 +38,8 @@ Name = Annotated[
 ]
 Context = Annotated[RouteContext, Depends(context_of)]
 
-_LISTED = tuple(command.value for command in V0.reads)
-"""What every target in the list has: null where its dialect has no such command."""
+_LISTED = ("target", "up", *(command.value for command in V0.reads))
+"""What every target in the list has, in this order: null where its dialect has no such command."""
 _LONGEST_BODY_BYTES = 4096
 
 
@@ -174,7 +174,7 @@ async def _authorize(service: Service, token: str | None) -> None:
     if token is None or not await service.is_api_token(token):
         raise Problem(
             HTTPStatus.UNAUTHORIZED,
-            "writing requires the API token: Authorization: Bearer …",
+            "writing requires the API token: Authorization: Bearer TOKEN",
             {"WWW-Authenticate": BEARER},
         )
 

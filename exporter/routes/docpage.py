@@ -47,8 +47,8 @@ def page(description: Mapping[str, Any]) -> str:
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<style>{_STYLE}</style><body><h1>{title}</h1>"
-        '<p>The same for programs: <a href="openapi.json">openapi.json</a>.'
-        ' The targets: <a href=".">status page</a>.</p>'
+        '<p>For programs: <a href="openapi.json">openapi.json</a>.'
+        ' <a href=".">Status page</a></p>'
         f'<nav aria-label="Contents"><ul>{contents}</ul></nav>'
         "<form><label>API token, for requests that require it:<br>"
         '<input id="token" type="password" autocomplete="off"></label></form>'

@@ -3,6 +3,8 @@
 A test sends every request of the description with its example and compares the response.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
@@ -139,7 +141,7 @@ timeout: 2s
 """
 _PROBLEMS = {
     400: ("Bad Request", "give target exactly once: a name, or host:port"),
-    401: ("Unauthorized", "writing requires the API token: Authorization: Bearer …"),
+    401: ("Unauthorized", "writing requires the API token: Authorization: Bearer TOKEN"),
     403: ("Forbidden", "writing is not enabled: set api: token_file: in the configuration"),
     404: ("Not Found", "no target is called 'mail-9'"),
     413: ("Request Entity Too Large", "the body is too long"),
@@ -154,10 +156,12 @@ _PROBLEMS = {
     ),
     504: ("Gateway Timeout", "no valid response within 2 s to 12 datagrams"),
 }
+_UNKNOWN_PART = "unknown collect[] 'target': known are exporter and targets"
 _REASONS = {502: "authentication", 504: "timeout"}
 
 
-def _problems(*statuses: int) -> Responses:
+def _problems(*statuses: int, details: Mapping[int, str] = MappingProxyType({})) -> Responses:
+    """Responses that are errors; `details` are examples in place of the usual ones."""
     return {
         status: {
             "description": _PROBLEMS[status][0],
@@ -168,7 +172,7 @@ def _problems(*statuses: int) -> Responses:
                         "type": "about:blank",
                         "title": _PROBLEMS[status][0],
                         "status": status,
-                        "detail": _PROBLEMS[status][1],
+                        "detail": details.get(status, _PROBLEMS[status][1]),
                         **({"reason": _REASONS[status]} if status in _REASONS else {}),
                     },
                 }
@@ -222,7 +226,8 @@ def _operation(description: str, parameters: list[dict[str, Any]], example: str)
             "responses": {
                 str(status): response
                 for status, response in (
-                    _good("the text format", example, "text/plain") | _problems(400, 503)
+                    _good("the text format", example, "text/plain")
+                    | _problems(400, 503, details={400: _UNKNOWN_PART})
                 ).items()
             },
         }
@@ -264,5 +269,5 @@ SCRAPE_PATHS = {
 }
 """The description of the paths that Starlette routes before FastAPI."""
 SCRAPE_PATHS["/probe"]["get"]["responses"] |= {
-    str(status): response for status, response in _problems(403, 404).items()
+    str(status): response for status, response in _problems(400, 403, 404).items()
 }

@@ -77,7 +77,7 @@ async def _authorize(request: Request, service: Service) -> None:
     if service.installed.config.api.secret is not None:
         raise Problem(
             HTTPStatus.UNAUTHORIZED,
-            "reloading requires the API token: Authorization: Bearer …",
+            "reloading requires the API token: Authorization: Bearer TOKEN",
             {"WWW-Authenticate": BEARER},
         )
     if not _is_local(request):

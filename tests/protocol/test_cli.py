@@ -290,7 +290,7 @@ async def test_identify_sends_no_write_in_any_dialect_even_if_the_signature_is_i
 
 async def test_watch_prints_a_line_for_each_reading(server: Endpoint, cli: Cli) -> None:
     target = f"127.0.0.1:{server.port}"
-    arguments = ("watch", target, "--interval", "20ms", "--timeout", "20ms", "--token", "secretpa")
+    arguments = ("watch", target, "--interval", "20ms", "--timeout", "5s", "--token", "secretpa")
     assert await cli(*arguments, "--count", "2") == 0
     lines = cli.out.splitlines()
     assert len(lines) == 2
