@@ -71,17 +71,17 @@ def test_a_request_replaces_the_response_that_was_not_read_for_longest(
         stack.enter_context(limits.working(lambda: aborted.append(sent_at))).sent_at = sent_at
 
     with ExitStack() as stack:
-        for sent_at in (99.5, None, 99.0, None):
+        for sent_at in (99.875, None, 99.0, None):
             work(sent_at)
 
         work(None)
         assert aborted == [99.0]
-        now = 100.49
+        now = 100.12
         with pytest.raises(TooManyRequests, match="4 requests are in progress"):
             work(None)
-        now = 100.5
+        now = 100.125
         work(None)
-        assert (aborted, limits.in_flight) == ([99.0, 99.5], 4)
+        assert (aborted, limits.in_flight) == ([99.0, 99.875], 4)
         with pytest.raises(TooManyRequests):
             work(None)
 
