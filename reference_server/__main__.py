@@ -134,7 +134,7 @@ def _log_start(config: Config) -> None:
         },
     )
     if config.token.is_weak:
-        logger.warning("Weak token: it can be found by trying; hex: and random digits cannot")
+        logger.warning("Weak token, which can be guessed: use hex: and 16 random hex digits")
     if config.programs and os.geteuid() == 0:
         logger.warning("Transforms run as root: start the server as a user of its own")
 
