@@ -12,7 +12,7 @@ from time import monotonic
 
 from protocol.address import Address
 from protocol.client import Connection
-from protocol.errors import DiscardReason, NoAnswer, UnknownName
+from protocol.errors import DiscardReason, Resource, Shortage, UnknownName
 from protocol.fleet_tables import FleetTables
 from protocol.multiplexer import Multiplexer
 from protocol.peer import Peer
@@ -25,7 +25,7 @@ from protocol.template import RequestTemplate
 from protocol.timeslice import timeslices
 from protocol.trace import Trace
 
-_OWN_SOCKETS = 100
+_OWN_SOCKETS = 500
 """Maximum number of simultaneous queries with a socket of their own; others wait."""
 
 _MAX_TEMPLATES = 1 << 15
@@ -96,8 +96,10 @@ class Reader:
         try:
             async with asyncio.timeout(deadline - monotonic()):
                 await self._alone.acquire()
-        except TimeoutError:
-            return Reading(error=NoAnswer(0.0, 0))
+        except TimeoutError:  # the peer was not queried, so it is not known to be down
+            raise Shortage(
+                Resource.DESCRIPTORS, f"{_OWN_SOCKETS} servers are silent, with a socket each"
+            ) from None
         try:
             async with self.connect(peer) as connection:
                 return await connection.ask_at(addresses, peer.dialect.reads, deadline, attempts)
