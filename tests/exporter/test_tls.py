@@ -5,8 +5,8 @@ import shutil
 import ssl
 import subprocess
 import textwrap
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from exporter.http.web_config import WebConfig
 from exporter.http.web_file import WebFile
 from smtpstatus.errors import ConfigError
 from tests.exporter.running import running_exporter
-from tests.support.processes import eventually, prometheus, running
+from tests.support.processes import Process, eventually, prometheus, running
 from tests.support.real import require
 
 SERVER = "tls_server_config:\n  cert_file: server.pem\n  key_file: server.key\n"
@@ -419,6 +419,19 @@ def test_a_key_with_a_password_is_rejected_without_a_prompt(
         WebConfig.load(written(directory, SERVER))
 
 
+@contextmanager
+def command(web: Path) -> Iterator[Process]:
+    """The installed command with a web configuration."""
+    with running(
+        "smtpstatus-exporter",
+        "--web.listen-address=127.0.0.1:0",
+        f"--web.config.file={web}",
+        SMTPSTATUS_TARGET="127.0.0.1:9",
+        SMTPSTATUS_TOKEN="secretpa",
+    ) as process:
+        yield process
+
+
 def test_prometheus_scrapes_the_command_over_tls_with_a_certificate_and_a_password(
     directory: Path,
 ) -> None:
@@ -436,13 +449,7 @@ scrape_configs:
     basic_auth: {{username: prometheus, password: open sesame}}
     static_configs: [{{targets: ["ADDRESS"]}}]
 """
-    with running(
-        "smtpstatus-exporter",
-        "--web.listen-address=127.0.0.1:0",
-        f"--web.config.file={web}",
-        SMTPSTATUS_TARGET="127.0.0.1:9",
-        SMTPSTATUS_TOKEN="secretpa",
-    ) as process:
+    with command(web) as process:
         address = process.says(r"Listening.*address=\"?(127\.0\.0\.1:\d+)")[1]
         with prometheus(directory, configuration.replace("ADDRESS", address)) as scraper:
             assert eventually(lambda: scraper.value("up")) == 1
@@ -450,13 +457,7 @@ scrape_configs:
 
 def test_a_setting_without_effect_is_logged_once_at_the_start(directory: Path) -> None:
     web = written(directory, f"{SERVER}  min_version: TLS10\n")
-    with running(
-        "smtpstatus-exporter",
-        "--web.listen-address=127.0.0.1:0",
-        f"--web.config.file={web}",
-        SMTPSTATUS_TARGET="127.0.0.1:9",
-        SMTPSTATUS_TOKEN="secretpa",
-    ) as process:
+    with command(web) as process:
         process.says("Listening")
         [line] = [line for line in process.lines if "has no effect" in line]
 
