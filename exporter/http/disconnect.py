@@ -53,6 +53,7 @@ class _CancelledOnDisconnect:
         self._timer.cancel()
         if self._watcher is not None:
             self._watcher.cancel()
+            self._watcher = None  # its exception refers to this object: together they would be garbage in a cycle
         if kind is asyncio.CancelledError:
             if not self._disconnected:
                 raise _shutting_down() from None

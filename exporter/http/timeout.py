@@ -27,11 +27,15 @@ class Timeout:
 
     def watch(self) -> None:
         if self._due is not None and (self._timer is None or self._timer.when() > self._due):
-            self.close()
+            self._cancel()
             self._timer = self._loop.call_at(self._due, self._check)
 
     def close(self) -> None:
-        """Cancels the loop's timer."""
+        """Ends it, and releases `passed`, which would keep the owner in a cycle."""
+        self._cancel()
+        self._passed = _nothing
+
+    def _cancel(self) -> None:
         if self._timer:
             self._timer.cancel()
             self._timer = None
@@ -48,3 +52,7 @@ class Timeout:
             self._passed()
         else:
             self._timer = self._loop.call_later(_LAST_LOOK_S, self._check, True)
+
+
+def _nothing() -> None:
+    pass

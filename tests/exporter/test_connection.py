@@ -1,13 +1,17 @@
 import asyncio
+import gc
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from socket import SHUT_WR, SO_RCVBUF, SOL_SOCKET, socket
 
 import pytest
+from starlette.requests import Request
 
 from exporter.http.connection import Connection
+from exporter.http.disconnect import _CancelledOnDisconnect
 from exporter.http.limits import RequestLimits
+from exporter.http.timeout import Timeout
 from exporter.routes.context import HttpOptions
 from tests.exporter.running import Exporter, Start, silence
 
@@ -46,6 +50,31 @@ async def read_whole(client: socket) -> bytes:
         while part := await asyncio.get_running_loop().sock_recv(client, 2**20):
             found += part
     return bytes(found)
+
+
+async def test_a_request_that_waits_leaves_nothing_in_cycles_after_its_connection(
+    start: Start,
+) -> None:
+    """Garbage in cycles is collected rarely, and would be megabytes."""
+    async with silence() as mute:
+        exporter = await start(
+            f"timeout: 0.2s\ntargets: [{{name: mail-1, address: '{mute}', token: secretpa}}]"
+        )
+        gc.collect()
+        gc.disable()
+        try:
+            async with connected(exporter) as client:
+                loop = asyncio.get_running_loop()
+                await loop.sock_sendall(
+                    client, b"GET /api/v1/targets/mail-1 HTTP/1.1\r\nHost: x\r\n\r\n"
+                )
+                assert b'"up":false' in await loop.sock_recv(client, 4096)
+            await until(lambda: not list(exporter.limits))
+            await asyncio.sleep(0)
+            kinds = (Connection, Timeout, Request, _CancelledOnDisconnect)
+            assert [one for one in gc.get_objects() if isinstance(one, kinds)] == []
+        finally:
+            gc.enable()
 
 
 @pytest.fixture
