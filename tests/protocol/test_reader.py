@@ -16,7 +16,14 @@ from protocol.address import HostPort
 from protocol.client import Peer, Reading
 from protocol.dialect import Dialect, Field
 from protocol.dialects import V0
-from protocol.errors import DiscardReason, FailureReason, InternalError, Resource, Shortage
+from protocol.errors import (
+    DiscardReason,
+    FailureReason,
+    InternalError,
+    NoAnswer,
+    Resource,
+    Shortage,
+)
 from protocol.fleet_tables import FleetTables
 from protocol.message import Value
 from protocol.multiplexer import Multiplexer
@@ -81,6 +88,32 @@ async def test_closing_a_reader_closes_the_sockets_of_queries_in_progress() -> N
         while line._carrying:
             await asyncio.sleep(0)
         reading.cancel()
+
+
+async def test_more_silent_targets_than_fit_the_window_are_all_queried() -> None:
+    async with udp_socket(lambda datagram, source: []) as silent:
+        line = Reader()
+        port = silent.getsockname()[1]
+        readings = await asyncio.gather(*[read(line, port, seconds=0.5) for _ in range(150)])
+        line.close()
+
+    assert {type(reading.error) for reading in readings} == {NoAnswer}
+    assert min(reading.cost.datagrams_sent for reading in readings) >= len(V0.reads)
+
+
+async def test_a_silent_target_is_retried_and_ends_although_the_others_have_answered() -> None:
+    async with (
+        udp_socket(lambda datagram, source: []) as silent,
+        serve("127.0.0.1", 0, TOKEN, answer) as endpoint,
+        asyncio.timeout(10),
+    ):
+        line = Reader()
+        ports = [silent.getsockname()[1], *[endpoint.port] * 20]
+        first, *others = await asyncio.gather(*[read(line, port, seconds=1) for port in ports])
+        line.close()
+
+    assert first.cost.datagrams_sent == 3 * len(V0.reads)
+    assert [reading.error for reading in others] == [None] * 20
 
 
 async def test_later_queries_use_another_port() -> None:

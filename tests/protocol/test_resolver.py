@@ -164,10 +164,15 @@ async def test_the_threads_end_when_the_resolver_is_closed(names: Names) -> None
     assert not any(thread.is_alive() for thread in started)
 
 
-async def test_names_that_wait_for_a_thread_are_looked_up_in_order(names: Names) -> None:
-    resolver = Resolver(threads=1)
+@pytest.mark.parametrize(("probe", "threads"), [(False, 1), (True, 2)])
+async def test_names_that_wait_for_a_thread_are_looked_up_in_order(
+    probe: bool, threads: int, names: Names
+) -> None:
+    resolver = Resolver(threads)
     hosts = ["slow", "one", "two", "three"]
-    waiting = [asyncio.create_task(resolver.resolve(HostPort(host, 1), 5)) for host in hosts]
+    waiting = [
+        asyncio.create_task(resolver.resolve(HostPort(host, 1), 5, probe=probe)) for host in hosts
+    ]
     await asyncio.sleep(0)
     names.released.set()
     await asyncio.gather(*waiting)

@@ -2,11 +2,14 @@
 
 import os
 import signal
+import subprocess
 from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 
 from reference_server import guard
+from tests.support.processes import eventually
 
 
 @pytest.fixture
@@ -59,3 +62,26 @@ def test_a_process_gets_sigterm_once(
     guard.kill_session(10, signal.SIGTERM)
 
     assert (signalled, left) == ([(11, 15)], [[11]])
+
+
+def test_a_guard_ignores_the_signals_that_end_the_server() -> None:
+    ending = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    guarding = guard.Guard()
+    process = guarding._process.pid
+    session = subprocess.Popen(["sleep", "100"], start_new_session=True)
+
+    def ignored() -> bool:
+        status = Path(f"/proc/{process}/status").read_text()
+        mask = int(status.split("SigIgn:")[1].split()[0], 16)
+        return all(mask & 1 << (number - 1) for number in ending)
+
+    try:
+        assert eventually(ignored, seconds=5)
+        for number in ending:
+            os.kill(process, number)
+        guarding.started(session.pid)
+        guarding.close()
+        assert session.wait(5) == -signal.SIGKILL
+    finally:
+        session.kill()
+        session.wait()
