@@ -83,6 +83,7 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
         self._client = Timeout(self.loop, self.abort)
         """Within it the client must send its next request, or the rest of it."""
         self._response_timer: asyncio.TimerHandle | None = None
+        self._half_closed_timer: asyncio.TimerHandle | None = None
 
     @property
     def answering(self) -> bool:
@@ -104,6 +105,7 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
         self.limits.release(self)
         self._client.close()
         _cancel(self._response_timer)
+        _cancel(self._half_closed_timer)
         self._unparsed = b""
         super().connection_lost(exc)
         # The scope refers to the connection: without this, both would be garbage until the next collection.
@@ -125,7 +127,7 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
         """Whether the connection stays open, for the response to a complete request."""
         self._ended = self.answering and self.scheme == "http"  # TLS ends in both directions
         if self._ended:
-            self._response_timer = self.loop.call_later(
+            self._half_closed_timer = self.loop.call_later(
                 self.half_closed_timeout_s, self._abort_unanswered
             )
         return self._ended

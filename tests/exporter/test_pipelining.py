@@ -340,6 +340,21 @@ async def echoing() -> AsyncIterator[tuple[Connection, Wire]]:
     connection.connection_lost(None)
 
 
+async def test_a_client_that_ends_its_side_and_reads_on_is_not_disconnected(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Connection, "response_timeout_s", 0.01)
+    async with echoing() as (connection, wire):
+        connection.data_received(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        connection.cycle.on_response = lambda: None  # type: ignore[union-attr]  # as if it were long
+        connection.pause_writing()
+        assert connection.eof_received()
+        connection.resume_writing()
+        await asyncio.sleep(0.05)
+
+        assert not wire.closed
+
+
 @pytest.mark.parametrize(("fields", "status"), [(100, 200), (101, 431)])
 async def test_a_request_has_at_most_100_header_fields(fields: int, status: int) -> None:
     head = b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X: y\r\n" * (fields - 1)
