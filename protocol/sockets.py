@@ -57,28 +57,13 @@ class Sockets:
         for datagram, address in outgoing:  # IPv4 addresses have two members
             alike[len(address), len(datagram)].append((datagram, address))
         for group in alike.values():
-            self._send(group, undelivered)
+            self.send(group, undelivered)
         arrived: list[tuple[bytes, Address]] = []
         drained = [self._receive(port, arrived, undelivered) for port in self._ports.values()]
         return Transfer(arrived, undelivered, all(drained))
 
-    def open(self, family: socket.AddressFamily) -> Port:
-        """The socket of a family. Raises `Shortage`, or `OSError` if the system does not support the family."""
-        if port := self._ports.get(family):
-            return port
-        try:
-            opened = socket.socket(family, socket.SOCK_DGRAM)
-        except OSError as error:
-            if resource := SHORTAGES.get(error.errno or 0):
-                raise Shortage(resource, f"{error.strerror}") from error
-            raise
-        opened.setblocking(False)
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
-        asyncio.get_running_loop().add_reader(opened, self._readable.set)
-        self._ports[family] = (BatchPort if self._batched else Port)(opened)
-        return self._ports[family]
-
-    def _send(self, outgoing: Sequence[Outgoing], undelivered: list[Undelivered]) -> None:
+    def send(self, outgoing: Sequence[Outgoing], undelivered: list[Undelivered]) -> None:
+        """Sends datagrams of one length to addresses of one family. Raises `Shortage`."""
         try:
             port = self.open(socket.AF_INET if len(outgoing[0][1]) == 2 else socket.AF_INET6)
         except OSError as error:
@@ -102,6 +87,22 @@ class Sockets:
                 if not pending:
                     undelivered.append(Undelivered(*outgoing[first], error))
                     first += 1
+
+    def open(self, family: socket.AddressFamily) -> Port:
+        """The socket of a family. Raises `Shortage`, or `OSError` if the system does not support the family."""
+        if port := self._ports.get(family):
+            return port
+        try:
+            opened = socket.socket(family, socket.SOCK_DGRAM)
+        except OSError as error:
+            if resource := SHORTAGES.get(error.errno or 0):
+                raise Shortage(resource, f"{error.strerror}") from error
+            raise
+        opened.setblocking(False)
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+        asyncio.get_running_loop().add_reader(opened, self._readable.set)
+        self._ports[family] = (BatchPort if self._batched else Port)(opened)
+        return self._ports[family]
 
     def _receive(
         self,

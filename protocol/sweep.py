@@ -9,15 +9,15 @@ equals that of the multiplexer alone; tests/protocol/test_sweep.py compares the 
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from time import monotonic
 
 from protocol.address import Address
-from protocol.errors import SHORTAGES
 from protocol.message import Value, column
 from protocol.mmsg import MessageBatch, pack_sockaddr, unpack_sockaddr
 from protocol.multiplexer import Multiplexer
 from protocol.port import Undelivered
-from protocol.query import Query
+from protocol.query import Outgoing, Query
 from protocol.readings import Columns
 from protocol.sweep_table import SweepTable
 from protocol.timeslice import batches, timeslices
@@ -60,15 +60,14 @@ class Sweep:
         self._starts = range(0, len(self._inbox.octets), table.sockaddr_size + size)
         self._next = 0
         """Index of the first unsent request."""
-        self._cleared, self._given_up, self._answered = 0, 0, 0
-        """Requests that no longer count as in flight, those of them without a response, and all responses."""
+        self._cleared = 0
+        """Index of the first request that was sent less than `_CLEARING_S` ago."""
         self._expected: dict[bytes, int] = {}
         """Indexes of the requests in flight, by source address and beginning of a good response."""
         self._identifiers: list[bytes] = []
         self._sent, self._arrived = [0.0] * self._total, [0.0] * self._total
         """Times of requests and responses."""
         self._results: list[bytes | None] = [None] * self._total
-        self._targets: dict[Address, int] = {}
 
     async def run(self) -> Columns:
         """Queries every target once; returns when each has answered or was passed to the multiplexer."""
@@ -112,10 +111,8 @@ class Sweep:
 
     def _in_flight(self, now: float) -> int:
         while self._cleared < self._next and self._sent[self._cleared] + _CLEARING_S <= now:
-            end = min(self._cleared + self._batch, self._total)
-            self._given_up += self._results[self._cleared : end].count(None)
-            self._cleared = end
-        return self._next - self._answered - self._given_up
+            self._cleared = min(self._cleared + self._batch, self._total)
+        return self._results[self._cleared : self._next].count(None)
 
     def _send(self, now: float) -> int:
         table, first = self._table, self._next
@@ -129,18 +126,12 @@ class Sweep:
         size, length = table.sockaddr_size, table.dialect.request_length
         self._outbox.address(table.sockaddrs[first * size : end * size])
         sent = 0
-        while sent < end - first:
-            try:
-                sent += self._outbox.send(self._port.opened, sent, end - first - sent)
-                if sent < end - first:
-                    self._receive_errors(now)
-            except OSError as error:
-                # About this datagram, or pending since an earlier one.
-                if error.errno in SHORTAGES or not self._receive_errors(now):
-                    datagram = requests[sent * length : (sent + 1) * length]
-                    address = table.peers[(first + sent) // self._width].numeric[0]
-                    self._report(Undelivered(datagram, address, error), now)
-                    sent += 1
+        with suppress(OSError):  # it may be about an earlier datagram
+            sent = self._outbox.send(self._port.opened, 0, end - first)
+        if sent < end - first:
+            datagrams = [requests[at : at + length] for at in range(0, len(requests), length)]
+            addresses = [table.peers[row // self._width].numeric[0] for row in range(first, end)]
+            self._recover(list(zip(datagrams, addresses, strict=True))[sent:], now)
         return end - first
 
     def _receive(self, now: float) -> int:
@@ -149,7 +140,7 @@ class Sweep:
         except (BlockingIOError, InterruptedError):
             return 0
         except OSError:
-            self._receive_errors(now)
+            self._recover((), now)
             return 1
         octets, table = bytes(self._inbox.octets), self._table
         key_size, length = table.key_size, table.dialect.response_length
@@ -163,7 +154,6 @@ class Sweep:
             else:
                 results[slot] = octets[start + begin : start + end]
                 arrived[slot] = now
-                self._answered += 1
         return count
 
     def _unexpected(self, record: bytes, now: float) -> None:
@@ -172,22 +162,18 @@ class Sweep:
         self._leave_at(address)
         self._multiplexer.receive(record[self._table.sockaddr_size :], address, now)
 
-    def _receive_errors(self, now: float) -> bool:
+    def _recover(self, unsent: Sequence[Outgoing], now: float) -> None:
+        """Receives the errors of the network and sends `unsent`; the targets of what fails leave the columns."""
         undelivered: list[Undelivered] = []
-        received = self._port.receive_errors(undelivered)
+        self._port.receive_errors(undelivered)
+        if unsent:
+            self._multiplexer.sockets.send(unsent, undelivered)
         for one in undelivered:
-            self._report(one, now)
-        return received
-
-    def _report(self, undelivered: Undelivered, now: float) -> None:
-        self._leave_at(undelivered.address)
-        self._multiplexer.report(undelivered, now)
+            self._leave_at(one.address)
+            self._multiplexer.report(one, now)
 
     def _leave_at(self, address: Address) -> None:
-        if not self._targets:
-            addresses = [peer.numeric[0] for peer in self._table.peers]
-            self._targets = dict(zip(addresses, range(len(addresses)), strict=True))
-        target = self._targets.get(address)
+        target = self._table.targets.get(address)
         if target is not None and target * self._width < self._next:
             self._leave(target)
 

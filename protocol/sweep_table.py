@@ -4,6 +4,7 @@ import os
 import socket
 import sys
 
+from protocol.address import Address
 from protocol.dialect import Dialect
 from protocol.message import NUMBERS, good_beginning
 from protocol.mmsg import SOCKADDR_SIZES, pack_sockaddr
@@ -30,6 +31,8 @@ class SweepTable:
         self.dialect, self.family = dialect, family
         self.peers: list[Peer] = []
         self.templates: list[RequestTemplate] = []
+        self.targets: dict[Address, int] = {}
+        """Index of each target by its address."""
         self.width = len(dialect.reads)
         """Requests to each target."""
         self.requests, self.keys, self.sockaddrs = bytearray(), bytearray(), bytearray()
@@ -42,11 +45,10 @@ class SweepTable:
         """Position of RES in a record of address and datagram."""
 
     def add(self, peer: Peer, template: RequestTemplate) -> None:
+        self.targets[peer.numeric[0]] = len(self.peers)
         self.peers.append(peer)
         self.templates.append(template)
-        sockaddr = pack_sockaddr.__wrapped__(
-            peer.numeric[0]
-        )  # used once, so caching the address is useless
+        sockaddr = pack_sockaddr.__wrapped__(peer.numeric[0])  # used once, so not cached
         gap = bytes(self.dialect.request_identifier.size)
         self.requests += b"".join([one.before + gap + one.after for one in template.entries])
         self.keys += (sockaddr + self.before + gap + self.after) * self.width

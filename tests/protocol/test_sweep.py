@@ -1,5 +1,6 @@
 """Column path and plain path over the same network: each target has the same outcome."""
 
+import asyncio
 import errno
 import os
 import socket
@@ -7,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from math import inf
 from random import Random
 
 import pytest
@@ -18,18 +20,21 @@ from protocol.dialect import Dialect, Field, Operation
 from protocol.dialects import DIALECTS, V0
 from protocol.errors import DiscardReason, FailureReason
 from protocol.fleet_tables import FleetTables
-from protocol.message import Value
+from protocol.message import Request, Response, Value
 from protocol.mmsg import MessageBatch
+from protocol.multiplexer import Multiplexer
 from protocol.port import Port
 from protocol.reader import Reader
 from protocol.reading import Reading
 from protocol.readings import Readings
 from protocol.server import serve
 from protocol.sockets import Sockets
-from protocol.sweep_table import can_sweep
+from protocol.sweep import Sweep
+from protocol.sweep_table import SweepTable, can_sweep
 from protocol.template import RequestTemplate
 from protocol.token import Token
-from protocol.vocabulary import Command
+from protocol.vocabulary import Command, Status
+from tests.support.every_address import every_address, received, send
 from tests.support.script import FAULTS, Fault, scripted_network, value
 from tests.support.udp import udp_socket
 
@@ -352,3 +357,28 @@ async def test_round_trip_estimates_are_updated() -> None:
     for peer, reading in zip(peers, readings, strict=True):
         if not reading.cost.retransmissions:  # by a busy machine
             assert peer.round_trip.smoothed == min(reading.cost.round_trips)
+
+
+async def test_late_responses_make_no_room_in_the_window_a_second_time() -> None:
+    requests: list[tuple[bytes, str, tuple[str, int]]] = []
+    with every_address() as opened, received(opened, lambda *one: requests.append(one)):
+        multiplexer, table = Multiplexer(), SweepTable(V0, socket.AF_INET)
+        port = opened.getsockname()[1]
+        for number in range(200):
+            peer = Peer(HostPort(host(number), port), token(V0))
+            table.add(peer, RequestTemplate.of(peer.token, V0, V0.reads))
+        sweep = Sweep(table, multiplexer, 3, deadline=inf)
+        for now in (1.0, 2.0):  # so the first window is given up
+            while sweep._in_flight(now) < 256:
+                sweep._send(now)
+        while len(requests) < 512:
+            await asyncio.sleep(0)
+        for datagram, address, client in requests[:256]:
+            identifier = Request.decode(datagram).identifier
+            send(opened, Response(identifier, Status.DONE).encode(), address, client)
+        received_late = 0
+        while received_late < 256:
+            received_late += sweep._receive(2.0)
+
+        assert sweep._in_flight(2.0) == 256
+        multiplexer.close()
