@@ -5,6 +5,7 @@ every second, and with them the ports that an off-path attacker has to guess.
 """
 
 import asyncio
+import resource
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -27,6 +28,9 @@ from protocol.trace import Trace
 
 _OWN_SOCKETS = 500
 """Maximum number of simultaneous queries with a socket of their own; others wait."""
+
+_SHARE = 4
+"""Of the descriptors that the process may open, these sockets take one in so many at most."""
 
 _MAX_TEMPLATES = 1 << 15
 """Maximum number of request templates kept, one for each token and dialect."""
@@ -51,7 +55,10 @@ class Reader:
         self._templates: dict[tuple[bytes, int], RequestTemplate] = {}
         self._fleet: FleetTables | None = None
         """Tables of the fleet that was read last."""
-        self._alone = asyncio.Semaphore(_OWN_SOCKETS)
+        descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)  # -1: any number
+        share = descriptors // _SHARE if descriptors >= 0 else _OWN_SOCKETS
+        self._most_alone = max(1, min(_OWN_SOCKETS, share))
+        self._alone = asyncio.Semaphore(self._most_alone)
 
     def close(self) -> None:
         """Cancels the queries in progress, and closes the sockets."""
@@ -98,7 +105,7 @@ class Reader:
                 await self._alone.acquire()
         except TimeoutError:  # the peer was not queried, so it is not known to be down
             raise Shortage(
-                Resource.DESCRIPTORS, f"{_OWN_SOCKETS} servers are silent, with a socket each"
+                Resource.DESCRIPTORS, f"{self._most_alone} servers are silent, with a socket each"
             ) from None
         try:
             async with self.connect(peer) as connection:

@@ -379,12 +379,12 @@ async def test_a_query_without_a_socket_until_its_deadline_reports_a_shortage() 
         port = silent.getsockname()[1]
         patient = [
             asyncio.create_task(read(line, port, 60, dialect=dialect))
-            for _ in range(reader_module._OWN_SOCKETS)
+            for _ in range(line._most_alone)
         ]
         while not line._alone.locked():
             await asyncio.sleep(0)
         began = monotonic()
-        with pytest.raises(Shortage, match="500 servers are silent"):
+        with pytest.raises(Shortage, match=f"{line._most_alone} servers are silent"):
             await read(line, port, 0.1, dialect=dialect)
         waited = monotonic() - began
         for task in patient:
