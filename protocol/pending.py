@@ -51,8 +51,11 @@ class PendingTable:
             asked.latest[id(query.dialect)] = query
 
     def find(self, datagram: bytes, address: Address, *, request: bool = False) -> Query | None:
-        """The query of a datagram to or from an address: by its identifier, else the latest query there."""
-        asked, latest = self._asked.get(address), None
+        """The query of a datagram to or from an address: by its identifier, else the latest query there.
+
+        Of the latest in several dialects it is one whose errors have no identifier: only those are expected.
+        """
+        asked = self._asked.get(address)
         if asked is None:
             return None
         for latest in asked.latest.values():
@@ -60,4 +63,8 @@ class PendingTable:
             place = dialect.request_identifier if request else dialect.response_identifier
             if query := asked.queries.get(datagram[place.span]):
                 return query
-        return latest
+        return max(asked.latest.values(), key=_has_anonymous_errors, default=None)
+
+
+def _has_anonymous_errors(query: Query) -> bool:
+    return not query.dialect.matches_responses

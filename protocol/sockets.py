@@ -54,8 +54,8 @@ class Sockets:
         """
         undelivered: list[Undelivered] = []
         alike: defaultdict[tuple[int, int], list[Outgoing]] = defaultdict(list)
-        for datagram, address in outgoing:  # IPv4 addresses have two members
-            alike[len(address), len(datagram)].append((datagram, address))
+        for one in outgoing:  # IPv4 addresses have two members
+            alike[len(one[1]), len(one[0])].append(one)
         for group in alike.values():
             self.send(group, undelivered)
         arrived: list[tuple[bytes, Address]] = []

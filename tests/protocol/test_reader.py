@@ -25,7 +25,7 @@ from protocol.errors import (
     Shortage,
 )
 from protocol.fleet_tables import FleetTables
-from protocol.message import Value
+from protocol.message import Response, Value
 from protocol.multiplexer import Multiplexer
 from protocol.reader import Reader
 from protocol.server import respond, serve
@@ -226,6 +226,26 @@ async def test_an_error_without_an_identifier_is_not_attributed_to_another_query
     assert refused.error
     assert refused.error.reason is FailureReason.AUTHENTICATION
     assert answered.error is None
+
+
+@pytest.mark.parametrize("dialect", ANONYMOUS_ERRORS)
+@pytest.mark.parametrize("order", [1, -1])
+async def test_an_error_without_an_identifier_is_never_one_of_a_dialect_that_has_identifiers(
+    dialect: Dialect, order: int
+) -> None:
+    def deny(datagram: bytes, source: Source) -> list[tuple[bytes, Source]]:
+        denied = Response(None, Status.AUTHENTICATION_FAILED).encode(dialect)
+        return [(denied, source)] if b"mistaken" in datagram else []
+
+    async with udp_socket(deny) as opened:
+        where, reader = HostPort(*opened.getsockname()), Reader()
+        peers = [Peer(where, Token(b"mistaken"), dialect), Peer(where, TOKEN)][::order]
+        found = await asyncio.gather(*[reader.read(one, timeout=0.2) for one in peers])
+
+    assert [one.error and one.error.reason for one in found] == [
+        FailureReason.AUTHENTICATION,
+        FailureReason.TIMEOUT,
+    ][::order]
 
 
 async def test_identifiers_of_one_byte_are_never_used_up() -> None:
