@@ -117,6 +117,23 @@ def test_no_dialect_reads_with_a_command_that_writes(dialect: Dialect) -> None:
     assert not WRITES & set(dialect.reads)
 
 
+def test_each_dialect_has_the_default_port_of_its_servers() -> None:
+    ports = {name: dialect.default_port for name, dialect in DIALECTS.items()}
+
+    assert ports == {"v0": 7030, "group-4": 2626, "group-6": 7030, "group-11": 7374}
+
+
+def test_the_statuses_of_version_0_are_those_of_the_protocol() -> None:
+    assert V0.statuses == {
+        0: Status.DONE,
+        1: Status.AUTHENTICATION_FAILED,
+        2: Status.INVALID_VERSION,
+        3: Status.INVALID_COMMAND,
+        4: Status.INVALID_REQUEST,
+        5: Status.SERVER_FAILURE,
+    }
+
+
 def test_only_dialects_with_all_three_commands_can_switch() -> None:
     assert [name for name, dialect in DIALECTS.items() if dialect.can_switch] == ["v0", "group-4"]
 
