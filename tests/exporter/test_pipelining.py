@@ -322,12 +322,15 @@ class Wire(asyncio.Transport):
 
 
 @asynccontextmanager
-async def echoing() -> AsyncIterator[tuple[Connection, Wire]]:
-    """Connection to an application that returns the method, path and body of each request."""
+async def echoing(*, whole: bool = True) -> AsyncIterator[tuple[Connection, Wire]]:
+    """Connection to an application that returns the method, path and body of each request.
+
+    Unless `whole`, it responds without reading the body.
+    """
 
     async def app(scope: object, receive: object, send: object) -> None:
         request = Request(scope, receive)  # type: ignore[arg-type]
-        body = (await request.body()).decode()
+        body = (await request.body()).decode() if whole else ""
         answer = JSONResponse([request.method, request.url.path, body])
         await answer(scope, receive, send)  # type: ignore[arg-type]
 
@@ -415,6 +418,26 @@ async def test_requests_split_anywhere_have_the_same_responses(
 
     bodies = [part.split(b"\r\n\r\n")[1] for part in wire.written.split(b"HTTP/1.1 200 OK")[1:]]
     assert [json.loads(body) for body in bodies] == expected
+
+
+@given(pieces(), st.booleans(), st.sampled_from([b"", b"\r\n", b"GET / HT"]))
+async def test_a_client_that_owes_bytes_is_always_watched_by_a_timer(
+    given: tuple[list[tuple[bytes, int]], list[list[str]]], whole: bool, last: bytes
+) -> None:
+    parts, _ = given
+    async with echoing(whole=whole) as (connection, wire):
+        for part, steps in [*parts, (last, 5)]:
+            connection.data_received(part)
+            for _ in range(steps):
+                await asyncio.sleep(0)
+                timer = connection._client._timer
+                if not wire.closed and not connection.answering:
+                    assert timer
+                    assert not timer.cancelled()
+                    limit = 10 if connection._receiving else 360
+                    assert timer.when() - connection.loop.time() <= limit
+                connection._client.close()  # as after a timer that was too early
+                connection._client.watch()
 
 
 BEGUN = [
