@@ -38,7 +38,7 @@ def _is_of_one_server(host: str) -> bool:
     Compares bytes, because the `ipaddress` module takes a third of the time of loading a large configuration.
     """
     if ":" in host:
-        octets = inet_pton(AF_INET6, host.partition("%")[0])
+        octets = inet_pton(AF_INET6, host)
         if not octets.startswith(_MAPPED):
             return any(octets) and octets[0] != 0xFF
         octets = octets.removeprefix(_MAPPED)

@@ -1,6 +1,6 @@
 import os
 from collections.abc import Mapping
-from ipaddress import ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from pathlib import Path
 
 import pytest
@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from exporter.configuration import config
 from exporter.configuration.config import Config
+from exporter.configuration.fields import address
 from protocol.address import HostPort
 from protocol.dialects import DIALECTS, V0
 from smtpstatus.errors import ConfigError
@@ -444,3 +445,27 @@ def test_any_file_is_loaded_or_rejected_in_one_line(
     except ConfigError as error:
         refused = str(error)
     assert "\n" not in refused
+
+
+FIRST = st.sampled_from([0, 127 << 24, 224 << 24, 240 << 24, 2**32 - 2, 0xFF << 120, 2**128 - 2])
+NUMBERS = st.one_of(
+    FIRST.flatmap(lambda first: st.integers(first, first + 1)), st.integers(0, 2**128 - 1)
+)
+
+
+@given(NUMBERS, st.booleans())
+def test_the_address_of_one_server_is_not_unspecified_multicast_or_broadcast(
+    number: int, mapped: bool
+) -> None:
+    host = str(IPv4Address(number)) if number < 2**32 else str(IPv6Address(number))
+    if mapped and number < 2**32:
+        host = f"::ffff:{host}"
+    ip = getattr(ip_address(host), "ipv4_mapped", None) or ip_address(host)
+    several = ip.is_unspecified or ip.is_multicast or str(ip) == "255.255.255.255"
+    text = f"[{host}]:7030" if ":" in host else f"{host}:7030"
+
+    if several:
+        with pytest.raises(ValueError, match="expected the address of one server"):
+            address(text, V0)
+    else:
+        assert address(text, V0).host == host

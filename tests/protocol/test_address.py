@@ -1,8 +1,11 @@
+import socket
+from ipaddress import IPv4Address, IPv6Address
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.address import HostPort, numeric
+from protocol.address import HostPort, numeric, unique_addresses
 
 
 @pytest.mark.parametrize(
@@ -73,3 +76,24 @@ def test_ip_addresses_are_resolved_without_a_look_up() -> None:
     assert numeric(HostPort("127.0.0.1", 7030)) == (("127.0.0.1", 7030),)
     assert numeric(HostPort("::1", 7030)) == (("::1", 7030, 0, 0),)
     assert numeric(HostPort("mail.example", 7030)) == ()
+
+
+PARTS = ("0", "1", "00", "010", "08", "0x7f", "127", "0377", "224", "255", "256", "4294967295", "")
+NUMERIC = st.one_of(
+    st.lists(st.sampled_from(PARTS), min_size=1, max_size=5).map(".".join),
+    st.integers(0, 2**32 - 1).map(lambda number: str(IPv4Address(number))),
+    st.integers(0, 2**32 - 1).map(lambda number: f"::ffff:{IPv4Address(number)}"),
+    st.integers(0, 2**128 - 1).map(lambda number: str(IPv6Address(number))),
+    st.sampled_from(["::", "fe80::1%lo", "fe80::1%1", "ff02::1%lo", "::1%nowhere", "1.2.3.4%lo"]),
+    st.text(st.sampled_from("0123456789abcdefx.:%\u0663\uff11\ud800"), max_size=15),
+)
+
+
+@given(NUMERIC)
+def test_a_numeric_address_is_the_one_that_getaddrinfo_returns(host: str) -> None:
+    try:
+        found = socket.getaddrinfo(host, 7030, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST)
+    except (socket.gaierror, UnicodeError):
+        found = []
+
+    assert numeric(HostPort(host, 7030)) == unique_addresses(found)

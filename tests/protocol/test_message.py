@@ -1,15 +1,16 @@
 """Encoding and decoding of any bytes; test_vectors.py runs the vectors of docs/protocol.md in both directions."""
 
 import contextlib
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.dialect import Dialect
+from protocol.dialect import Dialect, Field, Operation
 from protocol.dialects import DIALECTS, V0
 from protocol.errors import BadRequest, BadResponse, DatagramError, DiscardReason, ForeignDatagram
-from protocol.message import Request, Response, result
+from protocol.message import Request, Response, Value, column, result
 from protocol.port import Undelivered
 from protocol.template import RequestTemplate
 from protocol.token import Token
@@ -140,6 +141,40 @@ def test_a_negative_gauge_is_decoded_as_is() -> None:
     response = Response(1, Status.DONE, bytes.fromhex("ffffffff"))
 
     assert response.value(Command.ACTIVE_CONNECTIONS, DIALECTS["group-6"]) == -1
+
+
+RESULTS = st.one_of(
+    st.none(),
+    st.binary(min_size=8, max_size=8),
+    st.integers(0, 3).map(lambda number: number.to_bytes(8)),
+    st.integers(0, 3).map(lambda number: number.to_bytes(8, "little")),
+)
+
+
+@st.composite
+def operations(draw: st.DrawFn) -> tuple[Dialect, Command]:
+    command = draw(st.sampled_from(V0.reads + DIALECTS["group-6"].reads))
+    size = draw(st.sampled_from([1, 2, 4, 8]))
+    place = Field(V0.result.offset + draw(st.integers(0, 8 - size)), size)
+    operation = Operation(0, place, signed=draw(st.booleans()), flag=draw(st.booleans()))
+    dialect = draw(st.sampled_from([V0, replace(V0, byte_order="little")]))
+    return replace(dialect, operations={command: operation}, off=(1, 2)), command
+
+
+@given(operations(), st.lists(RESULTS, max_size=6))
+def test_a_column_has_the_value_of_each_response_or_none(
+    operation: tuple[Dialect, Command], results: list[bytes | None]
+) -> None:
+    dialect, command = operation
+    expected: list[Value | None] = [None] * len(results)
+    for index, octets in enumerate(results):
+        with contextlib.suppress(BadResponse):
+            if octets is not None:
+                expected[index] = Response(1, Status.DONE, octets).value(command, dialect)
+
+    found = list(column(results, command, dialect))
+
+    assert [(type(one), one) for one in found] == [(type(one), one) for one in expected]
 
 
 def test_the_token_is_not_in_a_requests_text_form() -> None:
