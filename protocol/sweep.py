@@ -8,6 +8,7 @@ equals that of the multiplexer alone; tests/protocol/test_sweep.py compares the 
 """
 
 import asyncio
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from time import monotonic
@@ -60,8 +61,6 @@ class Sweep:
         self._starts = range(0, len(self._inbox.octets), table.sockaddr_size + size)
         self._next = 0
         """Index of the first unsent request."""
-        self._cleared = 0
-        """Index of the first request that was sent less than `_CLEARING_S` ago."""
         self._expected: dict[bytes, int] = {}
         """Indexes of the requests in flight, by source address and beginning of a good response."""
         self._identifiers: list[bytes] = []
@@ -84,7 +83,7 @@ class Sweep:
             if moved:
                 await asyncio.sleep(0)
             elif self._next < self._total:
-                await multiplexer.wait(self._sent[self._cleared] + _CLEARING_S)
+                await multiplexer.wait(self._sent[self._window_start(now)] + _CLEARING_S)
             else:
                 await multiplexer.wait(min(sent_at + self._wait_s, self._deadline))
         values = await self._values()
@@ -110,9 +109,11 @@ class Sweep:
         return found
 
     def _in_flight(self, now: float) -> int:
-        while self._cleared < self._next and self._sent[self._cleared] + _CLEARING_S <= now:
-            self._cleared = min(self._cleared + self._batch, self._total)
-        return self._results[self._cleared : self._next].count(None)
+        return self._results[self._window_start(now) : self._next].count(None)
+
+    def _window_start(self, now: float) -> int:
+        """Index of the first request that is not yet given up."""
+        return bisect_right(self._sent, now - _CLEARING_S, 0, self._next)
 
     def _send(self, now: float) -> int:
         table, first = self._table, self._next
@@ -178,7 +179,7 @@ class Sweep:
             self._leave(target)
 
     def _leave(self, target: int) -> None:
-        """Turns a target into a query that has sent and received the same."""
+        """Turns a target into a query that has sent and received the same, unless it is one."""
         if target in self.queries:
             return
         table, first, end = self._table, target * self._width, (target + 1) * self._width

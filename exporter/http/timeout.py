@@ -7,10 +7,10 @@ _LAST_LOOK_S = 0.01
 
 
 class Timeout:
-    """Calls `passed` once its time is over; the loop's timer is set only where the one that is set would be too late.
+    """Calls `passed` when its time is over.
 
-    Most requests are complete when their first bytes are read, so that a timer of the loop for each of them, and for
-    the idle time after it, would be set in vain.
+    Moving it to a later time leaves the loop's timer, which is set again when it fires. Most requests are complete
+    when their first bytes are read: a timer for each, and for the idle time after it, would be set in vain.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, passed: Callable[[], None]) -> None:
@@ -19,13 +19,14 @@ class Timeout:
         self._timer: asyncio.TimerHandle | None = None
 
     def after(self, seconds: float) -> None:
-        """Moves the timeout; it takes effect with `watch`."""
+        """Moves the timeout to `seconds` from now; call `watch` next."""
         self._due = self._loop.time() + seconds
 
     def stop(self) -> None:
         self._due = None
 
     def watch(self) -> None:
+        """Sets the loop's timer, unless it fires early enough."""
         if self._due is not None and (self._timer is None or self._timer.when() > self._due):
             self._cancel()
             self._timer = self._loop.call_at(self._due, self._check)
@@ -41,7 +42,7 @@ class Timeout:
             self._timer = None
 
     def _check(self, last: bool = False) -> None:
-        """`passed` is called after a `last` look at the sockets, whose input may move the timeout.
+        """Calls `passed` after one more round of the loop, the `last`, whose input may move the timeout.
 
         When a process continues after it was stopped, its loop runs timers before it reads what has arrived meanwhile.
         """
