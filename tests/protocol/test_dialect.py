@@ -134,6 +134,15 @@ def test_the_statuses_of_version_0_are_those_of_the_protocol() -> None:
     }
 
 
+def test_numbers_of_group_4_have_four_bytes_and_version_0_has_two_words_for_off() -> None:
+    numbers = [
+        one for one in DIALECTS["group-4"].operations.values() if one.value and not one.flag
+    ]
+
+    assert {one.value for one in numbers} == {Field(6, 4)}
+    assert V0.off == (1, 1 << 56)
+
+
 def test_only_dialects_with_all_three_commands_can_switch() -> None:
     assert [name for name, dialect in DIALECTS.items() if dialect.can_switch] == ["v0", "group-4"]
 
