@@ -207,18 +207,15 @@ class Multiplexer:
         """Handles a received datagram."""
         query = self._pending.find(datagram, address)
         stray = query is None or query.done
-        reason: DiscardReason | None = DiscardReason.SOURCE
-        if query:
-            try:
-                reason = query.datagram(datagram, address, now)
-            except Exception:
-                if not stray:
-                    logger.exception("Query failed", extra={"address": address[0]})
-                    query.fail(
-                        InternalError("a defect of this program: its log has the traceback")
-                    )
-            if query.done:
-                self._note_end(query)
+        try:
+            reason = query.datagram(datagram, address, now) if query else DiscardReason.SOURCE
+        except Exception:
+            reason = DiscardReason.SOURCE
+            if query and not stray:
+                logger.exception("Query failed", extra={"address": address[0]})
+                query.fail(InternalError("a defect of this program: its log has the traceback"))
+        if query and query.done:
+            self._note_end(query)
         if stray and reason:
             self.strays[reason] += 1
         if self._trace:

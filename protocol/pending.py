@@ -47,7 +47,8 @@ class PendingTable:
     def add(self, query: Query, identifiers: Sequence[bytes]) -> None:
         for address in query.addresses:
             asked = self._asked[address]
-            asked.queries.update(dict.fromkeys(identifiers, query))
+            for identifier in identifiers:
+                asked.queries[identifier] = query
             asked.latest[id(query.dialect)] = query
 
     def find(self, datagram: bytes, address: Address, *, request: bool = False) -> Query | None:

@@ -41,6 +41,9 @@ Outgoing = tuple[bytes, Address]
 _FOREIGN = frozenset({DiscardReason.SIZE, DiscardReason.SIGNATURE, DiscardReason.VERSION})
 """Reasons for which responses of a server with another dialect are discarded."""
 
+_DONE = Status.DONE
+"""Compared for every datagram: the look-up of an `Enum` member takes 0.2 µs."""
+
 _RETRY_S = 0.01
 """Seconds until a datagram that the kernel refused is sent again."""
 
@@ -188,7 +191,7 @@ class Query:
             identifier = self._match(response, datagram, address)
             command = self._unanswered[identifier][0]
             value = None
-            if response.status is Status.DONE:
+            if response.status is _DONE:
                 value = response.value(command, self.dialect)
         except BadResponse as error:
             if not self.done:
@@ -200,7 +203,7 @@ class Query:
         times, sent_at = self._asked[address]
         if times == 1:  # Karn's algorithm: only unambiguous samples
             self._round_trips.append(now - sent_at)
-        if response.status is Status.DONE:
+        if response.status is _DONE:
             del self._unanswered[identifier]
             self.values[command] = value
             self.done = not self._unanswered
