@@ -64,6 +64,8 @@ class Reader:
         """Cancels the queries in progress, and closes the sockets."""
         for task in self._carrying.values():
             task.cancel()
+        for end in self._ends.values():
+            end.cancel()
         self.resolver.close()
 
     def connect(self, peer: Peer, trace: Trace | None = None) -> Connection:

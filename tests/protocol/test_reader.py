@@ -72,7 +72,7 @@ async def test_simultaneous_queries_share_one_port_without_confusion() -> None:
     assert len(set(sources)) == 1
 
 
-async def test_closing_a_reader_closes_the_sockets_of_queries_in_progress() -> None:
+async def test_closing_a_reader_cancels_queries_in_progress_and_closes_their_sockets() -> None:
     sources: list[Source] = []
 
     def ignore(datagram: bytes, source: Source) -> list[tuple[bytes, Source]]:
@@ -85,9 +85,10 @@ async def test_closing_a_reader_closes_the_sockets_of_queries_in_progress() -> N
         while not sources:
             await asyncio.sleep(0)
         line.close()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
         while line._carrying:
             await asyncio.sleep(0)
-        reading.cancel()
 
 
 async def test_more_silent_targets_than_fit_the_window_are_all_queried() -> None:
