@@ -165,7 +165,7 @@ class Reader:
 
     def take_strays(self) -> Mapping[DiscardReason, int]:
         """Returns the stray datagrams since the last call: from unknown addresses, or after the end of a reading."""
-        if self._multiplexer:
+        if self._multiplexer and self._multiplexer.strays:
             self._strays.update(self._multiplexer.strays)
             self._multiplexer.strays.clear()
         if not self._strays:

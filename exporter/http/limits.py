@@ -45,12 +45,13 @@ class RequestLimits:
         self._most_working = most_working
         self._most_waiting = most_waiting
         self._working: set[WorkingRequest] = set()
-        self._waiting: Counter[Hashable] = Counter()
+        self._waiting: dict[Hashable, int] = {}
+        """Number of requests for each reading."""
 
     @property
     def in_flight(self) -> int:
         """Requests that work or wait."""
-        return len(self._working) + self._waiting.total()
+        return len(self._working) + sum(self._waiting.values())
 
     @contextmanager
     def waiting(self, reading: Hashable) -> Iterator[None]:
@@ -63,7 +64,7 @@ class RequestLimits:
             raise TooManyRequests(
                 f"{len(self._waiting)} readings are in progress, as many as --web.max-waiting allows"
             )
-        self._waiting[reading] += 1
+        self._waiting[reading] = self._waiting.get(reading, 0) + 1
         try:
             yield
         finally:
