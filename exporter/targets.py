@@ -206,7 +206,8 @@ class Targets:
         return TargetReadings(peers, found.targets, readings, found.rows)
 
     async def _fly(self, peers: tuple[Peer, ...], deadline: float) -> TargetReadings:
-        await self._refresh(peers)
+        if self._file_secrets:
+            await self._refresh(peers)
         if (timeout := _left(deadline)) <= 0:
             raise Shortage(Resource.STALL, "this program did not run until the deadline")
         if len(peers) == 1:
@@ -274,10 +275,9 @@ class Targets:
 
     async def _refresh(self, peers: Sequence[Peer]) -> None:
         """Rereads the secrets of these peers only."""
-        if self._file_secrets:
-            await self._files.refresh(
-                {self._file_secrets[peer] for peer in peers if peer in self._file_secrets}
-            )
+        await self._files.refresh(
+            {self._file_secrets[peer] for peer in peers if peer in self._file_secrets}
+        )
 
     def _renew(self, secret: Secret) -> None:
         """Applies the new text of a secret to every peer that uses it."""

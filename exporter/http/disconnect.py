@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from http import HTTPStatus
 from types import TracebackType
 
@@ -14,7 +14,7 @@ _WATCHED_AFTER_S = 0.05
 """Most work is done by then, and watching the client would cost as much as a probe."""
 
 
-def cancelled_on_disconnect(request: Request) -> AbstractAsyncContextManager[None]:
+def cancelled_on_disconnect(request: Request) -> AbstractContextManager[None]:
     """Cancels the block when the client disconnects, and raises `ClientDisconnect`.
 
     Raises `Problem` (503) when the server shuts down. The block must not read the request's body.
@@ -37,14 +37,14 @@ class _CancelledOnDisconnect:
         self._watcher: asyncio.Task[None] | None = None
         self._disconnected = False
 
-    async def __aenter__(self) -> None:
+    def __enter__(self) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._task = task
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(_WATCHED_AFTER_S, self._start_watching)
 
-    async def __aexit__(
+    def __exit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,

@@ -49,7 +49,7 @@ async def targets(request: Request, context: Context) -> Response:
     active = context.active
     deadline = deadline_of(request)
     with context.limits.waiting(active):
-        async with cancelled_on_disconnect(request):
+        with cancelled_on_disconnect(request):
             readings = await active.targets.read_all(deadline)
 
     def documents() -> Iterator[dict[str, Any]]:
@@ -75,7 +75,7 @@ async def target(request: Request, context: Context, name: Name) -> dict[str, An
     found = _named(active, name)
     deadline = deadline_of(request)
     with context.limits.waiting(name):
-        async with cancelled_on_disconnect(request):
+        with cancelled_on_disconnect(request):
             return _state(await active.targets.read(found, deadline))
 
 
@@ -107,7 +107,7 @@ async def transforms(request: Request, context: Context, name: Name) -> dict[str
     found = _with_transforms(_named(active, name))
     deadline = deadline_of(request)
     with context.limits.waiting(("transforms", name)):
-        async with cancelled_on_disconnect(request):
+        with cancelled_on_disconnect(request):
             reading = await active.targets.read_transforms(found, deadline)
     if reading.error:
         raise _no_reading(reading.error)

@@ -43,7 +43,7 @@ async def metrics(request: Request) -> Response:
     active = context.active
     deadline = deadline_of(request)
     with context.limits.waiting(active):
-        async with cancelled_on_disconnect(request):
+        with cancelled_on_disconnect(request):
             readings = await active.targets.read_all(deadline)
 
     async def render() -> Response:
@@ -63,7 +63,7 @@ async def probe(request: Request) -> Response:
         return await _debug(request, context, query.target, deadline)
     active = context.active
     with context.limits.waiting(query.target):
-        async with cancelled_on_disconnect(request):
+        with cancelled_on_disconnect(request):
             reading = await active.targets.probe(query.target, deadline)
 
     async def render() -> Response:
@@ -134,7 +134,7 @@ async def _debug(
     active = context.active
     recorder = EventRecorder()
     with context.limits.waiting(object()):
-        async with cancelled_on_disconnect(request):
+        with cancelled_on_disconnect(request):
             reading = await active.targets.probe(target, deadline, recorder)
 
     async def render() -> Response:
