@@ -26,6 +26,9 @@ _ROUND_TRIP_BUCKETS = (
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
 )  # fmt: skip
 
+_FEW = 100
+"""Number of round trips that are faster to count one by one than to tally first."""
+
 OUTCOMES = ("done", "denied", "invalid", "unsupported", "failed")
 """Outcomes of a write: `invalid` is an error of the request, `failed` one between the exporter and the server."""
 
@@ -90,8 +93,9 @@ class ExporterMetrics:
         """Counts the cost and the results of queries."""
         readings = found.readings
         self._requests.inc(len(readings))
-        self._sent.inc(readings.total_sent())
-        if again := readings.total_retransmissions():
+        sent, again = readings.totals()
+        self._sent.inc(sent)
+        if again:
             self._retransmitted.inc(again)
         for discarded in (strays, *[one.cost.discarded for one in readings.others.values()]):
             for reason, count in discarded.items():
@@ -125,9 +129,12 @@ class RoundTrips:
 
     def observe(self, seconds: Sequence[float]) -> None:
         counts = self._counts
-        tally = Tally(seconds).items() if len(seconds) > 100 else [(one, 1) for one in seconds]
-        for sample, count in tally:
-            counts[bisect_left(_ROUND_TRIP_BUCKETS, sample)] += count
+        if len(seconds) < _FEW:
+            for sample in seconds:
+                counts[bisect_left(_ROUND_TRIP_BUCKETS, sample)] += 1
+        else:
+            for sample, count in Tally(seconds).items():
+                counts[bisect_left(_ROUND_TRIP_BUCKETS, sample)] += count
         self._sum += sum(seconds)
 
     def collect(self) -> Iterator[HistogramMetricFamily]:

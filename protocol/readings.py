@@ -64,7 +64,9 @@ class Readings(Sequence[Reading]):
         self._parts = parts
         self.others = others or {}
         errors = [(target, one.error) for target, one in self.others.items() if one.error]
-        self.errors: Mapping[int, NoReading] = dict(sorted(errors, key=itemgetter(0)))
+        self.errors: Mapping[int, NoReading] = (
+            dict(sorted(errors, key=itemgetter(0))) if errors else {}
+        )
         """Errors by target."""
 
     @classmethod
@@ -117,14 +119,15 @@ class Readings(Sequence[Reading]):
         others = {target: one.cost.retransmissions for target, one in self.others.items()}
         return self._column((), 0, others)
 
-    def total_sent(self) -> int:
-        """Datagrams sent to all targets."""
-        swept = sum(part.width * (len(targets) - len(part.void)) for targets, part in self._parts)
-        return swept + sum(one.cost.datagrams_sent for one in self.others.values())
-
-    def total_retransmissions(self) -> int:
-        """Datagrams retransmitted to all targets: none of those that are in columns."""
-        return sum(one.cost.retransmissions for one in self.others.values())
+    def totals(self) -> tuple[int, int]:
+        """Datagrams sent to all targets, and how many of these were retransmissions."""
+        sent = again = 0
+        for targets, part in self._parts:  # what is in columns was sent once
+            sent += part.width * (len(targets) - len(part.void))
+        for reading in self.others.values():
+            sent += reading.cost.datagrams_sent
+            again += reading.cost.retransmissions
+        return sent, again
 
     def round_trips(self) -> list[float]:
         """All round trips, in no order."""

@@ -50,8 +50,10 @@ def test_columns_equal_those_of_the_single_readings(fleet: Readings) -> None:
     assert fleet.seconds() == [one.seconds for one in single]
     assert fleet.datagrams_sent() == [one.cost.datagrams_sent for one in single]
     assert fleet.retransmissions() == [one.cost.retransmissions for one in single]
-    assert fleet.total_sent() == sum(one.cost.datagrams_sent for one in single)
-    assert fleet.total_retransmissions() == sum(one.cost.retransmissions for one in single)
+    assert fleet.totals() == (
+        sum(one.cost.datagrams_sent for one in single),
+        sum(one.cost.retransmissions for one in single),
+    )
     trips = [trip for one in single for trip in one.cost.round_trips]
     assert sorted(fleet.round_trips()) == sorted(trips)
     assert fleet.errors == {place: ERROR for place, one in enumerate(single) if one.error}

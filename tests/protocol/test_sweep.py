@@ -196,8 +196,8 @@ async def test_a_silent_target_does_not_delay_others_and_is_retried() -> None:
 
     assert list(readings.errors) == [1]
     assert set(readings.others) == {1}
-    assert readings.total_sent() == sum(readings.datagrams_sent()) == 99 * 4 + 12
-    assert readings.total_retransmissions() == sum(readings.retransmissions()) == 8
+    assert readings.totals() == (99 * 4 + 12, 8)
+    assert (sum(readings.datagrams_sent()), sum(readings.retransmissions())) == readings.totals()
     assert len(readings.round_trips()) == 99 * 4
     assert readings[1].cost.datagrams_sent == 12
     assert max(readings[0].seconds, readings[99].seconds) < 0.3
