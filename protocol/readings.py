@@ -111,11 +111,15 @@ class Readings(Sequence[Reading]):
         return self._column(parts, 0.0, others)
 
     def datagrams_sent(self) -> list[int]:
+        if len(self.others) == self._size:
+            return [self.others[target].cost.datagrams_sent for target in range(self._size)]
         parts = [(targets, [part.width] * len(targets)) for targets, part in self._parts]
         others = {target: one.cost.datagrams_sent for target, one in self.others.items()}
         return self._column(parts, 0, others)
 
     def retransmissions(self) -> list[int]:
+        if len(self.others) == self._size:
+            return [self.others[target].cost.retransmissions for target in range(self._size)]
         others = {target: one.cost.retransmissions for target, one in self.others.items()}
         return self._column((), 0, others)
 
