@@ -8,6 +8,8 @@ import pytest
 
 from tests.support.clock import WallClock
 
+_LONGEST = [Path(__file__).with_name(name) for name in ("test_endurance.py", "test_kill.py")]
+
 
 @dataclass(frozen=True, slots=True)
 class Scale:
@@ -17,6 +19,11 @@ class Scale:
 
     def __call__(self, full: int, short: int) -> int:
         return full if self.full else short
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Starts the longest tests first, one in each of the two processes of `make soak`."""
+    items.sort(key=lambda item: item.path not in _LONGEST)
 
 
 @pytest.fixture(scope="session")
