@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.processes import eventually
 from tests.support.real import missing
 
 _V1 = Path("/sys/fs/cgroup/memory")
@@ -32,7 +33,7 @@ class MemoryLimit:
 
 @contextmanager
 def memory_limit(name: str, mib: int) -> Iterator[MemoryLimit]:
-    """All processes of the group have to end before it is left."""
+    """All processes of the group have to end when it is left; some take a moment longer than their parents."""
     version_1 = _V1.is_dir()
     folder = (_V1 if version_1 else _V2) / name
     try:
@@ -44,4 +45,5 @@ def memory_limit(name: str, mib: int) -> Iterator[MemoryLimit]:
     try:
         yield MemoryLimit(folder)
     finally:
+        eventually(lambda: not (folder / "cgroup.procs").read_text())
         folder.rmdir()
