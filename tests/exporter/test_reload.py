@@ -65,6 +65,25 @@ async def test_reload_without_any_authentication_is_rejected_from_other_hosts(
     assert "API token" in answer.json()["detail"]
 
 
+async def test_no_text_is_the_api_token_if_none_is_configured(start: Start) -> None:
+    exporter = await start(NO_TOKEN)
+    async with from_address(exporter, "192.0.2.1") as distant:
+        for given in ("", "None", "letmeswitch"):
+            headers = {"Authorization": f"Bearer {given}"}
+            assert (await distant.post("/-/reload", headers=headers)).status_code == 403
+            assert not await exporter.service.is_api_token(given)
+
+
+async def test_no_bearer_token_replaces_a_password_if_none_is_configured(start: Start) -> None:
+    exporter = await start(NO_TOKEN, web=USERS)
+
+    for given in ("None", "letmeswitch"):
+        headers = {"Authorization": f"Bearer {given}"}
+        assert (await exporter.http.get("/config", headers=headers)).status_code == 401
+        assert (await exporter.http.post("/-/reload", headers=headers)).status_code == 401
+    assert (await exporter.http.get("/config", auth=ANNA)).status_code == 200
+
+
 @pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded"])
 async def test_reload_through_a_proxy_on_this_host_is_not_local(start: Start, header: str) -> None:
     exporter = await start(NO_TOKEN)
