@@ -1,7 +1,7 @@
 """Readings of a fleet, by columns as far as they were received so."""
 
 from bisect import bisect_left
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter, sub
 from typing import Self, TypeVar, overload
@@ -97,31 +97,19 @@ class Readings(Sequence[Reading]):
 
     def values(self, command: Command) -> list[Value | None]:
         """Values of a command by target."""
-        if len(self.others) == self._size:
-            return [self.others[target].values.get(command) for target in range(self._size)]
         parts = [(targets, part.values.get(command)) for targets, part in self._parts]
-        others = {target: one.values.get(command) for target, one in self.others.items()}
-        return self._column(parts, None, others)
+        return self._column(parts, None, lambda one: one.values.get(command))
 
     def seconds(self) -> list[float]:
-        if len(self.others) == self._size:
-            return [self.others[target].seconds for target in range(self._size)]
         parts = [(targets, part.seconds) for targets, part in self._parts]
-        others = {target: one.seconds for target, one in self.others.items()}
-        return self._column(parts, 0.0, others)
+        return self._column(parts, 0.0, lambda one: one.seconds)
 
     def datagrams_sent(self) -> list[int]:
-        if len(self.others) == self._size:
-            return [self.others[target].cost.datagrams_sent for target in range(self._size)]
         parts = [(targets, [part.width] * len(targets)) for targets, part in self._parts]
-        others = {target: one.cost.datagrams_sent for target, one in self.others.items()}
-        return self._column(parts, 0, others)
+        return self._column(parts, 0, lambda one: one.cost.datagrams_sent)
 
     def retransmissions(self) -> list[int]:
-        if len(self.others) == self._size:
-            return [self.others[target].cost.retransmissions for target in range(self._size)]
-        others = {target: one.cost.retransmissions for target, one in self.others.items()}
-        return self._column((), 0, others)
+        return self._column((), 0, lambda one: one.cost.retransmissions)
 
     def totals(self) -> tuple[int, int]:
         """Datagrams sent to all targets, and how many of these were retransmissions."""
@@ -155,8 +143,11 @@ class Readings(Sequence[Reading]):
         self,
         parts: Sequence[tuple[Sequence[int], Sequence[T] | None]],
         absent: T,
-        others: Mapping[int, T],
+        of: Callable[[Reading], T],
     ) -> list[T]:
+        """Returns a value of each target: from `parts`, or `of` its single reading."""
+        if len(self.others) == self._size:
+            return [of(self.others[target]) for target in range(self._size)]
         column = [absent] * self._size
         for targets, part in parts:
             if part is None:
@@ -166,6 +157,6 @@ class Readings(Sequence[Reading]):
             else:
                 for target, value in zip(targets, part, strict=True):
                     column[target] = value
-        for target, value in others.items():
-            column[target] = value
+        for target, reading in self.others.items():
+            column[target] = of(reading)
         return column
