@@ -327,6 +327,29 @@ async def test_a_full_queue_drops_the_last_comparison_of_the_client_with_most(
     assert sum(outcome is False for outcome in outcomes) >= 7
 
 
+async def test_a_client_is_admitted_in_place_of_the_one_whose_comparison_is_dropped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    slow = Slow(monkeypatch)
+    passwords = Passwords(per_client=4, waiting=3)
+
+    def guess(client: str, password: bytes) -> asyncio.Future[bool]:
+        return asyncio.ensure_future(passwords.match(client, USERS, b"anna", password))
+
+    guesses = [guess("192.0.2.1", b"first")]
+    await slow.begun()
+    guesses += [guess("192.0.2.1", b"guess %d" % index) for index in range(3)]
+    await asyncio.sleep(0)
+    good = guess("192.0.2.9", b"open sesame")
+    await asyncio.sleep(0)
+    slow.go.set()
+    outcomes = await asyncio.gather(*guesses, return_exceptions=True)
+
+    assert await good
+    assert outcomes[:3] == [False] * 3
+    assert getattr(outcomes[3], "status", 0) == 503
+
+
 async def test_an_unsupported_hash_fails_only_its_own_login(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
