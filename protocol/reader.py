@@ -30,7 +30,7 @@ _OWN_SOCKETS = 500
 """Maximum number of simultaneous queries with a socket of their own; others wait."""
 
 _SHARE = 4
-"""Of the descriptors that the process may open, these sockets take one in so many at most."""
+"""These sockets take at most one in four of the descriptors that the process may open."""
 
 _MAX_TEMPLATES = 1 << 15
 """Maximum number of request templates kept, one for each token and dialect."""
